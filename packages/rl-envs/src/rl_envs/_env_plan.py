@@ -1,0 +1,190 @@
+"""An environment as three plain calls over flat dicts: reset, step, advance.
+
+What a step needs to know (which flags to complete, which entries move on to the next root, whether the env takes
+mappings) is read from the specs and from the first step, once. `rollout`, `step_and_maybe_reset` and the collectors run
+this plan.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from rl_envs._flat import pack_flat, unpack_flat
+from rl_specs import FlatDict, NestedKey, TensorMap, canonical_key
+
+if TYPE_CHECKING:
+    from rl_envs._env_base import EnvBase
+
+RESET_KEY = "_reset"
+_FLAGS = ("done", "terminated", "truncated")
+
+
+class EnvPlan:
+    """Steps an environment over flat dicts, without a check that has been made before.
+
+    Args:
+        env: the environment; its specs are read here.
+    """
+
+    def __init__(self, env: "EnvBase") -> None:
+        self._env = env
+        self._takes_mapping = env.accepts_mapping
+        self._batch_size = env.batch_size
+        self._device = env.device
+        self._is_batched = env.batch_size.numel() != 1
+        self._syncs_freely = env.device is None or env.device.type == "cpu"
+        self._done_keys = [canonical_key(key) for key in env.done_keys]
+        self._flag_groups = _flag_groups(self._done_keys)
+        rewards = {canonical_key(key) for key in env.reward_keys}
+        self._action_items = list(env.full_action_spec.flat_items())
+        self._not_carried = rewards
+        self._not_kept = rewards | {canonical_key(key) for key in env.action_keys}
+        self._carried: list[NestedKey] | None = None
+        self._kept: list[NestedKey] = []
+        self._written_ahead: list[NestedKey] | None = None
+
+    def reset(self, root: TensorMap | None = None) -> FlatDict:
+        """Root entries after a reset of everything, or of the rows that `root["_reset"]` names.
+
+        Args:
+            root: None, or root entries with the mask `"_reset"`, bool `[*B, 1]`.
+        Returns:
+            Root entries; rows outside the mask are those of `root`.
+        """
+        if root is None or root.get(RESET_KEY, None) is None:
+            return self._fill_flags(unpack_flat(self._env_reset(root)))
+        mask = root[RESET_KEY]
+        before = dict(unpack_flat(root))
+        before.pop(RESET_KEY)
+        fresh = self._fill_flags(unpack_flat(self._env_reset(root)))
+        return merge_reset(before, fresh, mask, len(self._batch_size))
+
+    def random_action(self, root: FlatDict) -> None:
+        """Write actions drawn from the action spec into `root`."""
+        for key, spec in self._action_items:
+            root[key] = spec.rand()
+
+    def step(self, root: FlatDict) -> FlatDict:
+        """Entries that the step returns (those of `("next", ...)`), done flags complete."""
+        if self._takes_mapping:
+            result = self._env._step(root)
+        else:
+            result = self._env._step(pack_flat(root, self._batch_size, self._device))
+        nxt = unpack_flat(result)
+        if self._written_ahead is None:
+            self._written_ahead = [key for key in root if isinstance(key, tuple) and key[0] == "next"]
+        for key in self._written_ahead:  # a recurrent policy writes its next state itself
+            nxt[canonical_key(key[1:])] = root.pop(key)
+        for done, terminated, truncated in self._flag_groups:
+            complete_flags(nxt, done, terminated, truncated)
+        return nxt
+
+    def advance(self, root: FlatDict, nxt: FlatDict) -> tuple[FlatDict, Tensor | None]:
+        """The next root: entries of the step moved up, done rows reset.
+
+        Args:
+            root: entries before the step, with the policy's.
+            nxt: what `step` returned.
+        Returns:
+            The new root, and the mask of rows that were reset, bool `[*B, 1]`; None when it is known that none was.
+        """
+        if self._carried is None:
+            self._connect(root, nxt)
+        new: FlatDict = {key: nxt[key] for key in self._carried or ()}
+        for key in self._kept:
+            new[key] = root[key]
+        mask = self._reset_mask(nxt)
+        if self._syncs_freely and not (bool(mask.any()) if self._is_batched else bool(mask)):
+            return new, None
+        return self.reset({**new, RESET_KEY: mask}), mask
+
+    def _env_reset(self, root: TensorMap | None) -> TensorMap:
+        if root is None or self._takes_mapping or isinstance(root, TensorDictBase):
+            return self._env._reset(root)
+        return self._env._reset(pack_flat(unpack_flat(root), self._batch_size, self._device))
+
+    def _connect(self, root: FlatDict, nxt: FlatDict) -> None:
+        self._carried = [key for key in nxt if key not in self._not_carried]
+        moved = set(nxt) | self._not_kept
+        self._kept = [key for key in root if key not in moved]
+
+    def _reset_mask(self, nxt: FlatDict) -> Tensor:
+        mask = nxt[self._done_keys[0]] if len(self._flag_groups) == 1 else _any_done(nxt, self._flag_groups)
+        rows = len(self._batch_size)
+        if mask.ndim > rows + 1:
+            mask = mask.flatten(rows).any(-1, keepdim=True)
+        return mask
+
+    def _fill_flags(self, fresh: FlatDict) -> FlatDict:
+        for key, spec in self._env.full_done_spec.flat_items():
+            if key not in fresh:
+                fresh[key] = spec.zero()
+        return fresh
+
+
+def complete_flags(nxt: TensorMap, done: NestedKey, terminated: NestedKey, truncated: NestedKey) -> None:
+    """Write the flags that a step left out: `done = terminated | truncated`; `done` alone is a termination."""
+    have_done, have_terminated, have_truncated = (nxt.get(key, None) for key in (done, terminated, truncated))
+    if have_terminated is None and have_truncated is None:
+        nxt[terminated] = have_done.clone()
+        nxt[truncated] = torch.zeros_like(nxt[done])
+        return
+    if have_terminated is None:
+        nxt[terminated] = torch.zeros_like(have_truncated) if have_done is None else have_done & ~have_truncated
+    if have_truncated is None:
+        nxt[truncated] = torch.zeros_like(have_terminated) if have_done is None else have_done & ~have_terminated
+    if have_done is None:
+        nxt[done] = nxt[terminated] | nxt[truncated]
+
+
+def merge_reset(before: FlatDict, fresh: FlatDict, mask: Tensor, batch_dims: int) -> FlatDict:
+    """Entries of `fresh` in the rows of `mask`, of `before` elsewhere.
+
+    Args:
+        before: root entries before the reset.
+        fresh: what the reset returned, for every row.
+        mask: bool `[*B, 1]`.
+        batch_dims: number of dimensions of `B`.
+    Returns:
+        A new flat dict; entries that the reset did not return stay as they were.
+    """
+    merged = dict(before)
+    if mask.numel() == 1 and mask.device.type == "cpu":
+        if bool(mask):
+            merged.update(fresh)
+        return merged
+    rows = mask.reshape(mask.shape[:batch_dims])
+    for key, value in fresh.items():
+        old = before.get(key)
+        if old is None:
+            merged[key] = value
+        else:
+            where = rows.reshape(rows.shape + (1,) * (value.ndim - batch_dims))
+            merged[key] = torch.where(where, value, old)
+    return merged
+
+
+def _flag_groups(done_keys: list[NestedKey]) -> list[tuple[NestedKey, NestedKey, NestedKey]]:
+    """`(done, terminated, truncated)` keys, one triple per level that has flags."""
+    prefixes: list[tuple[str, ...]] = []
+    for key in done_keys:
+        path = (key,) if isinstance(key, str) else key
+        if path[-1] in _FLAGS and path[:-1] not in prefixes:
+            prefixes.append(path[:-1])
+    groups = []
+    for prefix in prefixes:
+        done, terminated, truncated = (canonical_key((*prefix, name)) for name in _FLAGS)
+        groups.append((done, terminated, truncated))
+    return groups
+
+
+def _any_done(nxt: FlatDict, groups: list[tuple[NestedKey, NestedKey, NestedKey]]) -> Tensor:
+    """Rows in which any group of flags says done, at the batch shape of the first (shortest) flag."""
+    flags = sorted((nxt[group[0]] for group in groups), key=lambda flag: flag.ndim)
+    mask = flags[0]
+    for flag in flags[1:]:
+        extra = flag.ndim - mask.ndim
+        mask = mask | (flag.flatten(mask.ndim - 1, -1).any(-1, keepdim=True) if extra else flag)
+    return mask

@@ -1,0 +1,214 @@
+"""A policy as a list of plain calls over a flat dict.
+
+`TensorDictModule.__call__` costs about 50 microseconds before the network is run. A stock module is nothing but "read
+these keys, call this, write those keys", so it is taken apart once, when the policy is connected, and the step runs the
+parts. Whatever is not stock (another `forward`, hooks, selected output keys, an unknown callable) is called as it is, on
+a TensorDict. The numbers and the random draws are those of the plain call either way.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import (
+    ProbabilisticTensorDictModule,
+    ProbabilisticTensorDictSequential,
+    TensorDictModule,
+    TensorDictSequential,
+    interaction_type,
+)
+from tensordict.nn import distributions as td_distributions
+from torch import nn
+
+from rl_envs._flat import pack_flat, unpack_flat
+from rl_specs import FlatDict, NestedKey, missing_key
+from rl_specs import message as error_message
+
+PolicyPlan = Callable[[FlatDict], None]
+"""Reads what a policy reads from a flat dict and writes what it writes into it."""
+
+
+def plan_policy(
+    policy: Callable[..., Any], *, batch_size: torch.Size, device: torch.device | None = None
+) -> PolicyPlan:
+    """The plan of a policy, to be called once per step.
+
+    Args:
+        policy: a module or callable from TensorDict to TensorDict.
+        batch_size: batch shape of the data that the plan will be given.
+        device: device declared by the TensorDicts that a policy which is not stock receives.
+    Returns:
+        A callable that takes a flat dict and writes the policy's outputs into it.
+    Raises:
+        TypeError: `policy` is not callable, or is a module that knows no keys.
+    """
+    if not callable(policy):
+        raise TypeError(error_message("policy", "not callable", expected="a callable", found=type(policy).__name__))
+    stages = _stages(policy)
+    if stages is None:
+        return _plain_call(policy, batch_size, device)
+    if len(stages) == 1:
+        return stages[0]
+
+    def run(data: FlatDict) -> None:
+        for stage in stages:
+            stage(data)
+
+    return run
+
+
+def _stages(policy: Callable[..., Any]) -> list[PolicyPlan] | None:
+    """The parts of a stock policy, or None when it has to be called as a whole."""
+    if not isinstance(policy, nn.Module) or _has_hooks(policy):
+        return None
+    forward = type(policy).forward
+    if isinstance(policy, TensorDictSequential):
+        if forward not in (TensorDictSequential.forward, ProbabilisticTensorDictSequential.forward):
+            return None
+        return _sequence_stages(policy)
+    if isinstance(policy, ProbabilisticTensorDictModule):
+        return _probabilistic_stage(policy) if forward is ProbabilisticTensorDictModule.forward else None
+    if isinstance(policy, TensorDictModule):
+        return _module_stage(policy) if forward is TensorDictModule.forward else None
+    return None
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _sequence_stages(sequence: TensorDictSequential) -> list[PolicyPlan] | None:
+    state: Any = sequence
+    if state._select_before_return or state.partial_tolerant or state.inplace not in (None, True):
+        return None
+    stages: list[PolicyPlan] = []
+    for module in state._module_iter():
+        part = _stages(module)
+        if part is None:
+            return None
+        stages.extend(part)
+    probabilistic = [m for m in sequence.modules() if isinstance(m, ProbabilisticTensorDictModule)]
+    if len(probabilistic) > 1 or (probabilistic and not state._requires_sample):
+        return None  # the interaction type of the last one governs the others: left to the plain call
+    return stages
+
+
+def _module_stage(module: TensorDictModule) -> list[PolicyPlan] | None:
+    state: Any = module
+    if module.out_keys != state.out_keys_source or state.inplace is not True or state.method or state.method_kwargs:
+        return None
+    call = module.module
+    in_keys = list(module.in_keys)
+    out_keys = list(state.out_keys_source)
+    names = None if state._kwargs is None else list(state._kwargs)
+    single = out_keys[0] if len(out_keys) == 1 and out_keys[0] != "_" else None
+    component = type(module).__name__
+
+    def read(data: FlatDict, key: NestedKey) -> Any:
+        try:
+            return data[key]
+        except KeyError:
+            raise _absent(component, key, data) from None
+
+    if names is None and len(in_keys) == 1 and single is not None:
+        in_key, out_key = in_keys[0], single
+
+        def run_single(data: FlatDict) -> None:
+            out = call(read(data, in_key))
+            if isinstance(out, torch.Tensor):
+                data[out_key] = out
+            else:
+                _write(component, data, (out_key,), out)
+
+        return [run_single]
+
+    def run(data: FlatDict) -> None:
+        if names is None:
+            out = call(*[read(data, key) for key in in_keys])
+        else:
+            out = call(**{name: read(data, key) for name, key in zip(names, in_keys, strict=True)})
+        _write(component, data, tuple(out_keys), out)
+
+    return [run]
+
+
+def _write(component: str, data: FlatDict, out_keys: tuple[NestedKey, ...], out: Any) -> None:
+    """Store the outputs of a module under its keys, whatever form they came in."""
+    if isinstance(out, dict | TensorDictBase):
+        out = tuple(out[key] for key in out_keys if key != "_")
+        out_keys = tuple(key for key in out_keys if key != "_")
+    values = out if isinstance(out, tuple) else (out,)
+    if len(values) != len(out_keys):
+        raise RuntimeError(
+            error_message(
+                component,
+                f"the network returned another number of tensors than there are out_keys {list(out_keys)}",
+                expected=len(out_keys),
+                found=len(values),
+                fix="Name one out_key per output",
+            )
+        )
+    for key, value in zip(out_keys, values, strict=True):
+        if key != "_":
+            data[key] = value
+
+
+def _probabilistic_stage(module: ProbabilisticTensorDictModule) -> list[PolicyPlan] | None:
+    state: Any = module
+    composite = module.distribution_class is td_distributions.CompositeDistribution
+    own_generator = state._generator is not None or state._generator_key is not None
+    if module.num_samples is not None or own_generator or composite:
+        return None
+    names = [key if isinstance(key, str) else key[-1] for key in state.dist_keys]
+    in_keys = list(module.in_keys)
+    out_keys = tuple(state.dist_sample_keys)
+    distribution: Any = module.distribution_class
+    constants = dict(module.distribution_kwargs)
+    log_prob_key = module.log_prob_key if module.return_log_prob else None
+    draw = state._dist_sample
+    component = type(module).__name__
+
+    def run(data: FlatDict) -> None:
+        try:
+            parameters = {name: data[key] for name, key in zip(names, in_keys, strict=True)}
+        except KeyError as error:
+            raise _absent(component, error.args[0], data) from None
+        dist = distribution(**parameters, **constants)
+        sample = draw(dist, interaction_type=interaction_type())
+        samples = sample if isinstance(sample, tuple) else (sample,)
+        for key, value in zip(out_keys, samples, strict=True):
+            data[key] = value
+        if log_prob_key is not None:
+            data[log_prob_key] = dist.log_prob(*samples)
+
+    return [run]
+
+
+def _absent(component: str, key: NestedKey, data: FlatDict) -> Exception:
+    return missing_key(
+        f"policy ({component})", key, data, fix="Read an entry that the environment gives, or rename it in in_keys"
+    )
+
+
+def _plain_call(policy: Callable[..., Any], batch_size: torch.Size, device: torch.device | None) -> PolicyPlan:
+    """The policy called as it is, on a TensorDict over the entries."""
+
+    def run(data: FlatDict) -> None:
+        given = pack_flat(data, batch_size, device)
+        result = policy(given)
+        if result is None:
+            result = given
+        if not isinstance(result, TensorDictBase):
+            raise TypeError(
+                error_message(
+                    f"policy ({type(policy).__name__})",
+                    "returned something else than a TensorDict",
+                    expected="a TensorDict with the action",
+                    found=type(result).__name__,
+                    fix='Wrap the network: TensorDictModule(network, in_keys=["observation"], out_keys=["action"])',
+                )
+            )
+        data.update(unpack_flat(result))
+
+    return run
