@@ -1,24 +1,86 @@
-"""Tensor specs for reinforcement learning in PyTorch: shape, dtype, device and domain of every entry of a TensorDict."""
+"""Tensor specs for reinforcement learning in PyTorch: shape, dtype, device and domain of the entries of a TensorDict."""
 
 from rl_specs.__about__ import __version__
-from rl_specs.errors import DeviceError, DTypeError, MissingKeyError, ShapeError, SpecError, message, missing_key, near_matches
+from rl_specs._base import TensorSpec
+from rl_specs._deprecated import (
+    BinaryDiscreteTensorSpec,
+    BoundedTensorSpec,
+    CompositeSpec,
+    DiscreteTensorSpec,
+    MultiDiscreteTensorSpec,
+    MultiOneHotDiscreteTensorSpec,
+    NonTensorSpec,
+    OneHotDiscreteTensorSpec,
+    UnboundedContinuousTensorSpec,
+)
+from rl_specs._leaf import LeafSpec
+from rl_specs.binary import Binary
+from rl_specs.bounded import Bounded
+from rl_specs.categorical import Categorical
+from rl_specs.composite import Composite
+from rl_specs.difference import Difference, difference_table
+from rl_specs.errors import (
+    DeviceError,
+    DTypeError,
+    MissingKeyError,
+    ShapeError,
+    SpecError,
+    message,
+    missing_key,
+    near_matches,
+)
+from rl_specs.explain import explain_difference, spec_differences
 from rl_specs.keys import FlatDict, NestedKey, TensorMap, canonical_key, canonical_keys, join_key, key_str
+from rl_specs.multi_categorical import MultiCategorical
+from rl_specs.multi_one_hot import MultiOneHot
+from rl_specs.non_tensor import NonTensor
+from rl_specs.one_hot import OneHot
+from rl_specs.spaces import BinaryBox, CategoricalBox, ContinuousBox, MultiCategoricalBox
+from rl_specs.unbounded import Unbounded
 
 __all__ = [
+    "Binary",
+    "BinaryBox",
+    "BinaryDiscreteTensorSpec",
+    "Bounded",
+    "BoundedTensorSpec",
+    "Categorical",
+    "CategoricalBox",
+    "Composite",
+    "CompositeSpec",
+    "ContinuousBox",
     "DTypeError",
     "DeviceError",
+    "Difference",
+    "DiscreteTensorSpec",
     "FlatDict",
+    "LeafSpec",
     "MissingKeyError",
+    "MultiCategorical",
+    "MultiCategoricalBox",
+    "MultiDiscreteTensorSpec",
+    "MultiOneHot",
+    "MultiOneHotDiscreteTensorSpec",
     "NestedKey",
+    "NonTensor",
+    "NonTensorSpec",
+    "OneHot",
+    "OneHotDiscreteTensorSpec",
     "ShapeError",
     "SpecError",
     "TensorMap",
+    "TensorSpec",
+    "Unbounded",
+    "UnboundedContinuousTensorSpec",
     "__version__",
     "canonical_key",
     "canonical_keys",
+    "difference_table",
+    "explain_difference",
     "join_key",
     "key_str",
     "message",
     "missing_key",
     "near_matches",
+    "spec_differences",
 ]

@@ -32,7 +32,9 @@ class MissingKeyError(KeyError):
         return str(self.args[0]) if self.args else ""
 
 
-def message(component: str, problem: str, *, expected: object = None, found: object = None, fix: str | None = None) -> str:
+def message(
+    component: str, problem: str, *, expected: object = None, found: object = None, fix: str | None = None
+) -> str:
     """One error message: `component: problem. Expected ..., found .... fix.`"""
     parts = [f"{component}: {problem.rstrip('.')}."]
     if expected is not None and found is not None:

@@ -19,7 +19,7 @@ NestedKey: TypeAlias = str | tuple[str, ...]
 class TensorMap(Protocol):
     """Entries by key: a TensorDict, or a `dict` from canonical keys to tensors."""
 
-    def __getitem__(self, key: Any, /) -> Any: ...  # noqa: D105
+    def __getitem__(self, key: Any, /) -> Any: ...
     def __setitem__(self, key: Any, value: Any, /) -> None: ...
     def get(self, key: Any, default: Any = None, /) -> Any:
         """Entry under `key`, or `default`."""

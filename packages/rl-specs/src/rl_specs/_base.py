@@ -1,0 +1,263 @@
+"""The interface of every spec, and the one implementation of its shape operations."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, Self
+
+import torch
+from torch import Generator, Size, Tensor
+
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_sizes, check_dim, full_index, solve_sizes
+from rl_specs.difference import Difference, difference_table
+from rl_specs.errors import ShapeError, SpecError, message
+from rl_specs.keys import NestedKey
+
+Domain = Literal["continuous", "discrete"]
+
+
+class TensorSpec(ABC):
+    """What a value looks like: shape, dtype, device and domain.
+
+    A spec is a value. Operations return new specs; only `Composite` can be changed, through its items.
+    A shape operation gives the spec of what the same operation makes of a sample.
+    """
+
+    def __init__(self, shape: Size, device: torch.device | None) -> None:
+        self._shape = shape
+        self._device = device
+
+    @property
+    def shape(self) -> Size:
+        """Shape of a value, batch dimensions included."""
+        return self._shape
+
+    @property
+    def device(self) -> torch.device | None:
+        """Device of a value; `None` leaves it open."""
+        return self._device
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self._shape)
+
+    def numel(self) -> int:
+        """Number of elements of the shape."""
+        return self._shape.numel()
+
+    # -- values -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Any:
+        """A random value of shape `[*shape, *self.shape]` that is in the spec."""
+
+    @abstractmethod
+    def zero(self, shape: SizeLike = ()) -> Any:
+        """Zeros of shape `[*shape, *self.shape]`: the form of the spec, maybe not its domain."""
+
+    @abstractmethod
+    def one(self, shape: SizeLike = ()) -> Any:
+        """Ones of shape `[*shape, *self.shape]`: the form of the spec, maybe not its domain."""
+
+    @abstractmethod
+    def project(self, value: Any) -> Any:
+        """The value of the spec nearest to `value`; `value` itself is not changed."""
+
+    @abstractmethod
+    def encode(self, value: Any) -> Any:
+        """A value from numpy or Python, as this spec holds it."""
+
+    @abstractmethod
+    def to_numpy(self, value: Any) -> Any:
+        """The inverse of `encode`: a value of this spec as numpy."""
+
+    @abstractmethod
+    def cardinality(self) -> int | float:
+        """Number of different values, `math.inf` when they cannot be counted."""
+
+    def zeros(self, shape: SizeLike = ()) -> Any:
+        """Same as `zero`."""
+        return self.zero(shape)
+
+    def ones(self, shape: SizeLike = ()) -> Any:
+        """Same as `one`."""
+        return self.one(shape)
+
+    def is_in(self, value: Any) -> bool:
+        """Whether `value` has the form of the spec and lies in its domain.
+
+        Dimensions in front of the spec's own are a batch and welcome. On an accelerator this waits for the value.
+        """
+        return self._matches(value, None)
+
+    def assert_is_in(self, value: Any, *, name: str = "value") -> None:
+        """Check `value` and report all that is wrong with it at once.
+
+        Args:
+            value: what `is_in` takes.
+            name: what to call the value in the message.
+        Raises:
+            SpecError: `value` is not in the spec; the message has one line for each difference.
+        """
+        if self._matches(value, None):
+            return
+        table = difference_table(self._differences(value, None, None))
+        raise SpecError(
+            message(name, f"not in the spec {type(self).__name__}", fix="Use spec.project(value) for bounds")
+            + f"\n{table}"
+        )
+
+    # -- conversions --------------------------------------------------------------------------------------------
+
+    def to(self, target: torch.device | str | int | torch.dtype) -> Self:
+        """The spec on another device, or with another dtype."""
+        if isinstance(target, torch.dtype):
+            return self._convert(None, target)
+        return self._convert(resolve_device(target), None)
+
+    def clone(self) -> Self:
+        """A copy that shares nothing that can change."""
+        return self._combine((), _only)
+
+    # -- shapes -------------------------------------------------------------------------------------------------
+
+    def expand(self, *sizes: SizeLike) -> Self:
+        """The spec with dimensions in front, or of size 1, expanded to `sizes`; -1 keeps a size."""
+        size = as_sizes(sizes)
+        k = self.ndim
+        return self._apply("expand", lambda t: t.expand(*size, *t.shape[k:]))
+
+    def reshape(self, *sizes: SizeLike) -> Self:
+        """The spec of a reshaped value; one size can be -1."""
+        k = self.ndim
+        size = solve_sizes(as_sizes(sizes), self.shape, type(self).__name__)
+        return self._apply("reshape", lambda t: t.reshape(*size, *t.shape[k:]))
+
+    def view(self, *sizes: SizeLike) -> Self:
+        """Same as `reshape`."""
+        return self.reshape(*sizes)
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Self:
+        """The spec with dimensions `start_dim` to `end_dim` made one; of no dimensions, with one of size 1."""
+        if self.ndim == 0:
+            return self.unsqueeze(0)
+        start = check_dim(start_dim, self.ndim, type(self).__name__)
+        end = check_dim(end_dim, self.ndim, type(self).__name__)
+        return self._apply("flatten", lambda t: t.flatten(start, end))
+
+    def unflatten(self, dim: int, sizes: Sequence[int]) -> Self:
+        """The spec with dimension `dim` split into `sizes`; one size can be -1."""
+        at = check_dim(dim, self.ndim, type(self).__name__)
+        return self._apply("unflatten", lambda t: _unflatten(t, at, sizes))
+
+    def squeeze(self, dim: int | None = None) -> Self:
+        """The spec without dimension `dim` where that has size 1, or without any dimension of size 1."""
+        if dim is None:
+            dims = tuple(i for i, size in enumerate(self.shape) if size == 1)
+        else:
+            dims = (check_dim(dim, self.ndim, type(self).__name__),)
+        return self._apply("squeeze", lambda t: t.squeeze(dims))
+
+    def unsqueeze(self, dim: int) -> Self:
+        """The spec with a dimension of size 1 at `dim`."""
+        at = check_dim(dim, self.ndim + 1, type(self).__name__)
+        return self._apply("unsqueeze", lambda t: t.unsqueeze(at))
+
+    def unbind(self, dim: int = 0) -> tuple[Self, ...]:
+        """The specs along dimension `dim`."""
+        at = check_dim(dim, self.ndim, type(self).__name__)
+        return tuple(self.index((slice(None),) * at + (i,)) for i in range(self.shape[at]))
+
+    def index(self, index: Any) -> Self:
+        """The spec of `value[index]`: integers, slices, `None`, `...`, masks, index tensors and tuples of these."""
+        full = full_index(index, self.ndim, type(self).__name__)
+        return self._apply("index", lambda t: t[full])
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.index(index)
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """`torch.stack` of specs."""
+        return stack_specs(*args, **(kwargs or {})) if func is torch.stack else NotImplemented
+
+    def _apply(self, name: str, op: Callable[[Tensor], Tensor]) -> Self:
+        try:
+            return self._combine((), lambda values: op(values[0]))
+        except RuntimeError as error:
+            problem = f"{name} does not fit the shape {tuple(self.shape)}: {error}"
+            raise ShapeError(message(type(self).__name__, problem)) from error
+
+    # -- what a subclass writes ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _combine(self, others: Sequence[Self], op: ShapeOp) -> Self:
+        """The spec of `op([value of self, *values of others])`, where `op` only moves elements.
+
+        Raises:
+            SpecError: the specs differ in more than the elements' places can express.
+        """
+
+    @abstractmethod
+    def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> Self:
+        """The spec on another device and with another dtype; `None` keeps what there is."""
+
+    @abstractmethod
+    def _matches(self, value: Any, lead: Size | None) -> bool:
+        """Whether `value` is in the spec with `lead` dimensions in front (any, when `None`)."""
+
+    @abstractmethod
+    def _differences(self, value: Any, key: NestedKey | None, lead: Size | None) -> list[Difference]:
+        """Why `_matches` says no; empty when it says yes."""
+
+
+def stack_specs(specs: Sequence[TensorSpec], dim: int = 0) -> TensorSpec:
+    """Spec of a stack of values, one of each spec.
+
+    Args:
+        specs: specs of one kind, shape, dtype and device; only bounds may differ.
+        dim: where the new dimension goes.
+    Returns:
+        One spec with one dimension more.
+    Raises:
+        SpecError: the specs are not of one kind, or there is none.
+    """
+    if not specs:
+        raise SpecError("stack: no specs given. Give at least one.")
+    first, others = specs[0], list(specs[1:])
+    for i, other in enumerate(others, start=1):
+        if type(other) is not type(first) or other.shape != first.shape:
+            raise SpecError(
+                message(
+                    "stack",
+                    f"spec {i} differs from spec 0",
+                    expected=f"{type(first).__name__} of shape {tuple(first.shape)}",
+                    found=f"{type(other).__name__} of shape {tuple(other.shape)}",
+                    fix="Stack specs of one kind and shape",
+                )
+            )
+    at = check_dim(dim, first.ndim + 1, "stack")
+    return first._combine(others, lambda values: torch.stack(values, at))
+
+
+def resolve_device(device: torch.device | str | int | None) -> torch.device:
+    """`device` with its index where it is an accelerator; the default device for `None`."""
+    found = torch.get_default_device() if device is None else torch.device(device)
+    if found.type == "cuda" and found.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return found
+
+
+def _unflatten(value: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    split = solve_sizes(Size(sizes), Size((value.shape[dim],)), "unflatten")
+    return value.reshape(*value.shape[:dim], *split, *value.shape[dim + 1 :])
+
+
+def _only(values: list[Tensor]) -> Tensor:
+    return values[0]

@@ -1,0 +1,92 @@
+"""What the specs of categories share."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Size, Tensor
+
+from rl_specs._leaf import LeafSpec, dtype_str
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
+from rl_specs.errors import DTypeError, ShapeError, SpecError, message
+
+
+def check_count(component: str, n: int) -> int:
+    """`n` as an int.
+
+    Raises:
+        SpecError: it is not a positive whole number.
+    """
+    if isinstance(n, bool) or int(n) != n or n < 1:
+        raise SpecError(message(component, "wrong number of categories", expected="an int of at least 1", found=n))
+    return int(n)
+
+
+def check_integer_dtype(component: str, dtype: torch.dtype, n: int) -> None:
+    """Check that `dtype` holds the integers 0 to `n - 1`.
+
+    Raises:
+        DTypeError: it does not.
+    """
+    if dtype.is_floating_point or dtype.is_complex:
+        fix = "Use an integer dtype, OneHot for floating-point vectors or Bounded for numbers"
+        raise DTypeError(message(component, "categories are integers", found=dtype_str(dtype), fix=fix))
+    greatest = 1 if dtype == torch.bool else torch.iinfo(dtype).max
+    if n - 1 > greatest:
+        problem = f"dtype {dtype_str(dtype)} cannot hold {n} categories"
+        raise DTypeError(message(component, problem, fix="Use int64"))
+
+
+def to_indices(value: Tensor) -> Tensor:
+    """`value` as int64, rounded to the nearest."""
+    return (value.round() if value.is_floating_point() else value).to(torch.int64)
+
+
+def sized(component: str, shape: SizeLike | None, last: int) -> Size:
+    """`shape`, whose last dimension must be `last`; `(last,)` for `None`.
+
+    Raises:
+        ShapeError: the last dimension is another one.
+    """
+    if shape is None:
+        return Size((last,))
+    size = as_size(shape)
+    if not size or size[-1] != last:
+        fix = f"Give the full shape, (*batch, {last}), or none"
+        raise ShapeError(
+            message(component, "shape does not end in the size of one value", expected=last, found=tuple(size), fix=fix)
+        )
+    return size
+
+
+def moved_shape(specs: Sequence[LeafSpec], op: ShapeOp) -> Size:
+    """Shape after `op` on values whose last dimension is one element and must stay whole.
+
+    Raises:
+        ShapeError: `op` moves the last dimension or cuts it.
+    """
+    last, device = specs[0].shape[-1], specs[0].device
+    marks = torch.arange(last, device=device)
+    moved = op([marks.expand(spec.shape) for spec in specs])
+    if moved.ndim == 0 or moved.shape[-1] != last or not bool((moved == marks).all()):
+        raise ShapeError(
+            message(
+                type(specs[0]).__name__,
+                "operation touches the last dimension, which holds one value",
+                expected=f"shape (*batch, {last})",
+                found=tuple(moved.shape),
+                fix="Operate on batch dimensions only",
+            )
+        )
+    return moved.shape
+
+
+def check_nvec(component: str, nvec: Sequence[int] | Tensor) -> tuple[int, ...]:
+    """`nvec` as a tuple of ints.
+
+    Raises:
+        SpecError: it is empty or holds anything but positive whole numbers.
+    """
+    counts = tuple(check_count(component, n) for n in (nvec.tolist() if isinstance(nvec, Tensor) else nvec))
+    if not counts:
+        raise SpecError(message(component, "nvec is empty", expected="at least one number of categories"))
+    return counts

@@ -1,0 +1,177 @@
+"""Specs of one tensor."""
+
+from abc import abstractmethod
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Generator, Size, Tensor
+
+from rl_specs._base import TensorSpec, resolve_device
+from rl_specs._shape_ops import SizeLike, as_size
+from rl_specs.difference import Difference
+from rl_specs.errors import ShapeError, SpecError, message
+from rl_specs.keys import NestedKey
+
+S = TypeVar("S", bound="LeafSpec")
+
+
+class LeafSpec(TensorSpec):
+    """Spec of one tensor; `dtype` and `device` are always set.
+
+    A subclass writes the domain: `_valid`, `_domain_str`, `rand`, `project`, `encode`, and how it is rebuilt.
+    """
+
+    def __init__(self, shape: SizeLike, device: torch.device | str | int | None, dtype: torch.dtype) -> None:
+        super().__init__(as_size(shape), resolve_device(device))
+        self._dtype = dtype
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of a value."""
+        return self._dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of a value."""
+        assert self._device is not None
+        return self._device
+
+    @property
+    @abstractmethod
+    def space(self) -> Any:
+        """What the elements may be, as one of the records of `rl_specs.spaces`."""
+
+    @abstractmethod
+    def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
+        """A random value of shape `[*shape, *self.shape]` that is in the spec."""
+
+    @abstractmethod
+    def project(self, value: Tensor) -> Tensor:
+        """The value of the spec nearest to `value`, in the spec's dtype."""
+
+    @abstractmethod
+    def encode(self, value: Any) -> Tensor:
+        """A value from numpy or Python, as this spec holds it."""
+
+    def zero(self, shape: SizeLike = ()) -> Tensor:
+        """Zeros of shape `[*shape, *self.shape]`; they may lie outside the domain."""
+        return torch.zeros(as_size(shape) + self.shape, dtype=self._dtype, device=self._device)
+
+    def one(self, shape: SizeLike = ()) -> Tensor:
+        """Ones of shape `[*shape, *self.shape]`; they may lie outside the domain."""
+        return torch.ones(as_size(shape) + self.shape, dtype=self._dtype, device=self._device)
+
+    def to_numpy(self, value: Tensor) -> np.ndarray[Any, Any]:
+        """`value` as a numpy array, as `encode` takes it."""
+        return tensor_to_numpy(value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LeafSpec) or type(other) is not type(self):
+            return False
+        return self._shape == other._shape and self._same_elements(other) and bool(self.space == other.space)
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, tuple(self._shape), self._dtype, self._device, self.space))
+
+    def __repr__(self) -> str:
+        parts = [f"shape={tuple(self._shape)}", self._domain_str(), f"dtype={dtype_str(self._dtype)}"]
+        return f"{type(self).__name__}({', '.join([*parts, f'device={self._device}'])})"
+
+    @abstractmethod
+    def _valid(self, value: Tensor) -> Tensor:
+        """Mask of the places of `value`, a tensor of the right form, that are in the domain."""
+
+    @abstractmethod
+    def _domain_str(self) -> str:
+        """The domain in a few words, as the repr and messages have it."""
+
+    def _same_elements(self, other: "LeafSpec") -> bool:
+        return self._dtype == other._dtype and self._device == other._device
+
+    def _matches(self, value: Any, lead: Size | None) -> bool:
+        return (
+            isinstance(value, Tensor)
+            and value.dtype == self._dtype
+            and value.device == self._device
+            and shape_fits(value.shape, self._shape, lead)
+            and bool(self._valid(value).all())
+        )
+
+    def _differences(self, value: Any, key: NestedKey | None, lead: Size | None) -> list[Difference]:
+        if not isinstance(value, Tensor):
+            return [Difference(key, "type", "Tensor", type(value).__name__)]
+        found = []
+        if not shape_fits(value.shape, self._shape, lead):
+            front = "(*batch, " if lead is None else "("
+            expected = front + ", ".join(str(n) for n in (*(lead or ()), *self._shape)) + ")"
+            found.append(Difference(key, "shape", expected, str(tuple(value.shape))))
+        if value.dtype != self._dtype:
+            found.append(Difference(key, "dtype", dtype_str(self._dtype), dtype_str(value.dtype)))
+        if value.device != self._device:
+            found.append(Difference(key, "device", str(self._device), str(value.device)))
+        if not found and not bool(self._valid(value).all()):
+            found.append(Difference(key, "domain", self._domain_str(), self._bad_places(value)))
+        return found
+
+    def _bad_places(self, value: Tensor) -> str:
+        is_bad = ~self._valid(value)
+        first = tuple(int(i) for i in is_bad.nonzero()[0])
+        shown = value[first].tolist()
+        return f"{int(is_bad.sum())} of {is_bad.numel()} outside, first at {first}: {shown}"
+
+
+def shape_fits(found: Size, shape: Size, lead: Size | None) -> bool:
+    """Whether `found` is `shape` with `lead` in front (anything, when `None`)."""
+    if lead is not None:
+        return found == lead + shape
+    return len(found) >= len(shape) and found[len(found) - len(shape) :] == shape
+
+
+def check_encoded(spec: S, value: Tensor) -> Tensor:
+    """`value`, when its shape ends in that of the spec.
+
+    Raises:
+        ShapeError: it does not.
+    """
+    if not shape_fits(value.shape, spec.shape, None):
+        expected = f"(*batch, {', '.join(map(str, spec.shape))})"
+        raise ShapeError(
+            message(f"{type(spec).__name__}.encode", "shape differs", expected=expected, found=tuple(value.shape))
+        )
+    return value
+
+
+def check_equal_but_shape(spec: LeafSpec, others: "list[LeafSpec]", *, component: str = "stack") -> None:
+    """Check that specs differ in their shapes at most.
+
+    Raises:
+        SpecError: they differ in kind, dtype, device or domain.
+    """
+    for i, other in enumerate(others, start=1):
+        same = type(other) is type(spec) and spec._same_elements(other) and spec.space == other.space
+        if not same:
+            raise SpecError(
+                message(component, f"spec {i} differs from spec 0", expected=spec, found=other, fix="Use equal specs")
+            )
+
+
+def as_tensor(value: Any, dtype: torch.dtype | None, device: torch.device | None) -> Tensor:
+    """`value` (tensor, numpy, numbers, nested lists) as a tensor; numpy memory is shared where it can be."""
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], (np.ndarray, np.generic)):
+        value = np.asarray(value)
+    if isinstance(value, np.ndarray) and not value.flags.writeable:
+        value = value.copy()
+    return torch.as_tensor(value, dtype=dtype, device=device)
+
+
+def tensor_to_numpy(value: Tensor) -> np.ndarray[Any, Any]:
+    """`value` as a numpy array on the host; bfloat16, which numpy lacks, as float32."""
+    host = value.detach().cpu()
+    array: np.ndarray[Any, Any] = (host.float() if host.dtype == torch.bfloat16 else host).numpy()
+    return array
+
+
+def dtype_str(dtype: torch.dtype) -> str:
+    """`float32` for `torch.float32`."""
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,44 @@
+"""One-hot vectors along the last dimension, as functions of tensors."""
+
+import torch
+from torch import Generator, Size, Tensor
+
+from rl_specs.errors import SpecError, message
+
+
+def random_one_hot(n: int, size: Size, dtype: torch.dtype, device: torch.device, generator: Generator | None) -> Tensor:
+    """Uniform one-hot vectors `[*size, n]`."""
+    index = torch.randint(0, n, size, generator=generator, device=device)
+    return expand_index(index, n).to(dtype)
+
+
+def expand_index(index: Tensor, n: int) -> Tensor:
+    """Bool `[*B, n]`, true at `index` `[*B]`; all false where that is out of range."""
+    return index.unsqueeze(-1) == torch.arange(n, device=index.device)
+
+
+def nearest_one_hot(value: Tensor) -> Tensor:
+    """Bool `[*B, n]`, true at the first greatest of `value` `[*B, n]`."""
+    return expand_index(greatest_index(value), value.shape[-1])
+
+
+def greatest_index(value: Tensor) -> Tensor:
+    """Index `[*B]` of the first greatest element along the last dimension."""
+    return (value.to(torch.uint8) if value.dtype == torch.bool else value).argmax(-1)
+
+
+def is_one_hot(value: Tensor) -> Tensor:
+    """Bool `[*B]`: every element of the last dimension is 0 or 1 and one is 1."""
+    is_one = value == 1
+    return (is_one | (value == 0)).all(-1) & (is_one.sum(-1) == 1)
+
+
+def check_indices(component: str, index: Tensor, n: int | Tensor) -> None:
+    """Check that host indices are in range; those on an accelerator are not read.
+
+    Raises:
+        SpecError: an index is below 0 or not below `n`.
+    """
+    if index.device.type == "cpu" and not bool(((index >= 0) & (index < n)).all()):
+        expected = f"0 <= index < {n.tolist() if isinstance(n, Tensor) else n}"
+        raise SpecError(message(component, "category out of range", expected=expected, found=index.tolist()))

@@ -1,0 +1,182 @@
+"""Tensors whose elements lie between two bounds."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import torch
+from torch import Generator, Size, Tensor
+
+from rl_specs._base import Domain
+from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, dtype_str
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
+from rl_specs.errors import DTypeError, ShapeError, SpecError, message
+from rl_specs.spaces import ContinuousBox, bound_str
+
+Bound: TypeAlias = float | Sequence[Any] | np.ndarray[Any, Any] | Tensor
+_UNSUPPORTED = (torch.uint16, torch.uint32, torch.uint64)
+_WIDEST = 2**63 - 1
+
+
+@final
+class Bounded(LeafSpec):
+    """Tensor with `low <= element <= high`; integer dtypes make integers.
+
+    Args:
+        low: lowest values, broadcast to `shape`; `-inf` leaves an element unbounded below.
+        high: highest values, likewise.
+        shape: shape of a value, default the common shape of `low` and `high`.
+        device: default that of `low` or `high` where one is a tensor, else torch's default device.
+        dtype: default that of `low` or `high` where one is a tensor, else torch's default dtype. Bounds are held in
+            it, rounded to nearest.
+    Raises:
+        ShapeError: `low` and `high` do not broadcast to `shape`.
+        SpecError: some `low` is above its `high`, or is NaN.
+        DTypeError: the dtype has no arithmetic in torch, or an infinite bound no integer.
+    """
+
+    def __init__(
+        self,
+        low: Bound,
+        high: Bound,
+        shape: SizeLike | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        for bound in (low, high):
+            if isinstance(bound, Tensor):
+                dtype = bound.dtype if dtype is None else dtype
+                device = bound.device if device is None else device
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        if dtype in _UNSUPPORTED or dtype.is_complex:
+            problem = f"dtype {dtype_str(dtype)} cannot be compared in torch"
+            raise DTypeError(message("Bounded", problem, fix="Use int64 or a floating-point dtype"))
+        size = _common_shape(low, high) if shape is None else as_size(shape)
+        super().__init__(size, device, dtype)
+        low_tensor = _as_bound(low, size, dtype, self.device)
+        high_tensor = _as_bound(high, size, dtype, self.device)
+        if not bool((low_tensor <= high_tensor).all()):
+            found = f"low={bound_str(low_tensor)}, high={bound_str(high_tensor)}"
+            raise SpecError(message("Bounded", "bounds in the wrong order", expected="low <= high", found=found))
+        self._set_box(low_tensor, high_tensor)
+
+    def _set_box(self, low: Tensor, high: Tensor) -> None:
+        self._box = ContinuousBox(low, high)
+        self._is_finite = bool((low.isfinite() & high.isfinite()).all()) if low.is_floating_point() else True
+
+    @property
+    def space(self) -> ContinuousBox:
+        """The bounds, `space.low` and `space.high`."""
+        return self._box
+
+    @property
+    def low(self) -> Tensor:
+        """Lowest values, of the shape of the spec."""
+        return self._box.low
+
+    @property
+    def high(self) -> Tensor:
+        """Highest values, of the shape of the spec."""
+        return self._box.high
+
+    @property
+    def domain(self) -> Domain:
+        """`"continuous"` for floating-point dtypes, else `"discrete"`."""
+        return "continuous" if self._dtype.is_floating_point else "discrete"
+
+    def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
+        """A random value of shape `[*shape, *self.shape]`, never outside the bounds.
+
+        Elements with two finite bounds are uniform; with one, the bound plus or minus an exponential of mean 1; with
+        none, standard normal. Integers are uniform over both bounds (over the lowest 2^63 - 1 of a wider range).
+        """
+        size = as_size(shape) + self._shape
+        if self._dtype.is_floating_point:
+            return self._rand_float(size, generator)
+        low = self._box.low.to(torch.int64)
+        width = self._box.high.to(torch.int64) - low + 1
+        width = torch.where(width <= 0, _WIDEST, width)
+        draw = torch.randint(0, _WIDEST, size, generator=generator, device=self._device)
+        return (low + draw.remainder(width)).to(self._dtype)
+
+    def _rand_float(self, size: Size, generator: Generator | None) -> Tensor:
+        low, high = self._box.low, self._box.high
+        work = self._dtype if self._dtype == torch.float64 else torch.float32
+        uniform = torch.rand(size, generator=generator, dtype=work, device=self._device)
+        if self._is_finite:
+            return (low * (1 - uniform) + high * uniform).to(self._dtype).clamp(low, high)
+        normal = torch.randn(size, generator=generator, dtype=work, device=self._device)
+        exponential = -torch.log1p(-uniform)
+        has_low, has_high = low.isfinite(), high.isfinite()
+        one_sided = torch.where(has_low, low + exponential, high - exponential)
+        inside = low.nan_to_num(0, 0, 0) * (1 - uniform) + high.nan_to_num(0, 0, 0) * uniform
+        value = torch.where(has_low & has_high, inside, torch.where(has_low | has_high, one_sided, normal))
+        return value.to(self._dtype).clamp(low, high)
+
+    def project(self, value: Tensor) -> Tensor:
+        """`value` clamped to the bounds, in the spec's dtype; integers are rounded first. NaN stays NaN."""
+        if value.is_floating_point() and not self._dtype.is_floating_point:
+            low, high = self._box.low.to(value.dtype), self._box.high.to(value.dtype)
+            value = value.round().clamp(low, high)
+        elif value.dtype != self._dtype and not value.is_floating_point() and not self._dtype.is_floating_point:
+            value = value.to(torch.int64).clamp(self._box.low.to(torch.int64), self._box.high.to(torch.int64))
+        return value.to(self._dtype).clamp(self._box.low, self._box.high)
+
+    def encode(self, value: Any) -> Tensor:
+        """`value` as a tensor of the spec's dtype on its device; the bounds are not checked.
+
+        Raises:
+            ShapeError: the shape does not end in that of the spec.
+        """
+        return check_encoded(self, as_tensor(value, self._dtype, self._device))
+
+    def cardinality(self) -> int | float:
+        """Product over the elements of how many integers each can be; infinite for floating-point dtypes."""
+        if self._dtype.is_floating_point:
+            return math.inf
+        low, high = self._box.low.flatten().tolist(), self._box.high.flatten().tolist()
+        return math.prod(int(h) - int(lo) + 1 for lo, h in zip(low, high, strict=True))
+
+    def _valid(self, value: Tensor) -> Tensor:
+        return (value >= self._box.low) & (value <= self._box.high)
+
+    def _domain_str(self) -> str:
+        return f"low={bound_str(self._box.low)}, high={bound_str(self._box.high)}"
+
+    def _combine(self, others: Sequence["Bounded"], op: ShapeOp) -> "Bounded":
+        for other in others:
+            if not self._same_elements(other):
+                raise SpecError(message("Bounded", "dtypes or devices differ", expected=self, found=other))
+        low = op([self.low, *(other.low for other in others)])
+        return Bounded(low, op([self.high, *(other.high for other in others)]), low.shape)
+
+    def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "Bounded":
+        device, dtype = device or self.device, dtype or self._dtype
+        return Bounded(self.low.to(device, dtype), self.high.to(device, dtype), self._shape, device, dtype)
+
+
+def _common_shape(low: Bound, high: Bound) -> Size:
+    shapes = [tuple(b.shape) if isinstance(b, (Tensor, np.ndarray)) else np.shape(b) for b in (low, high)]
+    try:
+        return torch.broadcast_shapes(*shapes)
+    except RuntimeError as error:
+        found = f"{shapes[0]} and {shapes[1]}"
+        raise ShapeError(
+            message("Bounded", "low and high differ in shape", expected="one shape", found=found)
+        ) from error
+
+
+def _as_bound(bound: Bound, shape: Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    exact = as_tensor(bound, None if isinstance(bound, (Tensor, np.ndarray)) else torch.float64, device)
+    if isinstance(bound, int):
+        exact = torch.tensor(bound, dtype=torch.int64 if not dtype.is_floating_point else dtype, device=device)
+    if exact.is_floating_point() and not dtype.is_floating_point and not bool(exact.isfinite().all()):
+        problem = f"an infinite bound cannot be held as {dtype_str(dtype)}"
+        raise DTypeError(message("Bounded", problem, fix="Use Unbounded, finite bounds or a floating-point dtype"))
+    try:
+        return exact.to(dtype).expand(shape)
+    except RuntimeError as error:
+        found = tuple(exact.shape)
+        problem = "a bound does not broadcast to the shape"
+        raise ShapeError(message("Bounded", problem, expected=tuple(shape), found=found)) from error

@@ -1,0 +1,339 @@
+"""Specs of the entries of a TensorDict, by name."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, final
+
+import torch
+from tensordict import NonTensorData, TensorDict, TensorDictBase
+from torch import Generator, Size
+
+from rl_specs._base import TensorSpec, resolve_device
+from rl_specs._leaf import LeafSpec, shape_fits
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
+from rl_specs._tree import is_key, path_of, read, walk
+from rl_specs.difference import Difference
+from rl_specs.errors import ShapeError, SpecError, message, missing_key, near_matches
+from rl_specs.keys import NestedKey, canonical_key, join_key
+
+SpecTree: TypeAlias = "Mapping[Any, TensorSpec | SpecTree]"
+
+
+@final
+class Composite(TensorSpec):
+    """Specs by key, nested ones included, over a common batch shape.
+
+    `Composite(a=spec)`, `Composite({"a": spec, ("n", "b"): spec, "m": {"c": spec}}, shape=(4,))`. Keys are strings or
+    tuples of strings. An entry that is set is checked against the shape and moved to the device; a nested `Composite`
+    is copied, so that later changes of the one given do not reach in.
+
+    Args:
+        specs: entries by key; mappings become nested specs with the same batch shape.
+        shape: batch shape that the shape of every entry starts with.
+        device: device of all entries; `None` leaves each its own.
+        entries: more entries, for keys that are Python names other than `specs`, `shape` and `device`.
+    Raises:
+        ShapeError: the shape of an entry does not start with `shape`.
+        TypeError: an entry is no spec, or a key is no string or tuple of strings.
+    """
+
+    __hash__ = None  # type: ignore[assignment]  # its items can change
+
+    def __init__(
+        self,
+        specs: "SpecTree | Composite | None" = None,
+        *,
+        shape: SizeLike = (),
+        device: torch.device | str | int | None = None,
+        **entries: "TensorSpec | SpecTree",
+    ) -> None:
+        super().__init__(as_size(shape), None if device is None else resolve_device(device))
+        self._specs: dict[str, TensorSpec] = {}
+        given = {} if specs is None else dict(specs.items())
+        for key, spec in [*given.items(), *entries.items()]:
+            self.set(key, spec)
+
+    @property
+    def batch_size(self) -> Size:
+        """Same as `shape`."""
+        return self._shape
+
+    # -- items --------------------------------------------------------------------------------------------------
+
+    def get(self, key: NestedKey, default: TensorSpec | None = None) -> Any:
+        """Spec under `key`, or `default`."""
+        spec: TensorSpec | None = self
+        for name in path_of(key):
+            spec = spec._specs.get(name) if isinstance(spec, Composite) else None
+        return default if spec is None else spec
+
+    def set(self, key: NestedKey, spec: "TensorSpec | SpecTree") -> None:
+        """Put `spec` under `key`, making the levels in between; see the class for what is checked."""
+        *parents, name = path_of(key)
+        level = self
+        for parent in parents:
+            inner = level._specs.get(parent)
+            if not isinstance(inner, Composite):
+                inner = level._specs[parent] = Composite(shape=level.shape, device=level.device)
+            level = inner
+        level._specs[name] = level._checked(key, spec)
+
+    def update(self, specs: "SpecTree | Composite") -> None:
+        """Set the entries of `specs`; nested ones are merged, not replaced."""
+        for key, spec in specs.items():
+            present = self.get(key)
+            if isinstance(present, Composite) and isinstance(spec, (Composite, Mapping)):
+                present.update(spec)
+            else:
+                self.set(key, spec)
+
+    def pop(self, key: NestedKey) -> Any:
+        """Remove the entry under `key` and return it.
+
+        Raises:
+            MissingKeyError: there is none.
+        """
+        spec = self[key]
+        del self[key]
+        return spec
+
+    def keys(self, include_nested: bool = False, leaves_only: bool = False) -> list[NestedKey]:
+        """Keys in the order they were set.
+
+        Args:
+            include_nested: go into nested specs, whose keys are tuples.
+            leaves_only: leave out nested specs themselves.
+        """
+        return [key for key, _ in self.items(include_nested, leaves_only)]
+
+    def values(self, include_nested: bool = False, leaves_only: bool = False) -> list[Any]:
+        """Specs in the order of `keys`."""
+        return [spec for _, spec in self.items(include_nested, leaves_only)]
+
+    def items(self, include_nested: bool = False, leaves_only: bool = False) -> list[tuple[NestedKey, Any]]:
+        """Pairs of key and spec in the order of `keys`."""
+        found: list[tuple[NestedKey, Any]] = []
+        for name, spec in self._specs.items():
+            is_inner = isinstance(spec, Composite)
+            if not (is_inner and leaves_only):
+                found.append((name, spec))
+            if isinstance(spec, Composite) and include_nested:
+                found += [(join_key(name, key), inner) for key, inner in spec.items(True, leaves_only)]
+        return found
+
+    def flat_items(self) -> list[tuple[NestedKey, TensorSpec]]:
+        """Pairs of canonical key and leaf spec, at all levels."""
+        return self.items(include_nested=True, leaves_only=True)
+
+    def select(self, *keys: NestedKey, strict: bool = True) -> "Composite":
+        """A spec of the entries under `keys` alone.
+
+        Raises:
+            MissingKeyError: `strict`, and one of them is not there.
+        """
+        chosen = self.empty()
+        for key in keys:
+            if strict or key in self:
+                chosen.set(key, self[key])
+        return chosen
+
+    def exclude(self, *keys: NestedKey) -> "Composite":
+        """A spec without the entries under `keys`; levels that become empty stay."""
+        rest = self.clone()
+        for key in keys:
+            if key in rest:
+                del rest[key]
+        return rest
+
+    def empty(self) -> "Composite":
+        """A spec of the same shape and device without entries."""
+        return Composite(shape=self._shape, device=self._device)
+
+    def is_empty(self) -> bool:
+        """Whether there is no leaf at any level."""
+        return not self.flat_items()
+
+    def __getitem__(self, key: Any) -> Any:
+        if not is_key(key):
+            return self.index(key)
+        spec = self.get(key)
+        if spec is None:
+            raise missing_key("Composite", canonical_key(key), self.keys(True), fix="Use one of the keys there are")
+        return spec
+
+    def __setitem__(self, key: NestedKey, spec: "TensorSpec | SpecTree") -> None:
+        self.set(key, spec)
+
+    def __delitem__(self, key: NestedKey) -> None:
+        *parents, name = path_of(key)
+        self[key]
+        level = self[tuple(parents)] if parents else self
+        del level._specs[name]
+
+    def __contains__(self, key: object) -> bool:
+        return is_key(key) and self.get(key) is not None  # type: ignore[arg-type]  # is_key says so
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    # -- values -------------------------------------------------------------------------------------------------
+
+    def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> TensorDict:
+        """A TensorDict of random values with batch shape `[*shape, *self.shape]`."""
+        return self._pack({name: spec.rand(shape, generator=generator) for name, spec in self._specs.items()}, shape)
+
+    def zero(self, shape: SizeLike = ()) -> TensorDict:
+        """A TensorDict of zeros with batch shape `[*shape, *self.shape]`."""
+        return self._pack({name: spec.zero(shape) for name, spec in self._specs.items()}, shape)
+
+    def one(self, shape: SizeLike = ()) -> TensorDict:
+        """A TensorDict of ones with batch shape `[*shape, *self.shape]`."""
+        return self._pack({name: spec.one(shape) for name, spec in self._specs.items()}, shape)
+
+    def project(self, value: Any) -> Any:
+        """A shallow copy of `value` (TensorDict or mapping) with the entries of the spec projected.
+
+        Raises:
+            MissingKeyError: an entry of the spec is not there.
+        """
+        out = value.copy()
+        for key, spec in self.flat_items():
+            entry = read(value, key)
+            if entry is None:
+                raise missing_key("Composite.project", key, walk(value), fix="Give a value for every entry of the spec")
+            out[key] = spec.project(entry)
+        return out
+
+    def encode(self, value: Any) -> TensorDict:
+        """A TensorDict of batch shape `self.shape` from a (nested) mapping of numpy or Python values.
+
+        Raises:
+            MissingKeyError: an entry of the spec is not there.
+            SpecError: there is an entry that the spec does not have.
+        """
+        encoded: dict[str, Any] = {}
+        for name, spec in self._specs.items():
+            entry = value.get(name, None)
+            if entry is None:
+                raise missing_key(
+                    "Composite.encode", name, value.keys(), fix="Give a value for every entry of the spec"
+                )
+            encoded[name] = spec.encode(entry)
+        for name in value.keys():  # noqa: SIM118  # iterating a TensorDict gives rows
+            if name not in self._specs:
+                near = near_matches(str(name), self._specs)
+                problem = f"no entry {name!r} in the spec (has: {', '.join(self._specs)})"
+                raise SpecError(message("Composite.encode", problem) + near)
+        return self._pack(encoded, ())
+
+    def to_numpy(self, value: Any) -> dict[str, Any]:
+        """Nested dicts of numpy values of the entries of the spec."""
+        return {name: spec.to_numpy(value.get(name)) for name, spec in self._specs.items()}
+
+    def cardinality(self) -> int | float:
+        """Product over the entries."""
+        return math.prod(spec.cardinality() for spec in self._specs.values())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Composite):
+            return False
+        return self._shape == other._shape and self._device == other._device and self._specs == other._specs
+
+    def __repr__(self) -> str:
+        lines = [f"Composite(shape={tuple(self._shape)}, device={self._device})"]
+        for name, spec in self._specs.items():
+            first, *rest = repr(spec).splitlines()
+            lines += [f"    {name}: {first}", *(f"    {line}" for line in rest)]
+        return "\n".join(lines)
+
+    # -- for the base class -------------------------------------------------------------------------------------
+
+    def _pack(self, values: dict[str, Any], shape: SizeLike) -> TensorDict:
+        return TensorDict(values, batch_size=as_size(shape) + self._shape, device=self._device)
+
+    def _checked(self, key: NestedKey, spec: Any) -> TensorSpec:
+        component = f"Composite: entry {canonical_key(key)!r}"
+        if isinstance(spec, Mapping):
+            spec = Composite(spec, shape=self._shape, device=self._device)
+        elif isinstance(spec, Composite):
+            spec = spec.clone()
+        if not isinstance(spec, TensorSpec):
+            raise TypeError(
+                message(component, "not a spec", expected="a spec or a mapping of specs", found=f"{spec!r}")
+            )
+        if spec.shape[: self.ndim] != self._shape:
+            raise ShapeError(
+                message(
+                    component,
+                    "shape does not start with the batch shape",
+                    expected=f"({', '.join(map(str, self._shape))}, ...)",
+                    found=tuple(spec.shape),
+                    fix="Expand the entry with spec.expand(...), or build the Composite with another shape=",
+                )
+            )
+        return spec if self._device is None or spec.device == self._device else spec.to(self._device)
+
+    def _matches(self, value: Any, lead: Size | None) -> bool:
+        front = self._lead_of(value, lead)
+        if front is None:
+            return False
+        for key, spec in self.flat_items():
+            entry = read(value, key)
+            if entry is None or not spec._matches(entry, front):
+                return False
+        return True
+
+    def _differences(self, value: Any, key: NestedKey | None, lead: Size | None) -> list[Difference]:
+        front = self._lead_of(value, lead)
+        if front is None:
+            if not isinstance(value, (TensorDictBase, Mapping)):
+                return [Difference(key, "type", "TensorDict or mapping", type(value).__name__)]
+            return [
+                Difference(key, "shape", f"(*batch, {', '.join(map(str, self._shape))})", str(tuple(value.batch_size)))
+            ]
+        found: list[Difference] = []
+        present = list(walk(value))
+        for inner, spec in self.flat_items():
+            full = inner if key is None else join_key(key, inner)
+            entry = read(value, inner)
+            if entry is None:
+                near = near_matches(str(inner), [str(k) for k in present])
+                found.append(Difference(full, "presence", str(spec), f"missing.{near}"))
+            else:
+                found += spec._differences(entry, full, front)
+        return found
+
+    def _lead_of(self, value: Any, lead: Size | None) -> Size | None:
+        """Dimensions in front of the spec's own in `value`; `None` when it is of another form."""
+        if lead is not None:
+            return lead
+        if isinstance(value, TensorDictBase) and not isinstance(value, NonTensorData):
+            size = value.batch_size
+            return size[: len(size) - self.ndim] if shape_fits(size, self._shape, None) else None
+        return Size() if isinstance(value, Mapping) else None
+
+    def _combine(self, others: Sequence["Composite"], op: ShapeOp) -> "Composite":
+        shape = op([dummy(spec.shape, self._device) for spec in (self, *others)]).shape
+        out = Composite(shape=shape, device=self._device)
+        for other in others:
+            if set(other._specs) != set(self._specs) or other._device != self._device:
+                fix = "Stack specs with equal keys and device"
+                raise SpecError(
+                    message("stack", "specs differ", expected=list(self._specs), found=list(other), fix=fix)
+                )
+        for name, spec in self._specs.items():
+            rest = [other._specs[name] for other in others]
+            if any(type(other) is not type(spec) for other in rest):
+                raise SpecError(message("stack", f"entries {name!r} differ in kind", expected=spec, found=rest))
+            out._specs[name] = spec._combine(rest, op)
+        return out
+
+    def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "Composite":
+        out = Composite(shape=self._shape, device=self._device if device is None else device)
+        for name, spec in self._specs.items():
+            is_exempt = isinstance(spec, LeafSpec) and not spec.dtype.is_floating_point
+            out._specs[name] = spec._convert(device, None if is_exempt else dtype)
+        return out

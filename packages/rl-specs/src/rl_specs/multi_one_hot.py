@@ -1,0 +1,115 @@
+"""Several one-hot vectors in a row."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from rl_specs._discrete import check_nvec, moved_shape, sized
+from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
+from rl_specs._one_hot_math import (
+    check_indices,
+    expand_index,
+    greatest_index,
+    is_one_hot,
+    nearest_one_hot,
+    random_one_hot,
+)
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
+from rl_specs.spaces import MultiCategoricalBox
+
+
+@final
+class MultiOneHot(LeafSpec):
+    """Tensor `[*batch, sum(nvec)]` whose last dimension is one-hot vectors of lengths `nvec`, one after the other.
+
+    Args:
+        nvec: number of categories of each variable.
+        shape: shape of a value, ending in `sum(nvec)`; default `(sum(nvec),)`.
+        device: default torch's default device.
+        dtype: dtype of the zeros and ones.
+    Raises:
+        SpecError: `nvec` is empty or holds a number that is not positive.
+        ShapeError: `shape` does not end in `sum(nvec)`.
+    """
+
+    def __init__(
+        self,
+        nvec: Sequence[int] | Tensor,
+        shape: SizeLike | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype = torch.bool,
+    ) -> None:
+        counts = check_nvec("MultiOneHot", nvec)
+        super().__init__(sized("MultiOneHot", shape, sum(counts)), device, dtype)
+        self._space = MultiCategoricalBox(counts)
+
+    @property
+    def space(self) -> MultiCategoricalBox:
+        """The numbers of categories, `space.nvec`."""
+        return self._space
+
+    @property
+    def nvec(self) -> tuple[int, ...]:
+        """Number of categories of each variable."""
+        return self._space.nvec
+
+    def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
+        """One-hot vectors of uniformly drawn categories, of shape `[*shape, *self.shape]`."""
+        size = as_size(shape) + self._shape[:-1]
+        return torch.cat([random_one_hot(n, size, self._dtype, self.device, generator) for n in self.nvec], -1)
+
+    def project(self, value: Tensor) -> Tensor:
+        """In each block the one-hot vector of its greatest element (the first of equal ones), in the spec's dtype."""
+        return torch.cat([nearest_one_hot(block) for block in self._blocks(value)], -1).to(self._dtype)
+
+    def encode(self, value: Any) -> Tensor:
+        """One-hot blocks of category numbers `[*batch, len(nvec)]`; vectors of the spec's shape and dtype pass.
+
+        Raises:
+            SpecError: a category is out of range.
+            ShapeError: the shape does not end in that of the spec.
+        """
+        index = as_tensor(value, None, self._device)
+        if (
+            index.ndim >= self.ndim
+            and index.shape[index.ndim - self.ndim :] == self._shape
+            and index.dtype == self._dtype
+        ):
+            return index
+        if index.ndim == 0 or index.shape[-1] != len(self.nvec):
+            return check_encoded(self, index)
+        check_indices("MultiOneHot.encode", index, torch.tensor(self.nvec))
+        blocks = [expand_index(index[..., i], n) for i, n in enumerate(self.nvec)]
+        return check_encoded(self, torch.cat(blocks, -1).to(self._dtype))
+
+    def to_numpy(self, value: Tensor) -> np.ndarray[Any, Any]:
+        """Category numbers `[*batch, len(nvec)]` of one-hot blocks."""
+        return tensor_to_numpy(self.to_categorical(value))
+
+    def cardinality(self) -> int:
+        """Number of combinations of categories."""
+        return math.prod(self.nvec)
+
+    def to_categorical(self, value: Tensor) -> Tensor:
+        """Category numbers `[*B, len(nvec)]`, int64, of one-hot blocks `[*B, sum(nvec)]`."""
+        return torch.stack([greatest_index(block) for block in self._blocks(value)], -1)
+
+    def _blocks(self, value: Tensor) -> tuple[Tensor, ...]:
+        return value.split(self.nvec, -1)
+
+    def _valid(self, value: Tensor) -> Tensor:
+        return torch.stack([is_one_hot(block) for block in self._blocks(value)], -1)
+
+    def _domain_str(self) -> str:
+        return f"nvec={list(self.nvec)}"
+
+    def _combine(self, others: Sequence["MultiOneHot"], op: ShapeOp) -> "MultiOneHot":
+        check_equal_but_shape(self, list(others))
+        return MultiOneHot(self.nvec, moved_shape([self, *others], op), self._device, self._dtype)
+
+    def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "MultiOneHot":
+        return MultiOneHot(self.nvec, self._shape, device or self._device, dtype or self._dtype)
