@@ -1,0 +1,321 @@
+"""Collect batches of steps with a policy, in one process.
+
+The collector holds the current root as a flat dict and repeats three calls: policy plan, environment plan, batch
+writer. What it learns from specs and from the first step (keys, shapes, devices) is learnt once.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor, nn
+
+from rl_collectors._batch_writer import BatchWriter
+from rl_collectors._devices import Devices, move_policy
+from rl_collectors._split import split_trajectories
+from rl_collectors._state import pack_root, unpack_root
+from rl_collectors._wiring import check_action, check_frames, check_keys
+from rl_envs import EnvBase, EnvPlan, ExplorationType, StepCounter, TransformedEnv, plan_policy, set_exploration_type
+from rl_specs import FlatDict, message
+
+EnvSource: TypeAlias = EnvBase | Callable[..., EnvBase]
+Policy: TypeAlias = Callable[..., Any]
+
+_TRAJ_IDS = ("collector", "traj_ids")
+_VERSION = ("collector", "policy_version")
+
+
+class Collector:
+    """Run a policy in an environment and yield batches `[*B, T]`, resetting what is done.
+
+    Each batch is the caller's: nothing writes to it afterwards. Besides what environment and policy write, a batch has
+    `("collector", "traj_ids")`, an id per trajectory that is unique over the whole run, and
+    `("collector", "policy_version")`, the number of `update_policy_weights_` calls that preceded the step; both int64
+    `[*B, T]`.
+
+    Args:
+        create_env_fn: an environment, or a callable that makes one.
+        policy: module or callable from TensorDict to TensorDict; None draws actions from the action spec.
+        frames_per_batch: frames in a batch, over all environments; a multiple of their number.
+        total_frames: frames after which iteration ends (the last batch is whole); -1 never ends.
+        create_env_kwargs: keyword arguments of `create_env_fn`.
+        device: default of the three devices below.
+        env_device: device of the data that the environment gives and takes.
+        policy_device: device that the policy runs on; a policy that lives elsewhere is copied there, and
+            `update_policy_weights_` brings the copy up to date.
+        storing_device: device of the batches.
+        max_frames_per_traj: steps after which a trajectory is truncated; None or a number below 1 never truncates.
+        init_random_frames: frames at the start whose actions are drawn from the action spec, in whole batches.
+        split_trajs: yield trajectories padded to one length, see `split_trajectories`.
+        exploration_type: how the policy acts; `RANDOM` samples its distribution.
+        reset_at_each_iter: start each batch with a reset of everything.
+        postproc: called on each batch; what it returns is yielded.
+    Raises:
+        ValueError: `frames_per_batch` does not divide by the number of environments.
+        WiringError: at the first batch, when policy and environment do not fit; all differences in one report.
+    """
+
+    def __init__(
+        self,
+        create_env_fn: EnvSource,
+        policy: Policy | None = None,
+        *,
+        frames_per_batch: int,
+        total_frames: int = -1,
+        create_env_kwargs: Mapping[str, Any] | None = None,
+        device: torch.device | str | int | None = None,
+        env_device: torch.device | str | int | None = None,
+        policy_device: torch.device | str | int | None = None,
+        storing_device: torch.device | str | int | None = None,
+        max_frames_per_traj: int | None = None,
+        init_random_frames: int | None = None,
+        split_trajs: bool = False,
+        exploration_type: ExplorationType = ExplorationType.RANDOM,
+        reset_at_each_iter: bool = False,
+        postproc: Callable[[TensorDictBase], TensorDictBase] | None = None,
+    ) -> None:
+        self._name = type(self).__name__
+        self._devices = Devices.resolve(device, env_device, policy_device, storing_device)
+        self.env = self._make_env(create_env_fn, create_env_kwargs, max_frames_per_traj)
+        self.frames_per_batch = frames_per_batch
+        self._num_steps = check_frames(self._name, frames_per_batch, max(1, self.env.batch_size.numel()))
+        if total_frames != -1 and total_frames < 1:
+            raise ValueError(
+                message(self._name, "total_frames out of range", expected="-1 or at least 1", found=total_frames)
+            )
+        self.total_frames = total_frames
+        self.exploration_type = exploration_type
+        self.reset_at_each_iter = reset_at_each_iter
+        self.postproc = postproc
+        self.split_trajs = split_trajs
+        self.init_random_frames = init_random_frames or 0
+        self.policy = policy
+        self._acting_policy = policy if policy is None else move_policy(policy, self._devices.policy)
+        self._act: Callable[[FlatDict], None] | None = None
+        self._plan = EnvPlan(self.env)
+        self._root: FlatDict | None = None
+        self._is_wired = False
+        self._is_shut_down = False
+        self.collected_frames = 0
+        self.policy_version = 0
+        self._next_traj_id = torch.zeros((), dtype=torch.int64, device=self.env.device)
+        self._traj_ids = torch.zeros(self.env.batch_size, dtype=torch.int64, device=self.env.device)
+
+    def _make_env(
+        self, source: EnvSource, kwargs: Mapping[str, Any] | None, max_frames_per_traj: int | None
+    ) -> EnvBase:
+        if isinstance(source, EnvBase):
+            if kwargs:
+                raise TypeError(
+                    message(
+                        self._name,
+                        "create_env_kwargs given together with an environment",
+                        expected="a callable as create_env_fn",
+                        found=type(source).__name__,
+                        fix="Pass the callable that makes the environment",
+                    )
+                )
+            env = source
+        else:
+            env = source(**(kwargs or {}))
+        if not isinstance(env, EnvBase):
+            raise TypeError(
+                message(
+                    self._name,
+                    "create_env_fn gave no environment",
+                    expected="an rl_envs.EnvBase",
+                    found=type(env).__name__,
+                    fix="Wrap it: rl_envs.GymWrapper(env) for a Gymnasium environment",
+                )
+            )
+        if self._devices.env is not None and env.device != self._devices.env:
+            env = env.to(self._devices.env)
+        if max_frames_per_traj is not None and max_frames_per_traj > 0:
+            limit = StepCounter(max_steps=max_frames_per_traj, step_count_key=("collector", "step_count"))
+            env = TransformedEnv(env, limit)
+        return env
+
+    def __iter__(self) -> Iterator[TensorDictBase]:
+        while self.total_frames == -1 or self.collected_frames < self.total_frames:
+            yield self.rollout()
+
+    def __len__(self) -> int:
+        """Number of batches of a whole run."""
+        if self.total_frames == -1:
+            raise TypeError(message(self._name, "endless, so it has no length", fix="Pass total_frames"))
+        return -(-self.total_frames // self.frames_per_batch)
+
+    def rollout(self) -> TensorDictBase:
+        """Collect one batch.
+
+        Returns:
+            TensorDict `[*B, T]` (or `[N, L]` with `split_trajs`), after `postproc`.
+        """
+        if self._is_shut_down:
+            raise RuntimeError(message(self._name, "already shut down", fix="Make a new collector"))
+        with torch.no_grad(), set_exploration_type(self.exploration_type):
+            batch: TensorDictBase = self._collect()
+        self.collected_frames += self.frames_per_batch
+        if self.split_trajs:
+            batch = split_trajectories(batch)
+        return batch if self.postproc is None else self.postproc(batch)
+
+    def _collect(self) -> TensorDict:
+        plan, steps = self._plan, self._num_steps
+        act = self._random_act if self.collected_frames < self.init_random_frames else self._policy_act
+        root = self._start()
+        writer: BatchWriter | None = None
+        ids, ids_changed = self._traj_ids, []
+        for step in range(steps):
+            act(root)
+            nxt = plan.step(root)
+            if writer is None:
+                writer = BatchWriter(
+                    root, nxt, batch_size=self.env.batch_size, num_steps=steps, device=self._devices.storing
+                )
+            writer.write(step, root, nxt)
+            root, mask = plan.advance(root, nxt)
+            if mask is not None:
+                ids = self._renumber(ids, mask)
+                ids_changed.append((step + 1, ids))
+        assert writer is not None
+        extra = self._bookkeeping(ids_changed)
+        self._root, self._traj_ids = root, ids
+        return writer.finish(extra)
+
+    def _start(self) -> FlatDict:
+        """The root that the batch begins with."""
+        if self._root is None or self.reset_at_each_iter:
+            rows = torch.ones((*self.env.batch_size, 1), dtype=torch.bool, device=self.env.device)
+            self._traj_ids = self._renumber(self._traj_ids, rows)
+            self._root = self._plan.reset()
+        return self._root
+
+    def _renumber(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Trajectory ids with fresh ones in the rows of `mask`; never read back from the device."""
+        rows = mask.reshape(ids.shape)
+        order = rows.reshape(-1).cumsum(0).reshape(ids.shape)
+        fresh = torch.where(rows, self._next_traj_id + order - 1, ids)
+        self._next_traj_id = self._next_traj_id + rows.sum()
+        return fresh
+
+    def _bookkeeping(self, changes: list[tuple[int, Tensor]]) -> FlatDict:
+        """Entries that the collector itself adds: who made the step, and which trajectory it belongs to."""
+        shape = (*self.env.batch_size, self._num_steps)
+        ids = self._traj_ids.unsqueeze(-1).expand(shape).clone()
+        for step, current in changes:
+            ids[..., step:] = current.unsqueeze(-1)
+        version = torch.full(shape, self.policy_version, dtype=torch.int64, device=self.env.device)
+        return {_TRAJ_IDS: ids, _VERSION: version}
+
+    def _random_act(self, root: FlatDict) -> None:
+        self._plan.random_action(root)
+
+    def _policy_act(self, root: FlatDict) -> None:
+        """The first call of the policy: connect it, act, check the action; later calls go straight to the plan."""
+        if self._acting_policy is None:
+            self._plan.random_action(root)
+            return
+        if self._act is None:
+            check_keys(self._name, self.env, self._acting_policy, root)
+            run = plan_policy(self._acting_policy, batch_size=self.env.batch_size, device=self._devices.policy)
+            self._act = self._devices.across(run)
+        self._act(root)
+        if not self._is_wired:
+            check_action(self._name, self.env, root)
+            self._is_wired = True
+
+    def update_policy_weights_(
+        self, policy_or_weights: nn.Module | TensorDictBase | Mapping[str, Any] | None = None
+    ) -> None:
+        """Act with the newest weights from the next step on, and count the update.
+
+        Args:
+            policy_or_weights: where the weights come from: a module, a TensorDict as `TensorDict.from_module` gives, or
+                a `state_dict`; None takes those of the policy that the collector was given.
+        """
+        acting = self._acting_policy
+        source = self.policy if policy_or_weights is None else policy_or_weights
+        if isinstance(acting, nn.Module) and source is not acting:
+            if isinstance(source, TensorDictBase):
+                _copy_weights(acting, source)
+            elif isinstance(source, nn.Module):
+                acting.load_state_dict(source.state_dict())
+            elif isinstance(source, Mapping):
+                acting.load_state_dict(source)
+        self.policy_version += 1
+
+    def set_seed(self, seed: int, static_seed: bool = False) -> int:
+        """Seed the environments; each draws from a stream of its own.
+
+        Args:
+            seed: seed of the first environment.
+            static_seed: return `seed` itself.
+        Returns:
+            A seed for the next collector.
+        """
+        return self.env.set_seed(seed, static_seed=static_seed)
+
+    def reset(self) -> None:
+        """Forget the current trajectories: the next batch starts with a reset."""
+        self._root = None
+
+    def shutdown(self, close_env: bool = True) -> None:
+        """Close the environment and refuse further batches; may be called again."""
+        if not self._is_shut_down:
+            self._is_shut_down = True
+            self._root = None
+            if close_env:
+                self.env.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next batch depends on, apart from the policy's weights and torch's random state.
+
+        Returns:
+            Counters, the root at which collection stopped, trajectory ids, and the environment's state.
+        """
+        return {
+            "collected_frames": self.collected_frames,
+            "policy_version": self.policy_version,
+            "next_traj_id": int(self._next_traj_id),
+            "traj_ids": self._traj_ids.clone(),
+            "root": None if self._root is None else pack_root(self._root),
+            "env_state_dict": self.env.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a saved state; an environment that cannot restore its simulator starts new trajectories.
+
+        Args:
+            state: what `state_dict` returned.
+        Raises:
+            ValueError: the state was saved with another number of environments.
+        """
+        ids = state["traj_ids"]
+        if ids.shape != self._traj_ids.shape:
+            raise ValueError(
+                message(
+                    self._name,
+                    "the state was saved with another batch of environments",
+                    expected=tuple(self._traj_ids.shape),
+                    found=tuple(ids.shape),
+                    fix="Make the collector with as many environments as the saved one had",
+                )
+            )
+        self.collected_frames = int(state["collected_frames"])
+        self.policy_version = int(state["policy_version"])
+        self._next_traj_id = torch.full_like(self._next_traj_id, int(state["next_traj_id"]))
+        self._traj_ids = ids.to(self._traj_ids.device, copy=True)
+        self.env.load_state_dict(state["env_state_dict"])
+        root = state["root"]
+        keeps_root = root is not None and self.env.has_exact_state
+        self._root = unpack_root(root, self.env.device) if keeps_root else None
+
+
+def _copy_weights(module: nn.Module, weights: TensorDictBase) -> None:
+    own: TensorDictBase = TensorDict.from_module(module)
+    own.data.copy_(weights.data)
+
+
+SyncDataCollector = Collector
