@@ -1,5 +1,24 @@
 """Replay buffers for reinforcement learning on TensorDict: storages, samplers, writers."""
 
 from rl_buffers.__about__ import __version__
+from rl_buffers.buffers import ReplayBuffer, TensorDictReplayBuffer
+from rl_buffers.samplers import RandomSampler, Sampler, SamplerWithoutReplacement
+from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
+from rl_buffers.writers import RoundRobinWriter, Writer
 
-__all__ = ["__version__"]
+__all__ = [
+    "BaseTensorStorage",
+    "Block",
+    "LazyTensorStorage",
+    "ListStorage",
+    "RandomSampler",
+    "ReplayBuffer",
+    "RoundRobinWriter",
+    "Sampler",
+    "SamplerWithoutReplacement",
+    "Storage",
+    "TensorDictReplayBuffer",
+    "TensorStorage",
+    "Writer",
+    "__version__",
+]

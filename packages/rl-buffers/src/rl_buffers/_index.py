@@ -1,0 +1,50 @@
+"""Row numbers from what a user writes between brackets."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from rl_specs import message
+
+Index: TypeAlias = int | slice | Tensor | Sequence[int] | Sequence[bool]
+
+
+def row_numbers(index: Index, length: int, component: str) -> int | slice | Tensor:
+    """`index` as numbers of rows: an integer, a range with a step of one, or int64 `[n]`; all from 0 to `length - 1`.
+
+    Args:
+        index: integer, range, mask `[length]` or integers `[n]`; negative ones count from the end.
+        length: number of rows.
+        component: who asks, for the message.
+    Raises:
+        IndexError: rows that are not there, or no such kind of index.
+    """
+    if isinstance(index, int) and not isinstance(index, bool):
+        if not -length <= index < length:
+            raise IndexError(message(component, f"row {index}", expected=f"one of the {length} rows stored"))
+        return index % length
+    if isinstance(index, slice):
+        start, stop, step = index.indices(length)
+        if step == 1:
+            return slice(start, max(start, stop))
+        return torch.arange(length)[list(range(start, stop, step))]
+    numbers = torch.as_tensor(index)
+    if numbers.dtype is torch.bool:
+        if numbers.shape != (length,):
+            raise IndexError(message(component, "shape of the mask", expected=[length], found=list(numbers.shape)))
+        return numbers.nonzero().squeeze(-1)
+    if numbers.ndim != 1 or numbers.is_floating_point():
+        raise IndexError(
+            message(
+                component,
+                "row numbers",
+                expected="an integer, a range, a mask or integers [n]",
+                found=f"{numbers.dtype} {list(numbers.shape)}",
+            )
+        )
+    numbers = numbers.long()
+    if numbers.numel() and not (-length <= int(numbers.min()) and int(numbers.max()) < length):
+        raise IndexError(message(component, "row numbers", expected=f"within the {length} rows stored", found=numbers))
+    return numbers.remainder(length) if length else numbers
