@@ -1,0 +1,110 @@
+"""The compiled library: finding it, loading it once, and saying why it cannot be used."""
+
+import ctypes
+import functools
+from pathlib import Path
+
+import torch
+
+LIBRARY_PATH = Path(__file__).with_name("librl_cuda.so")
+
+_POINTER = ctypes.c_void_p
+_UPDATE_ARGUMENTS = (
+    ctypes.c_int,  # device
+    _POINTER,  # stream
+    _POINTER,  # tree
+    ctypes.c_int64,  # leaves
+    _POINTER,  # index
+    _POINTER,  # value
+    ctypes.c_int64,  # batch
+    _POINTER,  # owner
+)
+
+
+def is_available() -> bool:
+    """Whether the CUDA kernels can run here: the library is built, loads, and finds a device that it has code for."""
+    return why_unavailable() is None
+
+
+@functools.cache
+def why_unavailable() -> str | None:
+    """What keeps the CUDA kernels from running here and what to do about it, or None when they can run.
+
+    The answer is found at the first call and kept.
+    """
+    return _reason(LIBRARY_PATH)
+
+
+def _reason(path: Path) -> str | None:
+    if not path.exists():
+        return (
+            "rl-cuda was installed without its CUDA library, because nvcc was not found when it was built. "
+            "Install the CUDA toolkit and reinstall with RL_CUDA_BUILD=1"
+        )
+    try:
+        library = load_library(path)
+    except OSError as error:
+        return f"the CUDA library cannot be loaded ({error}). Reinstall rl-cuda on this machine with RL_CUDA_BUILD=1"
+    if torch.version.cuda is None:
+        return f"this torch ({torch.__version__}) is built without CUDA. Install a CUDA build of torch"
+    if not _has_driver():
+        return "no NVIDIA driver was found (libcuda.so.1). Install the driver, or give the container access to it"
+    count = ctypes.c_int(0)
+    code = library.rl_cuda_device_count(ctypes.byref(count))
+    if code != 0:
+        return f"the CUDA runtime of the library says: {error_string(library, code)}. Update the NVIDIA driver"
+    if count.value == 0 or not torch.cuda.is_available():
+        return "no CUDA device is visible. Check nvidia-smi and CUDA_VISIBLE_DEVICES"
+    return _too_old(library)
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _too_old(library: ctypes.CDLL) -> str | None:
+    oldest = architectures(library)[0]
+    for device in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(device)
+        if 10 * major + minor < oldest:
+            return (
+                f"cuda:{device} has compute capability {major}.{minor}, the library starts at {oldest / 10:.1f}. "
+                f"Reinstall with RL_CUDA_ARCHS={10 * major + minor} and a CUDA toolkit that knows it"
+            )
+    return None
+
+
+@functools.cache
+def load_library(path: Path = LIBRARY_PATH) -> ctypes.CDLL:
+    """The library with its signatures declared, loaded once.
+
+    Raises:
+        OSError: it is not there, or not for this machine.
+    """
+    library = ctypes.CDLL(str(path))
+    for launcher in (library.rl_cuda_sum_tree_update_f32, library.rl_cuda_sum_tree_update_f64):
+        launcher.argtypes = _UPDATE_ARGUMENTS
+        launcher.restype = ctypes.c_int
+    library.rl_cuda_device_count.argtypes = (ctypes.POINTER(ctypes.c_int),)
+    library.rl_cuda_device_count.restype = ctypes.c_int
+    library.rl_cuda_error_string.argtypes = (ctypes.c_int,)
+    library.rl_cuda_error_string.restype = ctypes.c_char_p
+    library.rl_cuda_architectures.argtypes = ()
+    library.rl_cuda_architectures.restype = ctypes.c_char_p
+    return library
+
+
+def architectures(library: ctypes.CDLL) -> list[int]:
+    """Compute capabilities that the library has machine code for, lowest first: 75 for 7.5."""
+    text: bytes = library.rl_cuda_architectures()
+    return [int(number) for number in text.decode().split()]
+
+
+def error_string(library: ctypes.CDLL, code: int) -> str:
+    """What an error code of a launcher means."""
+    text: bytes = library.rl_cuda_error_string(code)
+    return text.decode()
