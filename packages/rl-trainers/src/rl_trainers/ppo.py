@@ -1,0 +1,159 @@
+"""Proximal policy optimisation as a program over the layers: collect, estimate the advantage, update.
+
+Source: Schulman et al. 2017, https://arxiv.org/abs/1707.06347
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor, nn
+
+from rl_collectors import Collector
+from rl_specs import message
+from rl_trainers import build
+from rl_trainers.config import PPOConfig
+from rl_trainers.errors import DivergenceError
+
+LOGGED = {
+    "loss_objective": "loss/objective",
+    "loss_critic": "loss/critic",
+    "loss_entropy": "loss/entropy",
+    "entropy": "policy/entropy",
+    "kl_approx": "policy/kl",
+    "clip_fraction": "policy/clip_fraction",
+    "explained_variance": "critic/explained_variance",
+    "grad_norm": "optim/grad_norm",
+}
+"""What the update reports, and the names of the metrics."""
+
+UPDATE_KEYS = ("observation", "action", "sample_log_prob", "advantage", "value_target", "state_value")
+"""What the loss reads; the rest of a batch is not copied into the buffer."""
+
+
+class PPO:
+    """The parts of a PPO run and one update with them.
+
+    Args:
+        config: everything about the run. Seed the global random streams before, for the networks' first weights.
+    """
+
+    def __init__(self, config: PPOConfig) -> None:
+        self.config = config
+        self.device = torch.device(config.device)
+        self.env = build.build_env(config.env, config.env.num_envs)
+        self.env.set_seed(config.seed)
+        self.actor = build.build_actor(config.network, self.env, self.device)
+        self.critic = build.build_critic(config.network, self.env, self.device)
+        self.collector = Collector(
+            self.env,
+            self.actor,
+            frames_per_batch=config.collector.frames_per_batch,
+            total_frames=config.collector.total_frames,
+            max_frames_per_traj=config.collector.max_frames_per_traj,
+            env_device="cpu",
+            policy_device=self.device,
+            storing_device=self.device,
+        )
+        self.advantage = build.build_advantage(config, self.critic)
+        self.loss = build.build_loss(config, self.actor, self.critic)
+        self.buffer = build.build_buffer(config, self.device)
+        self.parameters = [p for p in self.loss.parameters() if p.requires_grad]
+        self.optimizer, self.scheduler = build.build_optimizer(config, self.parameters)
+
+    def __iter__(self) -> Iterator[TensorDictBase]:
+        """Batches of data `[num_envs, T]`, until `total_frames` are collected."""
+        return iter(self.collector)
+
+    def update(self, data: TensorDictBase) -> dict[str, float]:
+        """Improve actor and critic with one batch.
+
+        Args:
+            data: a batch from iterating over this object, `[num_envs, T]`.
+        Returns:
+            Means of the losses and of what else tells how learning goes, over the last epoch's minibatches.
+        Raises:
+            DivergenceError: a loss is not finite.
+        """
+        settings = self.config.ppo
+        report: dict[str, float] = {}
+        epoch = 0
+        while epoch < settings.num_epochs:
+            if epoch == 0 or settings.recompute_advantage:
+                with torch.no_grad():
+                    self.advantage(data)
+                self.buffer.extend(data.select(*UPDATE_KEYS).reshape(-1))
+            epoch += 1
+            report = self._epoch()
+            if 0 < settings.target_kl < report["policy/kl"]:
+                break
+        report["optim/epochs"] = epoch
+        report["optim/lr"] = float(self.optimizer.param_groups[0]["lr"])
+        self.scheduler.step()
+        self.collector.update_policy_weights_()
+        return report
+
+    def _epoch(self) -> dict[str, float]:
+        """One pass over the buffer."""
+        sums: dict[str, list[Tensor]] = defaultdict(list)
+        for minibatch in self.buffer:
+            self.optimizer.zero_grad(set_to_none=True)
+            losses = self.loss(minibatch)
+            total = losses["loss_objective"] + losses["loss_critic"] + losses["loss_entropy"]
+            total.backward()
+            limit = self.config.ppo.max_grad_norm or math.inf
+            sums["grad_norm"].append(nn.utils.clip_grad_norm_(self.parameters, limit))
+            self.optimizer.step()
+            for name in LOGGED:
+                if name != "grad_norm":
+                    sums[name].append(losses[name].detach())
+        names = list(LOGGED)
+        means = torch.stack([torch.stack(sums[name]).mean() for name in names]).tolist()
+        report = {LOGGED[name]: float(mean) for name, mean in zip(names, means, strict=True)}
+        bad = [name for name in ("loss/objective", "loss/critic", "optim/grad_norm") if not math.isfinite(report[name])]
+        if bad:
+            raise DivergenceError(
+                message(
+                    "ppo",
+                    f"training diverged: {', '.join(bad)} not finite",
+                    fix="Lower optim.lr, or set ppo.max_grad_norm; the last checkpoint is from before",
+                )
+            )
+        return report
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next batch and update depend on, apart from the global random streams.
+
+        The normaliser's statistics are part of the collector's environment state.
+        """
+        return {
+            "model": self.loss_weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "collector": self.collector.state_dict(),
+            "sampler": self.buffer.sampler.state_dict(),
+        }
+
+    def loss_weights(self) -> dict[str, Any]:
+        """Weights of actor and critic."""
+        return {"actor": self.actor.state_dict(), "critic": self.critic.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of the same configuration.
+
+        Args:
+            state: what `state_dict` returned.
+        """
+        self.actor.load_state_dict(state["model"]["actor"])
+        self.critic.load_state_dict(state["model"]["critic"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.collector.load_state_dict(state["collector"])
+        self.buffer.sampler.load_state_dict(state["sampler"])
+
+    def close(self) -> None:
+        """Close collector and environment."""
+        self.collector.shutdown()
