@@ -1,5 +1,29 @@
 """Reinforcement-learning environments on TensorDict: the environment API, the Gymnasium adapter, vectorised and native environments, transforms."""
 
-from rl_envs.__about__ import __version__
+from tensordict.nn import InteractionType as ExplorationType
+from tensordict.nn import set_interaction_type as set_exploration_type
+from tensordict.nn.probabilistic import interaction_type as exploration_type
 
-__all__ = ["__version__"]
+from rl_envs.__about__ import __version__
+from rl_envs._checks import check_env_specs
+from rl_envs._env_base import EnvBase
+from rl_envs._env_plan import EnvPlan
+from rl_envs._env_specs import EnvSpecs
+from rl_envs._errors import ClosedEnvError, StateNotSupportedError
+from rl_envs._policy_plan import plan_policy
+from rl_envs._step_mdp import step_mdp
+
+__all__ = [
+    "ClosedEnvError",
+    "EnvBase",
+    "EnvPlan",
+    "EnvSpecs",
+    "ExplorationType",
+    "StateNotSupportedError",
+    "__version__",
+    "check_env_specs",
+    "exploration_type",
+    "plan_policy",
+    "set_exploration_type",
+    "step_mdp",
+]

@@ -16,9 +16,9 @@ from tensordict.nn import (
     ProbabilisticTensorDictSequential,
     TensorDictModule,
     TensorDictSequential,
-    interaction_type,
 )
 from tensordict.nn import distributions as td_distributions
+from tensordict.nn.probabilistic import interaction_type
 from torch import nn
 
 from rl_envs._flat import pack_flat, unpack_flat

@@ -1,0 +1,155 @@
+"""Whether an environment returns what its specs say."""
+
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from rl_envs._env_base import EnvBase
+from rl_envs._flat import unpack_flat
+from rl_specs import FlatDict, NestedKey, SpecError, canonical_key, join_key, key_str
+
+_STEPS = 3
+
+
+class EnvSpecError(SpecError, AssertionError):
+    """An environment does not return what its specs say; the message is a table of all differences."""
+
+
+@dataclass(frozen=True)
+class SpecDifference:
+    """One way in which the data of an env differ from its specs.
+
+    Args:
+        where: `reset`, `step` or `rollout`.
+        entry: the entry, as a person writes it.
+        problem: what is wrong.
+        expected: what the spec says.
+        found: what the env returned.
+    """
+
+    where: str
+    entry: str
+    problem: str
+    expected: str
+    found: str
+
+
+def check_env_specs(
+    env: EnvBase, return_contiguous: bool = True, check_dtype: bool = True, seed: int | None = None
+) -> None:
+    """Run a reset, a step and a short random rollout and compare all that they return with the specs.
+
+    The global random generator of torch is left as it was.
+
+    Args:
+        env: the environment; left at the end of the rollout.
+        return_contiguous: stack the rollout, or leave it a lazy stack.
+        check_dtype: compare dtypes too.
+        seed: seeds the env and the random actions.
+    Raises:
+        EnvSpecError: the env and its specs differ; one table has all differences.
+    """
+    with torch.random.fork_rng():
+        if seed is not None:
+            torch.manual_seed(seed)
+            env.set_seed(seed)
+        differences = spec_differences(env, return_contiguous=return_contiguous, check_dtype=check_dtype)
+    if differences:
+        raise EnvSpecError(difference_table(repr(env), differences))
+
+
+def spec_differences(env: EnvBase, *, return_contiguous: bool = True, check_dtype: bool = True) -> list[SpecDifference]:
+    """All differences between what `env` returns and its specs, as `check_env_specs` finds them."""
+    expected = unpack_flat(env.fake_tensordict())
+    actions = {canonical_key(key) for key in env.action_keys}
+    states = {canonical_key(key) for key in env.state_keys}
+    root_only = {k: v for k, v in expected.items() if k[0] != "next" and k not in actions and k not in states}
+    observed = {canonical_key(key) for key in env.observation_keys}
+    root = env.reset()
+    found = _compare("reset", root, root_only | {k: v for k, v in expected.items() if k in states & observed}, check_dtype)
+    found += _batch_difference("reset", root, env.batch_size)
+    found += _outside("reset", env, unpack_flat(root), is_root=True)
+    if found:
+        return found
+    stepped = env.rand_step(root)
+    found += _compare("step", stepped, expected, check_dtype)
+    found += _outside("step", env, unpack_flat(stepped), is_root=True)
+    found += _outside("step", env, unpack_flat(stepped), is_root=False)
+    if found:
+        return found
+    steps = env.rollout(_STEPS, break_when_any_done=False, return_contiguous=return_contiguous)
+    found += _batch_difference("rollout", steps, torch.Size((*env.batch_size, _STEPS)))
+    last = steps[(..., -1)] if env.batch_size else steps[-1]
+    return found + _compare("rollout", last, expected, check_dtype)
+
+
+def difference_table(title: str, differences: list[SpecDifference]) -> str:
+    """The differences as lines of aligned columns under `title`."""
+    header = SpecDifference("where", "entry", "problem", "expected", "found")
+    rows = [(d.where, d.entry, d.problem, d.expected, d.found) for d in (header, *differences)]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, (*widths, 0), strict=True)) for row in rows]
+    count = len(differences)
+    head = f"{title}: {count} difference{'s' if count > 1 else ''} between the specs and what the env returns."
+    fix = "Correct the specs in __init__, or what _reset and _step return."
+    return "\n".join([head, *(line.rstrip() for line in lines), fix])
+
+
+def _compare(where: str, data: TensorDictBase, expected: FlatDict, check_dtype: bool) -> list[SpecDifference]:
+    entries = unpack_flat(data)
+    found = [
+        SpecDifference(where, key_str(key), "missing", "an entry", "none") for key in expected if key not in entries
+    ]
+    found += [
+        SpecDifference(where, key_str(key), "in no spec", "none", "an entry") for key in entries if key not in expected
+    ]
+    for key, model in expected.items():
+        value = entries.get(key)
+        if isinstance(value, Tensor) and isinstance(model, Tensor):
+            found += _tensor_differences(where, key, value, model, check_dtype)
+    return found
+
+
+def _tensor_differences(where: str, key: NestedKey, value: Tensor, model: Tensor, check_dtype: bool) -> list[SpecDifference]:
+    found = []
+    if value.shape != model.shape:
+        found.append(SpecDifference(where, key_str(key), "shape", str(tuple(model.shape)), str(tuple(value.shape))))
+    if check_dtype and value.dtype is not model.dtype:
+        found.append(SpecDifference(where, key_str(key), "dtype", str(model.dtype), str(value.dtype)))
+    if value.device != model.device:
+        found.append(SpecDifference(where, key_str(key), "device", str(model.device), str(value.device)))
+    return found
+
+
+def _batch_difference(where: str, data: TensorDictBase, batch_size: torch.Size) -> list[SpecDifference]:
+    if data.batch_size == batch_size:
+        return []
+    return [SpecDifference(where, "(all)", "batch size", str(tuple(batch_size)), str(tuple(data.batch_size)))]
+
+
+def _outside(where: str, env: EnvBase, entries: FlatDict, *, is_root: bool) -> list[SpecDifference]:
+    """Entries of the right form whose values their spec does not contain."""
+    specs = [env.full_observation_spec, env.full_done_spec]
+    if not is_root:
+        specs.append(env.full_reward_spec)
+    found = []
+    for composite in specs:
+        for key, spec in composite.flat_items():
+            path = key if is_root else join_key("next", key)
+            value = entries.get(path)
+            is_comparable = isinstance(value, Tensor) and value.shape == spec.shape and value.dtype is spec.dtype
+            if is_comparable and not spec.is_in(value):
+                found.append(SpecDifference(where, key_str(path), "outside its spec", _domain(spec), _summary(value)))
+    return found
+
+
+def _domain(spec: object) -> str:
+    return " ".join(str(spec).split())[:120]
+
+
+def _summary(value: object) -> str:
+    if isinstance(value, Tensor) and value.numel() and not value.is_complex():
+        return f"values in [{value.min().item()}, {value.max().item()}]"
+    return str(value)[:60]

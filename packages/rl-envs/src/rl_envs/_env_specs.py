@@ -1,0 +1,110 @@
+"""The five specs of an environment as one immutable value, and the views of it that people ask for."""
+
+from dataclasses import dataclass
+
+import torch
+
+from rl_specs import Categorical, Composite, NestedKey, TensorSpec, canonical_key, join_key
+
+FLAG_NAMES = ("done", "terminated", "truncated")
+
+
+@dataclass(frozen=True)
+class EnvSpecs:
+    """Specs of everything an environment reads and returns, each a `Composite` in full form.
+
+    Args:
+        observation: entries that a reset and a step return; shapes include the batch size of the env.
+        action: entries that a step reads, chosen by the policy.
+        reward: reward entries of a step.
+        done: flags, complete: `done`, `terminated` and `truncated` at each level that has one of them.
+        state: further entries that a step reads.
+    """
+
+    observation: Composite
+    action: Composite
+    reward: Composite
+    done: Composite
+    state: Composite
+
+    def to(self, device: torch.device | str) -> "EnvSpecs":
+        """The same specs on `device`."""
+        return EnvSpecs(
+            observation=self.observation.to(device),
+            action=self.action.to(device),
+            reward=self.reward.to(device),
+            done=self.done.to(device),
+            state=self.state.to(device),
+        )
+
+    def input_spec(self) -> Composite:
+        """Composite with `full_action_spec` and `full_state_spec`."""
+        return Composite({"full_action_spec": self.action, "full_state_spec": self.state}, shape=self.action.shape)
+
+    def output_spec(self) -> Composite:
+        """Composite with `full_observation_spec`, `full_reward_spec` and `full_done_spec`."""
+        entries = {
+            "full_observation_spec": self.observation,
+            "full_reward_spec": self.reward,
+            "full_done_spec": self.done,
+        }
+        return Composite(entries, shape=self.observation.shape)
+
+
+def full_spec(spec: TensorSpec, key: NestedKey, batch_size: torch.Size) -> Composite:
+    """`spec` as a Composite: itself if it is one, else one entry under `key`.
+
+    Args:
+        spec: a leaf spec or a Composite; its shape starts with `batch_size`.
+        key: name of the entry that a leaf becomes.
+        batch_size: batch shape of the result.
+    Returns:
+        A Composite whose shape is `batch_size`.
+    """
+    if isinstance(spec, Composite):
+        if spec.shape == batch_size:
+            return spec
+        return Composite({name: spec[name] for name in spec.keys()}, shape=batch_size, device=spec.device)  # noqa: SIM118
+    return Composite({key: spec}, shape=batch_size)
+
+
+def leaf_view(full: Composite) -> TensorSpec:
+    """The only leaf of `full`; `full` itself when it has several, or none."""
+    leaves = [spec for _, spec in full.flat_items()]
+    return leaves[0] if len(leaves) == 1 else full
+
+
+def unbatched_view(spec: TensorSpec, batch_dims: int) -> TensorSpec:
+    """`spec` of one row: without its first `batch_dims` dimensions."""
+    return spec.index((0,) * batch_dims) if batch_dims else spec
+
+
+def complete_done_spec(spec: TensorSpec, batch_size: torch.Size, device: torch.device | None) -> Composite:
+    """Done spec with all three flags at each level that has one of them.
+
+    Args:
+        spec: what an author declared: a leaf (the flag `done`) or a Composite of flags.
+        batch_size: batch shape of the env.
+        device: device of the env.
+    Returns:
+        Composite of bool flags; entries with other names are kept.
+    """
+    full = full_spec(spec, "done", batch_size)
+    entries: dict[NestedKey, TensorSpec] = {}
+    for key, leaf in full.flat_items():
+        path = (key,) if isinstance(key, str) else key
+        names = FLAG_NAMES if path[-1] in FLAG_NAMES else (path[-1],)
+        for name in names:
+            entries[canonical_key((*path[:-1], name))] = leaf
+    return Composite(entries, shape=batch_size, device=device)
+
+
+def default_done_spec(batch_size: torch.Size, device: torch.device | None) -> Composite:
+    """The three flags at the root, bool `[*B, 1]`."""
+    flag = Categorical(2, shape=torch.Size((*batch_size, 1)), dtype=torch.bool, device=device)
+    return Composite(dict.fromkeys(FLAG_NAMES, flag), shape=batch_size, device=device)
+
+
+def prefixed(key: NestedKey, prefix: str = "next") -> NestedKey:
+    """`key` one level down, under `prefix`."""
+    return join_key(prefix, key)

@@ -1,0 +1,142 @@
+"""What `EnvBase.step` and `EnvBase.reset` check of their input."""
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from rl_envs._env_specs import EnvSpecs
+from rl_specs import (
+    Composite,
+    DeviceError,
+    DTypeError,
+    FlatDict,
+    ShapeError,
+    SpecError,
+    TensorSpec,
+    key_str,
+    message,
+    missing_key,
+)
+
+_ACTION_FIX = (
+    "Write it with a policy whose out_keys name it, with env.rand_action(td), or rename the policy's output to it"
+)
+_STATE_FIX = "Start from env.reset(), or write it before the step"
+_ROUNDING = 1e-5
+
+
+def check_step_input(component: str, data: TensorDictBase, specs: EnvSpecs, batch_size: torch.Size) -> None:
+    """Compare the input of a step with the specs.
+
+    Args:
+        component: name of the env.
+        data: root entries `[*B]`.
+        specs: specs of the env.
+        batch_size: batch shape of the env.
+    Raises:
+        ShapeError: `data` has another batch size, or an entry another shape.
+        MissingKeyError: an action or a state entry is missing.
+        DTypeError, DeviceError: an entry has another dtype, or is on another device.
+        SpecError: an action on the CPU lies outside its spec. Elsewhere values are not looked at: that would wait for the
+            device.
+    """
+    where = f"{component}.step"
+    if data.batch_size != batch_size:
+        raise ShapeError(
+            message(
+                where,
+                "input with another batch size than the env",
+                expected=tuple(batch_size),
+                found=tuple(data.batch_size),
+                fix="Pass one row per env of the batch; env.rollout takes several steps",
+            )
+        )
+    for key, spec in specs.action.flat_items():
+        value = data.get(key, None)
+        if value is None:
+            raise missing_key(where, key, data.keys(include_nested=True, leaves_only=True), fix=_ACTION_FIX)
+        if isinstance(value, Tensor):
+            _check_form(f"{where}: action {key_str(key)}", value, spec)
+            _check_values(f"{where}: action {key_str(key)}", value, spec)
+    for key, spec in specs.state.flat_items():
+        value = data.get(key, None)
+        if value is None:
+            raise missing_key(where, key, data.keys(include_nested=True, leaves_only=True), fix=_STATE_FIX)
+        if isinstance(value, Tensor):
+            _check_form(f"{where}: state {key_str(key)}", value, spec)
+
+
+def check_reset_mask(mask: Tensor, *, batch_size: torch.Size, component: str) -> Tensor:
+    """The mask of a reset in its one form.
+
+    Args:
+        mask: bool `[*B, 1]` or `[*B]`.
+        batch_size: batch shape of the env.
+        component: name of the env.
+    Returns:
+        bool `[*B, 1]`.
+    Raises:
+        DTypeError: `mask` is not bool.
+        ShapeError: it has another shape.
+    """
+    where = f'{component}.reset: mask "_reset"'
+    if mask.dtype is not torch.bool:
+        raise DTypeError(message(where, "another dtype", expected=torch.bool, found=mask.dtype, fix="Pass mask.bool()"))
+    if mask.shape == (*batch_size, 1):
+        return mask
+    if mask.shape == batch_size:
+        return mask.unsqueeze(-1)
+    raise ShapeError(message(where, "another shape", expected=(*batch_size, 1), found=tuple(mask.shape)))
+
+
+def check_action_forms(component: str, root: FlatDict, spec: Composite) -> None:
+    """What a policy has written, against the action specs: all there, each of its shape, dtype and device.
+
+    Args:
+        component: name of the env.
+        root: root entries, with what the policy wrote.
+        spec: action specs of the env.
+    Raises:
+        MissingKeyError, ShapeError, DTypeError, DeviceError: an action is not what the env reads.
+    """
+    for key, leaf in spec.flat_items():
+        if key not in root:
+            raise missing_key(f"{component}: the policy wrote no action", key, root, fix=_ACTION_FIX)
+        _check_form(f"{component}: action {key_str(key)}", root[key], leaf)
+
+
+def _check_form(where: str, value: Tensor, spec: TensorSpec) -> None:
+    if value.shape != spec.shape:
+        raise ShapeError(
+            message(where, "another shape than its spec", expected=tuple(spec.shape), found=tuple(value.shape))
+        )
+    if value.dtype is not spec.dtype:
+        raise DTypeError(
+            message(where, "another dtype", expected=spec.dtype, found=value.dtype, fix=f"Cast with .to({spec.dtype})")
+        )
+    if spec.device is not None and value.device != spec.device:
+        raise DeviceError(
+            message(
+                where,
+                "another device than the env",
+                expected=spec.device,
+                found=value.device,
+                fix="Move the policy, or the env with env.to(device)",
+            )
+        )
+
+
+def _check_values(where: str, value: Tensor, spec: TensorSpec) -> None:
+    if value.device.type != "cpu" or spec.is_in(value):
+        return
+    if value.is_floating_point() and torch.allclose(spec.project(value), value, rtol=_ROUNDING, atol=_ROUNDING):
+        return
+    raise SpecError(
+        message(
+            where,
+            "outside its bounds",
+            expected=spec,
+            found=value.detach(),
+            fix="Bound the policy (TanhNormal with low and high, SafeModule(safe=True)) or project with env.action_spec.project(action)",
+        )
+    )
