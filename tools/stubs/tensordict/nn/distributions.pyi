@@ -1,6 +1,7 @@
 from typing import Any
 
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 class NormalParamExtractor(nn.Module):
     def __init__(self, scale_mapping: str = ..., scale_lb: float = ...) -> None: ...
@@ -9,3 +10,10 @@ class NormalParamExtractor(nn.Module):
 class AddStateIndependentNormalScale(nn.Module):
     def __init__(self, scale_shape: Any, scale_mapping: str = ..., scale_lb: float = ..., device: Any = ..., make_param: bool = ..., init_value: float = ...) -> None: ...
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]: ...
+
+class Delta(Distribution):
+    param: Tensor
+    def __init__(self, param: Tensor, atol: float = ..., rtol: float = ..., batch_shape: Any = ..., event_shape: Any = ...) -> None: ...
+
+class CompositeDistribution(Distribution):
+    def __init__(self, params: Any, distribution_map: Any, *, name_map: Any = ..., extra_kwargs: Any = ..., log_prob_key: Any = ..., entropy_key: Any = ..., aggregate_probabilities: bool | None = ...) -> None: ...

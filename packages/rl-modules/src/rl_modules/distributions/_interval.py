@@ -1,0 +1,88 @@
+"""Squashing of the real line into an interval, `low + (high - low) * sigmoid(2 u)`, and back.
+
+With the bounds -1 and 1 that is `tanh(u)`. Bounds are floats or tensors; tensors are never read back.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rl_specs import message
+
+Bound = Tensor | float
+
+
+def checked_bounds(component: str, low: Bound, high: Bound, like: Tensor) -> tuple[Bound, Bound]:
+    """Both bounds as floats, or both as tensors in the dtype of `like`, rounded inwards where they do not fit.
+
+    Raises:
+        ValueError: `low` is not below `high` (floats only).
+    """
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor):
+        if low >= high:
+            raise ValueError(
+                message(component, "low is not below high", expected="low < high", found=f"low={low}, high={high}")
+            )
+        return low, high
+    lower = low if isinstance(low, Tensor) else like.new_full((), low)
+    upper = high if isinstance(high, Tensor) else like.new_full((), high)
+    if lower.dtype != like.dtype:
+        lower = _rounded(lower, like.dtype, towards=math.inf)
+    if upper.dtype != like.dtype:
+        upper = _rounded(upper, like.dtype, towards=-math.inf)
+    return lower, upper
+
+
+def between(fraction: Tensor, low: Bound, high: Bound) -> Tensor:
+    """The point at `fraction` in [0, 1] of the way from `low` to `high`: exact at both ends, never outside."""
+    start = low if isinstance(low, Tensor) else fraction.new_full((), low)
+    end = high if isinstance(high, Tensor) else fraction.new_full((), high)
+    return torch.lerp(start, end, fraction)
+
+
+def squash(pre_image: Tensor, low: Bound, high: Bound) -> Tensor:
+    """Image of `pre_image` in `[low, high]`; rounding never takes it outside."""
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor) and low == -high:
+        unit = torch.tanh(pre_image)
+        return unit if high == 1.0 else unit * high
+    return between(torch.sigmoid(pre_image + pre_image), low, high)
+
+
+def half_log_slope(pre_image: Tensor) -> Tensor:
+    """`(log d value/du - log(2 (high - low))) / 2` at `u`, from u itself: finite and differentiable everywhere."""
+    return F.logsigmoid(pre_image + pre_image) - pre_image
+
+
+def unsquash(value: Tensor, low: Bound, high: Bound) -> tuple[Tensor, Tensor]:
+    """Pre-image of a value, and the logarithm of the slope of the squashing there.
+
+    Both come from the distances to the two bounds, which are exact near the bounds where `atanh` is not. A value at or
+    beyond a bound counts as lying a quarter of a rounding step of the interval's width inside it.
+
+    Args:
+        value: `[*S, *B, *E]`.
+        low: lower bound.
+        high: upper bound.
+    Returns:
+        The pre-image u, and `log d value/du - log(2 / (high - low))`; finite, shape of `value`.
+    """
+    width = high - low
+    margin = 0.25 * torch.finfo(value.dtype).eps
+    if isinstance(width, Tensor):
+        smallest = width * margin
+        below = torch.clamp(value - low, smallest, width)
+        above = torch.clamp(high - value, smallest, width)
+    else:
+        below = torch.clamp(value - low, margin * width, width)
+        above = torch.clamp(high - value, margin * width, width)
+    log_below = below.log()
+    log_above = above.log()
+    return 0.5 * (log_below - log_above), log_below + log_above
+
+
+def _rounded(bound: Tensor, dtype: torch.dtype, *, towards: float) -> Tensor:
+    rounded = bound.to(dtype)
+    is_outside = rounded < bound if towards > 0 else rounded > bound
+    return torch.where(is_outside, torch.nextafter(rounded, rounded.new_full((), towards)), rounded)
