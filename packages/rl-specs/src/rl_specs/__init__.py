@@ -1,7 +1,7 @@
-"""Tensor specs for reinforcement learning in PyTorch: shape, dtype, device and domain of the entries of a TensorDict."""
+"""Tensor specs for reinforcement learning in PyTorch: shape, dtype, device and domain of TensorDict entries."""
 
 from rl_specs.__about__ import __version__
-from rl_specs._base import TensorSpec
+from rl_specs._base import TensorSpec, stack_specs
 from rl_specs._deprecated import (
     BinaryDiscreteTensorSpec,
     BoundedTensorSpec,
@@ -83,4 +83,5 @@ __all__ = [
     "missing_key",
     "near_matches",
     "spec_differences",
+    "stack_specs",
 ]

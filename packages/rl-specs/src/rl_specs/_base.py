@@ -2,17 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Generator, Size, Tensor
 
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_sizes, check_dim, full_index, solve_sizes
-from rl_specs.difference import Difference, difference_table
+from rl_specs.difference import Difference, difference_table, fixes
 from rl_specs.errors import ShapeError, SpecError, message
 from rl_specs.keys import NestedKey
-
-Domain = Literal["continuous", "discrete"]
 
 
 class TensorSpec(ABC):
@@ -101,11 +99,9 @@ class TensorSpec(ABC):
         """
         if self._matches(value, None):
             return
-        table = difference_table(self._differences(value, None, None))
-        raise SpecError(
-            message(name, f"not in the spec {type(self).__name__}", fix="Use spec.project(value) for bounds")
-            + f"\n{table}"
-        )
+        differences = self._differences(value, None, None)
+        problem = f"not in the spec {type(self).__name__}"
+        raise SpecError(f"{message(name, problem, fix=fixes(differences))}\n{difference_table(differences)}")
 
     # -- conversions --------------------------------------------------------------------------------------------
 
@@ -116,7 +112,7 @@ class TensorSpec(ABC):
         return self._convert(resolve_device(target), None)
 
     def clone(self) -> Self:
-        """A copy that shares nothing that can change."""
+        """A copy; leaves are values, so they may share the tensors of their bounds."""
         return self._combine((), _only)
 
     # -- shapes -------------------------------------------------------------------------------------------------
@@ -249,7 +245,7 @@ def stack_specs(specs: Sequence[TensorSpec], dim: int = 0) -> TensorSpec:
 def resolve_device(device: torch.device | str | int | None) -> torch.device:
     """`device` with its index where it is an accelerator; the default device for `None`."""
     found = torch.get_default_device() if device is None else torch.device(device)
-    if found.type == "cuda" and found.index is None:
+    if str(found) == "cuda":
         return torch.device("cuda", torch.cuda.current_device())
     return found
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Size, Tensor
 
-from rl_specs._leaf import LeafSpec, dtype_str
+from rl_specs._leaf import LeafSpec, dtype_str, shape_fits
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 
@@ -90,3 +90,10 @@ def check_nvec(component: str, nvec: Sequence[int] | Tensor) -> tuple[int, ...]:
     if not counts:
         raise SpecError(message(component, "nvec is empty", expected="at least one number of categories"))
     return counts
+
+
+def is_encoded(spec: LeafSpec, value: Tensor) -> bool:
+    """Whether `value` already is of the spec; integers must be in its domain, since they could be category numbers."""
+    if value.dtype != spec.dtype or not shape_fits(value.shape, spec.shape, None):
+        return False
+    return value.dtype == torch.bool or value.is_floating_point() or bool(spec._valid(value).all())

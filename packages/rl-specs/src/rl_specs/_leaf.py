@@ -1,7 +1,7 @@
 """Specs of one tensor."""
 
 from abc import abstractmethod
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from rl_specs._shape_ops import SizeLike, as_size
 from rl_specs.difference import Difference
 from rl_specs.errors import ShapeError, SpecError, message
 from rl_specs.keys import NestedKey
+from rl_specs.spaces import ContinuousBox
 
 S = TypeVar("S", bound="LeafSpec")
 
@@ -36,6 +37,12 @@ class LeafSpec(TensorSpec):
         """Device of a value."""
         assert self._device is not None
         return self._device
+
+    @property
+    def domain(self) -> Literal["continuous", "discrete"]:
+        """`"continuous"` for floating-point numbers, `"discrete"` for integers and categories."""
+        is_number = isinstance(self.space, ContinuousBox) and (self._dtype.is_floating_point or self._dtype.is_complex)
+        return "continuous" if is_number else "discrete"
 
     @property
     @abstractmethod
@@ -65,6 +72,9 @@ class LeafSpec(TensorSpec):
     def to_numpy(self, value: Tensor) -> np.ndarray[Any, Any]:
         """`value` as a numpy array, as `encode` takes it."""
         return tensor_to_numpy(value)
+
+    def __contains__(self, value: object) -> bool:
+        return self.is_in(value)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LeafSpec) or type(other) is not type(self):
@@ -160,7 +170,7 @@ def as_tensor(value: Any, dtype: torch.dtype | None, device: torch.device | None
     """`value` (tensor, numpy, numbers, nested lists) as a tensor; numpy memory is shared where it can be."""
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], (np.ndarray, np.generic)):
         value = np.asarray(value)
-    if isinstance(value, np.ndarray) and not value.flags.writeable:
+    if isinstance(value, np.ndarray) and (not value.flags.writeable or any(step < 0 for step in value.strides)):
         value = value.copy()
     return torch.as_tensor(value, dtype=dtype, device=device)
 

@@ -45,3 +45,20 @@ def walk(data: Any) -> Iterator[NestedKey]:
             yield from (join_key(key, inner) for inner in walk(entry))
         else:
             yield key
+
+
+def copied(data: Any) -> Any:
+    """A copy of the levels of a TensorDict, a flat dict or a nested dict; leaves are shared."""
+    if isinstance(data, TensorDictBase):
+        return data.copy()
+    return {
+        key: copied(entry) if isinstance(entry, (Mapping, TensorDictBase)) else entry for key, entry in data.items()
+    }
+
+
+def write(data: Any, key: NestedKey, value: Any) -> None:
+    """Replace an entry that `read` finds."""
+    if isinstance(key, str) or isinstance(data, TensorDictBase) or key in data:
+        data[key] = value
+    else:
+        write(data[key[0]], canonical_key(key[1:]), value)

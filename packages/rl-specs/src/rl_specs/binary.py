@@ -38,7 +38,9 @@ class Binary(LeafSpec):
             raise SpecError(
                 message("Binary", "neither n nor shape given", fix="Give one, Binary(3) or Binary(shape=(3,))")
             )
-        size = as_size(shape or ()) if n is None else sized("Binary", shape, check_count("Binary", n))
+        size = (
+            as_size(() if shape is None else shape) if n is None else sized("Binary", shape, check_count("Binary", n))
+        )
         super().__init__(size, device, dtype)
         self._space = BinaryBox(size[-1] if size else 1)
 

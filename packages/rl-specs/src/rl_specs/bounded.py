@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._base import Domain
 from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, dtype_str
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
@@ -79,11 +78,6 @@ class Bounded(LeafSpec):
     def high(self) -> Tensor:
         """Highest values, of the shape of the spec."""
         return self._box.high
-
-    @property
-    def domain(self) -> Domain:
-        """`"continuous"` for floating-point dtypes, else `"discrete"`."""
-        return "continuous" if self._dtype.is_floating_point else "discrete"
 
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """A random value of shape `[*shape, *self.shape]`, never outside the bounds.
@@ -159,8 +153,8 @@ class Bounded(LeafSpec):
 def _common_shape(low: Bound, high: Bound) -> Size:
     shapes = [tuple(b.shape) if isinstance(b, (Tensor, np.ndarray)) else np.shape(b) for b in (low, high)]
     try:
-        return torch.broadcast_shapes(*shapes)
-    except RuntimeError as error:
+        return Size(np.broadcast_shapes(*shapes))
+    except ValueError as error:
         found = f"{shapes[0]} and {shapes[1]}"
         raise ShapeError(
             message("Bounded", "low and high differ in shape", expected="one shape", found=found)
@@ -168,15 +162,21 @@ def _common_shape(low: Bound, high: Bound) -> Size:
 
 
 def _as_bound(bound: Bound, shape: Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-    exact = as_tensor(bound, None if isinstance(bound, (Tensor, np.ndarray)) else torch.float64, device)
-    if isinstance(bound, int):
-        exact = torch.tensor(bound, dtype=torch.int64 if not dtype.is_floating_point else dtype, device=device)
-    if exact.is_floating_point() and not dtype.is_floating_point and not bool(exact.isfinite().all()):
-        problem = f"an infinite bound cannot be held as {dtype_str(dtype)}"
-        raise DTypeError(message("Bounded", problem, fix="Use Unbounded, finite bounds or a floating-point dtype"))
+    exact = as_tensor(bound if isinstance(bound, Tensor) else np.asarray(bound), None, device)
+    if not dtype.is_floating_point and dtype != torch.bool:
+        _check_holds(exact, dtype)
     try:
         return exact.to(dtype).expand(shape)
     except RuntimeError as error:
         found = tuple(exact.shape)
         problem = "a bound does not broadcast to the shape"
         raise ShapeError(message("Bounded", problem, expected=tuple(shape), found=found)) from error
+
+
+def _check_holds(bound: Tensor, dtype: torch.dtype) -> None:
+    info = torch.iinfo(dtype)
+    wide = bound.to(torch.float64)
+    if not bool(((wide >= info.min) & (wide <= info.max)).all()):
+        problem = f"a bound cannot be held as {dtype_str(dtype)}"
+        fix = "Use finite bounds inside the dtype, Unbounded, or another dtype"
+        raise DTypeError(message("Bounded", problem, found=bound_str(bound), fix=fix))

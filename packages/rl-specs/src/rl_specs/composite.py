@@ -11,10 +11,10 @@ from torch import Generator, Size
 from rl_specs._base import TensorSpec, resolve_device
 from rl_specs._leaf import LeafSpec, shape_fits
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
-from rl_specs._tree import is_key, path_of, read, walk
+from rl_specs._tree import copied, is_key, path_of, read, walk, write
 from rl_specs.difference import Difference
 from rl_specs.errors import ShapeError, SpecError, message, missing_key, near_matches
-from rl_specs.keys import NestedKey, canonical_key, join_key
+from rl_specs.keys import NestedKey, canonical_key, join_key, key_str
 
 SpecTree: TypeAlias = "Mapping[Any, TensorSpec | SpecTree]"
 
@@ -29,12 +29,13 @@ class Composite(TensorSpec):
 
     Args:
         specs: entries by key; mappings become nested specs with the same batch shape.
-        shape: batch shape that the shape of every entry starts with.
+        shape: batch shape that the shape of every entry starts with; default `()`, or that of a `Composite` given.
         device: device of all entries; `None` leaves each its own.
         entries: more entries, for keys that are Python names other than `specs`, `shape` and `device`.
     Raises:
         ShapeError: the shape of an entry does not start with `shape`.
         TypeError: an entry is no spec, or a key is no string or tuple of strings.
+        SpecError: a nested key goes through an entry that is a leaf.
     """
 
     __hash__ = None  # type: ignore[assignment]  # its items can change
@@ -43,11 +44,14 @@ class Composite(TensorSpec):
         self,
         specs: "SpecTree | Composite | None" = None,
         *,
-        shape: SizeLike = (),
+        shape: SizeLike | None = None,
         device: torch.device | str | int | None = None,
         **entries: "TensorSpec | SpecTree",
     ) -> None:
-        super().__init__(as_size(shape), None if device is None else resolve_device(device))
+        if isinstance(specs, Composite):
+            shape = specs.shape if shape is None else shape
+            device = specs.device if device is None else device
+        super().__init__(as_size(() if shape is None else shape), None if device is None else resolve_device(device))
         self._specs: dict[str, TensorSpec] = {}
         given = {} if specs is None else dict(specs.items())
         for key, spec in [*given.items(), *entries.items()]:
@@ -73,7 +77,10 @@ class Composite(TensorSpec):
         level = self
         for parent in parents:
             inner = level._specs.get(parent)
-            if not isinstance(inner, Composite):
+            if isinstance(inner, TensorSpec) and not isinstance(inner, Composite):
+                problem = f"cannot set {canonical_key(key)!r}: {parent!r} is a leaf"
+                raise SpecError(message("Composite", problem, found=inner, fix="Delete that first or rename the key"))
+            if inner is None:
                 inner = level._specs[parent] = Composite(shape=level.shape, device=level.device)
             level = inner
         level._specs[name] = level._checked(key, spec)
@@ -199,12 +206,12 @@ class Composite(TensorSpec):
         Raises:
             MissingKeyError: an entry of the spec is not there.
         """
-        out = value.copy()
+        out = copied(value)
         for key, spec in self.flat_items():
             entry = read(value, key)
             if entry is None:
                 raise missing_key("Composite.project", key, walk(value), fix="Give a value for every entry of the spec")
-            out[key] = spec.project(entry)
+            write(out, key, spec.project(entry))
         return out
 
     def encode(self, value: Any) -> TensorDict:
@@ -262,7 +269,13 @@ class Composite(TensorSpec):
             spec = spec.clone()
         if not isinstance(spec, TensorSpec):
             raise TypeError(
-                message(component, "not a spec", expected="a spec or a mapping of specs", found=f"{spec!r}")
+                message(
+                    component,
+                    "not a spec",
+                    expected="a spec or a mapping of specs",
+                    found=repr(spec),
+                    fix="Keywords other than specs, shape and device are entries",
+                )
             )
         if spec.shape[: self.ndim] != self._shape:
             raise ShapeError(
@@ -292,15 +305,20 @@ class Composite(TensorSpec):
             if not isinstance(value, (TensorDictBase, Mapping)):
                 return [Difference(key, "type", "TensorDict or mapping", type(value).__name__)]
             return [
-                Difference(key, "shape", f"(*batch, {', '.join(map(str, self._shape))})", str(tuple(value.batch_size)))
+                Difference(
+                    key,
+                    "shape",
+                    f"(*batch, {', '.join(map(str, self._shape))})",
+                    str(tuple(value.batch_size) if isinstance(value, TensorDictBase) else ()),
+                )
             ]
         found: list[Difference] = []
-        present = list(walk(value))
+        unread = [key_str(key) for key in walk(value) if key not in self]
         for inner, spec in self.flat_items():
             full = inner if key is None else join_key(key, inner)
             entry = read(value, inner)
             if entry is None:
-                near = near_matches(str(inner), [str(k) for k in present])
+                near = near_matches(key_str(inner), unread)
                 found.append(Difference(full, "presence", str(spec), f"missing.{near}"))
             else:
                 found += spec._differences(entry, full, front)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from rl_specs._discrete import check_nvec, moved_shape, sized
+from rl_specs._discrete import check_nvec, is_encoded, moved_shape, sized
 from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
 from rl_specs._one_hot_math import (
     check_indices,
@@ -74,11 +74,7 @@ class MultiOneHot(LeafSpec):
             ShapeError: the shape does not end in that of the spec.
         """
         index = as_tensor(value, None, self._device)
-        if (
-            index.ndim >= self.ndim
-            and index.shape[index.ndim - self.ndim :] == self._shape
-            and index.dtype == self._dtype
-        ):
+        if is_encoded(self, index):
             return index
         if index.ndim == 0 or index.shape[-1] != len(self.nvec):
             return check_encoded(self, index)
@@ -99,7 +95,7 @@ class MultiOneHot(LeafSpec):
         return torch.stack([greatest_index(block) for block in self._blocks(value)], -1)
 
     def _blocks(self, value: Tensor) -> tuple[Tensor, ...]:
-        return value.split(self.nvec, -1)
+        return torch.functional.split(value, list(self.nvec), -1)
 
     def _valid(self, value: Tensor) -> Tensor:
         return torch.stack([is_one_hot(block) for block in self._blocks(value)], -1)

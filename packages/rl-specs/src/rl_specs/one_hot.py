@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from rl_specs._discrete import check_count, moved_shape, sized
+from rl_specs._discrete import check_count, is_encoded, moved_shape, sized
 from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
 from rl_specs._one_hot_math import (
     check_indices,
@@ -72,7 +72,7 @@ class OneHot(LeafSpec):
             ShapeError: the shape does not end in that of the spec.
         """
         index = as_tensor(value, None, self._device)
-        if self._is_encoded(index):
+        if is_encoded(self, index):
             return index
         check_indices("OneHot.encode", index, self.n)
         return check_encoded(self, expand_index(index, self.n).to(self._dtype))
@@ -88,10 +88,6 @@ class OneHot(LeafSpec):
     def to_categorical(self, value: Tensor) -> Tensor:
         """Category numbers `[*B]`, int64, of one-hot vectors `[*B, n]`."""
         return greatest_index(value)
-
-    def _is_encoded(self, value: Tensor) -> bool:
-        ends_alike = value.ndim >= self.ndim and value.shape[value.ndim - self.ndim :] == self._shape
-        return ends_alike and value.dtype == self._dtype
 
     def _valid(self, value: Tensor) -> Tensor:
         return is_one_hot(value)

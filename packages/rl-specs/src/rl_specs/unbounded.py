@@ -7,7 +7,6 @@ from typing import Any, final
 import torch
 from torch import Generator, Tensor
 
-from rl_specs._base import Domain
 from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, check_equal_but_shape
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
 from rl_specs.spaces import ContinuousBox
@@ -41,11 +40,6 @@ class Unbounded(LeafSpec):
             *(torch.tensor(x, dtype=self._dtype, device=self._device).expand(self._shape) for x in (low, high))
         )
 
-    @property
-    def domain(self) -> Domain:
-        """`"continuous"` for floating-point dtypes, else `"discrete"`."""
-        return "continuous" if self._dtype.is_floating_point else "discrete"
-
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """Standard normal numbers, or integers uniform over the dtype (the highest int64 is left out)."""
         size = as_size(shape) + self._shape
@@ -69,7 +63,7 @@ class Unbounded(LeafSpec):
 
     def cardinality(self) -> int | float:
         """Number of values, infinite for floating-point dtypes."""
-        if self.domain == "continuous":
+        if self._dtype.is_floating_point or self._dtype.is_complex:
             return math.inf
         low, high = _limits(self._dtype)
         return math.prod([int(high) - int(low) + 1] * self.numel())
