@@ -12,6 +12,7 @@ from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import ClosedEnvError, StateNotSupportedError
 from rl_envs._policy_plan import plan_policy
 from rl_envs._step_mdp import step_mdp
+from rl_envs.gym import GymEnv, GymWrapper
 
 __all__ = [
     "ClosedEnvError",
@@ -19,6 +20,8 @@ __all__ = [
     "EnvPlan",
     "EnvSpecs",
     "ExplorationType",
+    "GymEnv",
+    "GymWrapper",
     "StateNotSupportedError",
     "__version__",
     "check_env_specs",

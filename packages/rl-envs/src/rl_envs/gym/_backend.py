@@ -1,0 +1,103 @@
+"""What the adapter asks of one env, a list of envs, or a `VectorEnv`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rl_envs.gym._codec import SpaceCodec
+from rl_specs import FlatDict, TensorMap
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an adapter runs its env.
+
+    Args:
+        frame_skip: env steps per action; their rewards are added up.
+        from_pixels: add the rendered frame under `"pixels"`.
+        pixels_only: leave the other observations out, with `from_pixels`.
+        categorical: discrete values as indices rather than one-hot.
+    """
+
+    frame_skip: int
+    from_pixels: bool
+    pixels_only: bool
+    categorical: bool
+
+
+class Backend(ABC):
+    """Runs Gymnasium envs; everything in and out is a tensor on the CPU.
+
+    Args:
+        count: number of envs.
+    """
+
+    batch_size: torch.Size
+    observation_space: Any
+    action_space: Any
+
+    def __init__(self, count: int) -> None:
+        self._seeds: list[int | None] = [None] * count
+
+    def seed(self, seeds: Sequence[int | None]) -> None:
+        """Seeds that the next reset of each env hands on; None: the env's stream goes on."""
+        self._seeds = list(seeds)
+
+    def pending_seeds(self) -> list[int | None]:
+        """Seeds that have not been handed on yet."""
+        return list(self._seeds)
+
+    def take_seeds(self, rows: np.ndarray[Any, Any] | None) -> list[int | None]:
+        """The pending seeds of the rows that are being reset, which are pending no more."""
+        taken = [seed if rows is None or rows[row] else None for row, seed in enumerate(self._seeds)]
+        self._seeds = [None if rows is None or rows[row] else seed for row, seed in enumerate(self._seeds)]
+        return taken
+
+    @abstractmethod
+    def reset(self, rows: np.ndarray[Any, Any] | None) -> FlatDict:
+        """Start episodes: all, or those where `rows`, bool `[N]`, is True. Observations of the whole batch."""
+
+    @abstractmethod
+    def step(self, data: TensorMap) -> FlatDict:
+        """One step: observations, `reward`, and the three flags."""
+
+    @abstractmethod
+    def frame(self) -> Tensor:
+        """The rendered frame, uint8 `[*B, H, W, 3]`."""
+
+    @abstractmethod
+    def envs(self) -> list[Any]:
+        """The env of each row, for reading and writing simulator states; empty when out of reach."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the envs."""
+
+
+def codecs(backend: Backend, options: Options) -> tuple[SpaceCodec, SpaceCodec]:
+    """Codecs of the observations and of the actions."""
+    observations = SpaceCodec(backend.observation_space, key=None, categorical=options.categorical)
+    actions = SpaceCodec(backend.action_space, key="action", categorical=options.categorical)
+    return observations, actions
+
+
+def skipped_step(env: Any, action: Any, frame_skip: int) -> tuple[Any, float, bool, bool]:
+    """`frame_skip` steps with one action, rewards added up, stopped at the end of an episode."""
+    observation, reward, terminated, truncated, _ = env.step(action)
+    total = float(reward)
+    for _ in range(frame_skip - 1):
+        if terminated or truncated:
+            break
+        observation, reward, terminated, truncated, _ = env.step(action)
+        total += float(reward)
+    return observation, total, bool(terminated), bool(truncated)
+
+
+def rendered(env: Any) -> np.ndarray[Any, Any]:
+    """The frame that `env` renders, the caller's own."""
+    return np.array(env.render(), dtype=np.uint8)

@@ -1,0 +1,80 @@
+"""Several Gymnasium envs, stepped one after the other, gathered in one batch."""
+
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rl_envs.gym._backend import Backend, Options, codecs, rendered, skipped_step
+from rl_specs import FlatDict, TensorMap
+
+
+@final
+class LoopBackend(Backend):
+    """Runs a list of envs with the same spaces.
+
+    Args:
+        envs: `gymnasium.Env` objects.
+        options: how to run them.
+    """
+
+    def __init__(self, envs: list[Any], options: Options) -> None:
+        super().__init__(len(envs))
+        self.batch_size = torch.Size((len(envs),))
+        self.observation_space = envs[0].observation_space
+        self.action_space = envs[0].action_space
+        self._envs = envs
+        self._options = options
+        self._observations, self._actions = codecs(self, options)
+
+    def reset(self, rows: np.ndarray[Any, Any] | None) -> FlatDict:
+        """See `Backend`. Rows that are not reset come back as zeros."""
+        values: list[Any] = [None] * len(self._envs)
+        for index, (env, seed) in enumerate(zip(self._envs, self.take_seeds(rows), strict=True)):
+            if rows is None or rows[index]:
+                values[index], _ = env.reset(seed=seed)
+        return self._observed(values, rows)
+
+    def step(self, data: TensorMap) -> FlatDict:
+        """See `Backend`."""
+        count = len(self._envs)
+        values: list[Any] = [None] * count
+        reward = np.empty((count, 1), dtype=np.float32)
+        flags = np.empty((3, count, 1), dtype=np.bool_)
+        skip = self._options.frame_skip
+        for index, (env, action) in enumerate(zip(self._envs, self._actions.decode_rows(data, count), strict=True)):
+            if skip == 1:
+                values[index], reward[index], terminated, truncated, _ = env.step(action)
+            else:
+                values[index], reward[index], terminated, truncated = skipped_step(env, action, skip)
+            flags[1, index] = terminated
+            flags[2, index] = truncated
+        np.logical_or(flags[1], flags[2], out=flags[0])
+        entries = self._observed(values, None)
+        entries["reward"] = torch.from_numpy(reward)
+        entries["done"], entries["terminated"], entries["truncated"] = torch.from_numpy(flags).unbind()
+        return entries
+
+    def frame(self) -> Tensor:
+        """See `Backend`."""
+        return torch.from_numpy(np.stack([rendered(env) for env in self._envs]))
+
+    def envs(self) -> list[Any]:
+        """See `Backend`."""
+        return list(self._envs)
+
+    def close(self) -> None:
+        """See `Backend`."""
+        for env in self._envs:
+            env.close()
+
+    def _observed(self, values: list[Any], rows: np.ndarray[Any, Any] | None) -> FlatDict:
+        if not self._options.from_pixels:
+            return self._observations.encode_rows(values)
+        entries: FlatDict = {} if self._options.pixels_only else self._observations.encode_rows(values)
+        frames = [rendered(env) for index, env in enumerate(self._envs) if rows is None or rows[index]]
+        pixels = np.zeros((len(self._envs), *frames[0].shape), dtype=np.uint8)
+        pixels[slice(None) if rows is None else rows] = np.stack(frames)
+        entries["pixels"] = torch.from_numpy(pixels)
+        return entries

@@ -1,0 +1,71 @@
+"""One Gymnasium env."""
+
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rl_envs.gym._backend import Backend, Options, codecs, rendered, skipped_step
+from rl_specs import FlatDict, TensorMap
+
+
+@final
+class SingleBackend(Backend):
+    """Runs one env.
+
+    Args:
+        env: a `gymnasium.Env`.
+        options: how to run it.
+    """
+
+    def __init__(self, env: Any, options: Options) -> None:
+        super().__init__(1)
+        self.batch_size = torch.Size(())
+        self.observation_space = env.observation_space
+        self.action_space = env.action_space
+        self._env = env
+        self._options = options
+        self._frame_skip = options.frame_skip
+        self._pixels = options.from_pixels
+        self._observations, self._actions = codecs(self, options)
+
+    def reset(self, rows: np.ndarray[Any, Any] | None) -> FlatDict:
+        """See `Backend`."""
+        observation, _ = self._env.reset(seed=self.take_seeds(None)[0])
+        return self._observed(observation)
+
+    def step(self, data: TensorMap) -> FlatDict:
+        """See `Backend`."""
+        action = self._actions.decode(data)
+        if self._frame_skip == 1:
+            observation, reward, terminated, truncated, _ = self._env.step(action)
+        else:
+            observation, reward, terminated, truncated = skipped_step(self._env, action, self._frame_skip)
+        entries = self._observed(observation)
+        entries["reward"] = torch.tensor((reward,), dtype=torch.float32)
+        if terminated or truncated:
+            flags = torch.tensor(((True,), (terminated,), (truncated,)))
+        else:
+            flags = torch.zeros((3, 1), dtype=torch.bool)
+        entries["done"], entries["terminated"], entries["truncated"] = flags.unbind()
+        return entries
+
+    def frame(self) -> Tensor:
+        """See `Backend`."""
+        return torch.from_numpy(rendered(self._env))
+
+    def envs(self) -> list[Any]:
+        """See `Backend`."""
+        return [self._env]
+
+    def close(self) -> None:
+        """See `Backend`."""
+        self._env.close()
+
+    def _observed(self, observation: Any) -> FlatDict:
+        if not self._pixels:
+            return self._observations.encode(observation)
+        entries: FlatDict = {} if self._options.pixels_only else self._observations.encode(observation)
+        entries["pixels"] = self.frame()
+        return entries

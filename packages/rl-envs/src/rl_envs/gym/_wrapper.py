@@ -1,0 +1,175 @@
+"""A Gymnasium env, or a `VectorEnv`, as an `EnvBase`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rl_envs._env_base import EnvBase
+from rl_envs._env_plan import RESET_KEY
+from rl_envs._env_specs import full_spec
+from rl_envs._errors import StateNotSupportedError
+from rl_envs._seeding import stream_seed
+from rl_envs.gym._backend import Backend, Options
+from rl_envs.gym._loop import LoopBackend
+from rl_envs.gym._single import SingleBackend
+from rl_envs.gym._state import restore, snapshot, unsupported_part
+from rl_envs.gym._vector import VectorBackend
+from rl_envs.gym.spaces import spec_from_space
+from rl_specs import Bounded, FlatDict, TensorMap, TensorSpec, Unbounded, message
+
+
+class GymWrapper(EnvBase):
+    """A Gymnasium env that takes and gives tensors.
+
+    Observations are under `"observation"`, or under their own names when the space is a `Dict`; frames under `"pixels"`. They
+    keep the dtype of the env. The reward is float32 `[*B, 1]`. The end of an episode by a time limit is `truncated`. Actions
+    are handed on in the env's dtype and clipped to its bounds.
+
+    Args:
+        env: a `gymnasium.Env`, a list of such with the same spaces, or a `gymnasium.vector.VectorEnv` in any of the three
+            autoreset modes.
+        device: device of the tensors; the env itself runs on the CPU.
+        frame_skip: env steps per action; their rewards are added up, and skipping stops at the end of an episode.
+        from_pixels: add the rendered frame, uint8 `[*B, H, W, 3]`, under `"pixels"`; the env needs
+            `render_mode="rgb_array"`.
+        pixels_only: with `from_pixels`, leave the other observations out.
+        categorical_action_encoding: discrete spaces as indices rather than one-hot.
+    Raises:
+        ValueError: `frame_skip` below 1; an autoreset mode that is not known; options that a `VectorEnv` does not take.
+        SpecError: a space of a kind that has no spec.
+    """
+
+    accepts_mapping = True
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        device: torch.device | str | int | None = None,
+        frame_skip: int = 1,
+        from_pixels: bool = False,
+        pixels_only: bool = True,
+        categorical_action_encoding: bool = False,
+    ) -> None:
+        if frame_skip < 1:
+            raise ValueError(message(self._name, "frame_skip too small", expected=">= 1", found=frame_skip))
+        options = Options(
+            frame_skip=frame_skip,
+            from_pixels=from_pixels,
+            pixels_only=pixels_only,
+            categorical=categorical_action_encoding,
+        )
+        self._backend = _backend(env, options)
+        super().__init__(device=device, batch_size=self._backend.batch_size)
+        self._moves = self._device is not None and self._device.type != "cpu"
+        self._set_specs(options)
+
+    def _set_specs(self, options: Options) -> None:
+        batch, device, backend = self._batch_size, self._device, self._backend
+
+        def spec_of(space: Any) -> TensorSpec:
+            return spec_from_space(space, batch_size=batch, device=device, categorical=options.categorical)
+
+        observation = full_spec(spec_of(backend.observation_space), "observation", batch)
+        if options.from_pixels:
+            backend.reset(None)
+            shape = backend.frame().shape
+            pixels = Bounded(0, 255, shape=shape, dtype=torch.uint8, device=device)
+            observation = full_spec(pixels, "pixels", batch) if options.pixels_only else observation.clone()
+            observation["pixels"] = pixels
+        self.observation_spec = observation
+        action = spec_of(backend.action_space)
+        self.action_spec = full_spec(action, "action", batch)
+        self.reward_spec = Unbounded(shape=torch.Size((*batch, 1)), device=device, dtype=torch.float32)
+
+    @property
+    def unwrapped_envs(self) -> list[Any]:
+        """The Gymnasium env of each row; empty for a `VectorEnv` whose envs live elsewhere."""
+        return self._backend.envs()
+
+    def _reset(self, data: TensorMap | None) -> FlatDict:
+        mask: Tensor | None = None if data is None else data.get(RESET_KEY, None)
+        if mask is None:
+            return self._moved(self._backend.reset(None))
+        return self._moved(self._backend.reset(mask.cpu().numpy().reshape(-1)))
+
+    def _step(self, data: TensorMap) -> FlatDict:
+        entries = self._backend.step(data)
+        return self._moved(entries) if self._moves else entries
+
+    def _moved(self, entries: FlatDict) -> FlatDict:
+        if not self._moves:
+            return entries
+        return {key: value.to(self._device) for key, value in entries.items()}
+
+    def _to(self, device: torch.device) -> None:
+        self._moves = device.type != "cpu"
+
+    def _set_seed(self, seed: int) -> None:
+        self._set_stream(seed, 0)
+
+    def _set_stream(self, seed: int, first_index: int) -> None:
+        rows = self._batch_size.numel()
+        self._backend.seed([stream_seed(seed, first_index + row) for row in range(rows)])
+
+    def _close(self) -> None:
+        self._backend.close()
+
+    def _repr_fields(self) -> dict[str, object]:
+        envs = self._backend.envs()
+        spec = envs[0].spec if envs else None
+        return {"env": spec.id if spec is not None else type(envs[0].unwrapped).__name__ if envs else "VectorEnv"}
+
+    @property
+    def has_exact_state(self) -> bool:
+        """Whether the simulator can be read out: MuJoCo, classic control, toy text, and envs whose state is plain values."""
+        envs = self._backend.envs()
+        return bool(envs) and all(unsupported_part(env) is None for env in envs)
+
+    def get_state(self) -> dict[str, Any]:
+        """Simulators, wrappers and random generators, as tensors and plain values.
+
+        Raises:
+            StateNotSupportedError: an env holds something that cannot be read out; the message says what.
+        """
+        self._check_state()
+        return {"envs": [snapshot(env) for env in self._backend.envs()], "pending": self._backend.pending_seeds()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `get_state` of an env made the same way returned.
+
+        Raises:
+            StateNotSupportedError: see `get_state`.
+            ValueError: the state is of another number of envs, or of other envs.
+        """
+        self._check_state()
+        envs = self._backend.envs()
+        if len(state["envs"]) != len(envs):
+            raise ValueError(
+                message(
+                    f"{self._name}.set_state", "another number of envs", expected=len(envs), found=len(state["envs"])
+                )
+            )
+        for env, part in zip(envs, state["envs"], strict=True):
+            restore(env, part)
+        self._backend.seed(state["pending"])
+
+    def _check_state(self) -> None:
+        envs = self._backend.envs()
+        part = unsupported_part(envs[0]) if envs else "envs in other processes"
+        if part is not None:
+            raise StateNotSupportedError(
+                message(
+                    self._name, f"has no exact state: {part} cannot be read out", fix="Resume at an episode boundary"
+                )
+            )
+
+
+def _backend(env: Any, options: Options) -> Backend:
+    from gymnasium.vector import VectorEnv
+
+    if isinstance(env, VectorEnv):
+        return VectorBackend(env, options)
+    return LoopBackend(env, options) if isinstance(env, list) else SingleBackend(env, options)
