@@ -1,0 +1,44 @@
+"""The affine map that normalisers and scalers share, and the loading of statistics that a module does not have yet."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def affine(value: Tensor, loc: Tensor, scale: Tensor, *, standard_normal: bool) -> Tensor:
+    """Scaled and shifted `value`.
+
+        standard_normal:      (value - loc) / scale
+        not standard_normal:  value * scale + loc
+
+    Args:
+        value: `[*B, *F]`; integers are taken for floats of torch's default dtype.
+        loc: broadcasts to `value`.
+        scale: broadcasts to `value`.
+        standard_normal: which of the two.
+    Returns:
+        `[*B, *F]`, of the dtype of `value` where that is floating-point, whatever `loc` and `scale` are.
+    """
+    dtype = value.dtype if value.is_floating_point() else torch.get_default_dtype()
+    result = (value - loc) / scale if standard_normal else value * scale + loc
+    return result.to(dtype)
+
+
+def as_parameter(value: float | Sequence[float] | Tensor) -> Tensor:
+    """A constant of a map as a floating-point tensor; a tensor is copied and keeps its floating-point dtype."""
+    tensor = torch.as_tensor(value).detach().clone()
+    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+
+
+def adopt_buffers(module: nn.Module, state: Mapping[str, Any], prefix: str, names: Sequence[str]) -> None:
+    """Give `module` the buffers `names` that a state has and the module does not have in that shape and dtype.
+
+    Statistics get their shape from the data; a module that has seen none takes it from the state that it loads.
+    """
+    for name in names:
+        saved = state.get(prefix + name)
+        current = module._buffers.get(name)
+        if isinstance(saved, Tensor) and current is None:
+            module._buffers[name] = torch.empty_like(saved)

@@ -1,0 +1,16 @@
+"""Errors of transforms that carry an entry from step to step."""
+
+from rl_envs._flat import unpack_flat
+from rl_specs import MissingKeyError, NestedKey, TensorMap, message, missing_key
+
+
+def missing_carried(component: str, key: NestedKey, data: TensorMap) -> MissingKeyError:
+    """Error for a root that lacks an entry which the reset, or the step before, wrote."""
+    fix = "Step from what env.reset() or step_mdp(...) returned, not from a TensorDict of your own"
+    return missing_key(component, key, unpack_flat(data), fix=fix)
+
+
+def no_forward(component: str) -> NotImplementedError:
+    """Error for a transform that makes sense in an environment alone."""
+    problem = "works on the steps of an environment and cannot be applied to stored data"
+    return NotImplementedError(message(component, problem, fix="Append it to a TransformedEnv"))

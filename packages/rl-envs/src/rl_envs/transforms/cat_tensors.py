@@ -1,0 +1,123 @@
+"""Several entries joined to one."""
+
+from typing import ClassVar, final
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms.transform import Keys, Transform
+from rl_specs import Bounded, Composite, LeafSpec, NestedKey, TensorMap, Unbounded, key_str, message
+
+
+@final
+class CatTensors(Transform):
+    """Concatenates entries, in the order of their names, and removes them.
+
+    Args:
+        in_keys: entries to join, default every observation of the environment.
+        out_key: name of the result.
+        dim: dimension to join along, negative so that batch dimensions do not matter.
+        del_keys: remove the entries joined.
+        sort: join in the order of the names; otherwise in that of `in_keys`.
+    Raises:
+        ValueError: `dim` is not negative.
+    """
+
+    accepts_mapping: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        in_keys: Keys | NestedKey | None = None,
+        out_key: NestedKey = "observation_vector",
+        *,
+        dim: int = -1,
+        del_keys: bool = True,
+        sort: bool = True,
+    ) -> None:
+        self._takes_all = in_keys is None
+        self._sort = sort
+        super().__init__(in_keys, [out_key])
+        if dim >= 0:
+            raise ValueError(message("CatTensors", "dim counts from the front", expected="a negative dim", found=dim))
+        self.dim = dim
+        self.del_keys = del_keys
+        self._choose([] if in_keys is None else self.in_keys)
+
+    @property
+    def out_key(self) -> NestedKey:
+        """Name of the result."""
+        return self.out_keys[0]
+
+    def _choose(self, keys: list[NestedKey]) -> None:
+        ordered = sorted(keys, key=key_str) if self._sort else keys
+        self._set_keys(ordered, self.out_keys)
+        self._drop = [key for key in ordered if key != self.out_key] if self.del_keys else []
+
+    def _bind(self, specs: EnvSpecs) -> list[str]:
+        if self._takes_all:
+            states = {key for key, _ in specs.state.flat_items()}
+            self._choose([key for key, _ in specs.observation.flat_items() if key not in states])
+        problems = self._check_wiring(specs)
+        states = {key for key, _ in specs.state.flat_items()}
+        problems += [
+            f"in_keys: {key_str(key)} is a state that the environment reads back. Use del_keys=False"
+            for key in self._drop
+            if key in states
+        ]
+        leaves = dict(specs.observation.flat_items())
+        problems += [
+            f"in_keys: key {key_str(key)} is no observation, and only observations can be joined"
+            for key in self.in_keys
+            if key not in leaves and not any(key_str(key) in problem for problem in problems)
+        ]
+        return problems or _shape_problems({key: leaves[key].shape for key in self.in_keys}, self.dim)
+
+    def _call(self, data: TensorMap) -> TensorMap:
+        values: list[Tensor] = []
+        for key in self.in_keys:
+            value = data.get(key, None)
+            if value is None:
+                raise self._missing(key, data)
+            values.append(value)
+        data[self.out_key] = torch.cat(values, self.dim)
+        for key in self._drop:
+            if isinstance(data, (dict, TensorDictBase)):
+                del data[key]
+        return data
+
+    def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
+        return self._call(reset_data)
+
+    def transform_observation_spec(self, observation_spec: Composite) -> Composite:
+        """Adds the joined entry, bounded where all of its parts are; removes the parts."""
+        leaves = dict(observation_spec.flat_items())
+        parts = [leaf for key in self.in_keys if isinstance(leaf := leaves[key], LeafSpec)]
+        bounded = [part for part in parts if isinstance(part, Bounded)]
+        joined = torch.cat([part.zero() for part in parts], self.dim)
+        for key in self._drop:
+            del observation_spec[key]
+        if len(bounded) < len(parts):
+            spec = Unbounded(shape=joined.shape, dtype=joined.dtype, device=joined.device)
+            observation_spec[self.out_key] = spec
+        else:
+            low = torch.cat([part.space.low for part in bounded], self.dim)
+            high = torch.cat([part.space.high for part in bounded], self.dim)
+            observation_spec[self.out_key] = Bounded(low, high, shape=low.shape, dtype=low.dtype, device=low.device)
+        return observation_spec
+
+    def transform_reward_spec(self, reward_spec: Composite) -> Composite:
+        """Unchanged."""
+        return reward_spec
+
+    def __repr__(self) -> str:
+        return f"CatTensors(in_keys={self.in_keys}, out_key={self.out_key!r})"
+
+
+def _shape_problems(shapes: dict[NestedKey, torch.Size], dim: int) -> list[str]:
+    rest = {tuple(size for at, size in enumerate(shape, -len(shape)) if at != dim) for shape in shapes.values()}
+    if len(rest) < 2:
+        return []
+    listed = ", ".join(f"{key_str(key)}: {tuple(shape)}" for key, shape in shapes.items())
+    return [f"in_keys: shapes differ in more than dim {dim} ({listed})"]

@@ -1,0 +1,230 @@
+"""A sequence of transforms that acts as one."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from textwrap import indent
+from typing import TYPE_CHECKING, ClassVar, cast, final, overload
+
+from tensordict import TensorDictBase
+from torch import nn
+
+from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms.transform import Transform
+from rl_specs import Composite, TensorMap, message
+
+if TYPE_CHECKING:
+    from rl_envs.transforms.transformed_env import TransformedEnv
+
+
+@final
+class Compose(Transform):
+    """Transforms applied one after the other; the inverse part runs in the opposite order.
+
+    It works like a list: `compose[0]`, `compose[1:]`, `len`, iteration, `append`, `insert`, `extend`, `pop`,
+    `del compose[0]`, `compose[0] = other`. In an environment each change updates the specs of the environment at
+    once, and a change that does not fit is refused and leaves everything as it was.
+
+    Args:
+        transforms: the transforms, first the one next to the environment; `Compose` objects can be nested.
+    Raises:
+        TypeError: one is not a `Transform`.
+        RuntimeError: one is part of another container already.
+    """
+
+    accepts_mapping: ClassVar[bool] = True
+
+    def __init__(self, *transforms: Transform) -> None:
+        super().__init__()
+        self.transforms = nn.ModuleList()
+        self._is_view = False
+        self._replace(_checked(transforms))
+
+    @classmethod
+    def _view(cls, transforms: Iterable[Transform]) -> "Compose":
+        """The same transforms under another roof, which does not own them and cannot be changed."""
+        view = cls()
+        view.transforms = nn.ModuleList(transforms)
+        view._is_view = True
+        return view
+
+    # ------------------------------------------------------------------ list
+
+    def leaves(self) -> list[Transform]:
+        """The transforms, nested `Compose` objects opened."""
+        found: list[Transform] = []
+        for transform in self:
+            found.extend(transform.leaves() if isinstance(transform, Compose) else [transform])
+        return found
+
+    def append(self, transform: Transform) -> None:
+        """Add `transform` at the end, the place farthest from the environment."""
+        self._replace([*self, *_checked([transform])])
+
+    def insert(self, index: int, transform: Transform) -> None:
+        """Add `transform` before position `index`, as `list.insert` does."""
+        items = list(self)
+        items.insert(index, *_checked([transform]))
+        self._replace(items)
+
+    def extend(self, transforms: Iterable[Transform]) -> None:
+        """Add several at the end; all of them or, where one does not fit, none."""
+        self._replace([*self, *_checked(transforms)])
+
+    def pop(self, index: int = -1) -> Transform:
+        """Remove the transform at `index` and return it, free for another container."""
+        items = list(self)
+        transform = items.pop(index)
+        self._replace(items)
+        return transform
+
+    def __delitem__(self, index: int | slice) -> None:
+        items = list(self)
+        del items[index]
+        self._replace(items)
+
+    def __setitem__(self, index: int, transform: Transform) -> None:
+        items = list(self)
+        items[index] = _checked([transform])[0]
+        self._replace(items)
+
+    def __len__(self) -> int:
+        return len(self.transforms)
+
+    def __iter__(self) -> Iterator[Transform]:
+        return iter(cast(Iterable[Transform], self.transforms))
+
+    @overload
+    def __getitem__(self, index: int) -> Transform: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Compose": ...
+    def __getitem__(self, index: int | slice) -> "Transform | Compose":
+        items = list(self)
+        return Compose._view(items[index]) if isinstance(index, slice) else items[index]
+
+    def _replace(self, items: Sequence[Transform]) -> None:
+        if self._is_view:
+            fix = "Change env.transform of the environment that owns them"
+            raise RuntimeError(message("Compose", "a view of transforms that another Compose owns", fix=fix))
+        before = list(self)
+        repeated = [item for position, item in enumerate(items) if any(item is other for other in items[:position])]
+        if repeated:
+            fix = "Use transform.clone() for the second one"
+            raise RuntimeError(message("Compose", f"{type(repeated[0]).__name__} is there twice", fix=fix))
+        try:
+            self._hold(before, items)
+            self._changed()
+        except Exception:
+            self._hold(items, before)
+            self._changed()
+            raise
+
+    def _hold(self, old: Sequence[Transform], new: Sequence[Transform]) -> None:
+        for transform in old:
+            if transform.container is self and not any(transform is other for other in new):
+                transform._attach(None)
+        for transform in new:
+            transform._attach(self)
+        self.transforms = nn.ModuleList(new)
+
+    def _release(self) -> list[Transform]:
+        """Hand the transforms over to another owner; this object stays as a view of them."""
+        items = list(self)
+        for transform in items:
+            transform._attach(None)
+        self._is_view = True
+        self._attach(None)
+        return items
+
+    # ------------------------------------------------------------------ transform
+
+    def _call(self, data: TensorMap) -> TensorMap:
+        for transform in self:
+            data = transform._call(data)
+        return data
+
+    def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
+        for transform in self:
+            next_data = transform._step(data, next_data)
+        return next_data
+
+    def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
+        for transform in self:
+            reset_data = transform._reset(data, reset_data)
+        return reset_data
+
+    def _inv_call(self, data: TensorMap) -> TensorMap:
+        for transform in reversed(list(self)):
+            data = transform._inv_call(data)
+        return data
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Apply each transform's `forward` in turn; returns the TensorDict."""
+        for transform in self:
+            tensordict = transform.forward(tensordict)
+        return tensordict
+
+    def transform_observation_spec(self, observation_spec: Composite) -> Composite:
+        """Observation spec after all of them."""
+        for transform in self:
+            observation_spec = transform.transform_observation_spec(observation_spec)
+        return observation_spec
+
+    def transform_reward_spec(self, reward_spec: Composite) -> Composite:
+        """Reward spec after all of them."""
+        for transform in self:
+            reward_spec = transform.transform_reward_spec(reward_spec)
+        return reward_spec
+
+    def transform_done_spec(self, done_spec: Composite) -> Composite:
+        """Done spec after all of them."""
+        for transform in self:
+            done_spec = transform.transform_done_spec(done_spec)
+        return done_spec
+
+    def transform_action_spec(self, action_spec: Composite) -> Composite:
+        """Action spec outside all of them."""
+        for transform in self:
+            action_spec = transform.transform_action_spec(action_spec)
+        return action_spec
+
+    def transform_state_spec(self, state_spec: Composite) -> Composite:
+        """State spec outside all of them."""
+        for transform in self:
+            state_spec = transform.transform_state_spec(state_spec)
+        return state_spec
+
+    def _bind(self, specs: EnvSpecs) -> list[str]:
+        problems: list[str] = []
+        for transform in self:
+            problems += transform._bind(specs)
+            if problems:
+                break
+            specs = transform._transform_specs(specs)
+        return problems
+
+    def set_seed(self, seed: int) -> None:
+        """Seed every transform."""
+        for transform in self:
+            transform.set_seed(seed)
+
+    # ------------------------------------------------------------------ container
+
+    def _transforms_changed(self) -> None:
+        self._changed()
+
+    def _parent_env(self, transform: Transform) -> "TransformedEnv | None":
+        owner = self.container
+        return None if owner is None else owner._parent_env(transform)
+
+    def __repr__(self) -> str:
+        inner = ",\n".join(indent(repr(transform), " " * 8) for transform in self)
+        return f"Compose(\n{inner})" if inner else "Compose()"
+
+
+def _checked(transforms: Iterable[object]) -> list[Transform]:
+    items = list(transforms)
+    for transform in items:
+        if not isinstance(transform, Transform):
+            problem = "not a transform"
+            fix = "Derive from rl_envs.Transform"
+            raise TypeError(message("Compose", problem, expected="Transform", found=type(transform).__name__, fix=fix))
+    return cast(list[Transform], items)

@@ -1,0 +1,73 @@
+"""Double precision outside the environment made single."""
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms.transform import Keys, Transform
+from rl_specs import Bounded, Composite, LeafSpec, NestedKey, TensorSpec
+
+
+@final
+class DoubleToFloat(Transform):
+    """Casts entries to float32 on their way out, and actions to float64 on their way in.
+
+    Without any key, in an environment: every float64 observation and reward, and every float64 action.
+
+    Args:
+        in_keys: entries to cast to float32.
+        out_keys: names of the results; `in_keys` when left out.
+        in_keys_inv: inner entries (actions) that the environment wants in float64.
+        out_keys_inv: their names outside; `in_keys_inv` when left out.
+    """
+
+    accepts_mapping: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        in_keys: Keys | NestedKey | None = None,
+        out_keys: Keys | NestedKey | None = None,
+        *,
+        in_keys_inv: Keys | NestedKey | None = None,
+        out_keys_inv: Keys | NestedKey | None = None,
+    ) -> None:
+        super().__init__(in_keys, out_keys, in_keys_inv=in_keys_inv, out_keys_inv=out_keys_inv)
+        self._finds_keys = in_keys is None and in_keys_inv is None
+
+    def _bind(self, specs: EnvSpecs) -> list[str]:
+        if self._finds_keys:
+            states = {key for key, _ in specs.state.flat_items()}
+            found = [key for key in (*_doubles(specs.observation), *_doubles(specs.reward)) if key not in states]
+            self._set_keys(found, None)
+            self._set_keys_inv(_doubles(specs.action), None)
+        return self._check_wiring(specs)
+
+    def _apply_transform(self, value: Tensor) -> Tensor:
+        return value.to(torch.float32)
+
+    def _inv_apply_transform(self, value: Tensor) -> Tensor:
+        return value.to(torch.float64)
+
+    def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
+        return spec.to(torch.float32)
+
+    def _leaf_spec_inv(self, spec: TensorSpec) -> TensorSpec:
+        """Float32 bounds rounded inwards: what lies in them lies in the inner ones after the cast."""
+        if not isinstance(spec, Bounded):
+            return spec.to(torch.float32)
+        low, high = spec.space.low, spec.space.high
+        low32, high32 = low.to(torch.float32), high.to(torch.float32)
+        up, down = torch.full_like(low32, torch.inf), torch.full_like(high32, -torch.inf)
+        low32 = torch.where(low32.to(low.dtype) < low, torch.nextafter(low32, up), low32)
+        high32 = torch.where(high32.to(high.dtype) > high, torch.nextafter(high32, down), high32)
+        return Bounded(low32, high32, shape=spec.shape, device=spec.device, dtype=torch.float32)
+
+    def __repr__(self) -> str:
+        keys = f"in_keys={self.in_keys}, out_keys={self.out_keys}"
+        return f"DoubleToFloat({keys}, in_keys_inv={self.in_keys_inv}, out_keys_inv={self.out_keys_inv})"
+
+
+def _doubles(spec: Composite) -> list[NestedKey]:
+    return [key for key, leaf in spec.flat_items() if isinstance(leaf, LeafSpec) and leaf.dtype == torch.float64]

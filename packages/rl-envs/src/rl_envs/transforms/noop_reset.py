@@ -1,0 +1,101 @@
+"""Episodes that start after some random steps."""
+
+import copy
+from typing import Any, ClassVar, final
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+
+from rl_envs._env_specs import EnvSpecs
+from rl_envs._flat import pack_flat, unpack_flat
+from rl_envs._step_mdp import step_mdp
+from rl_envs.transforms._carried import no_forward
+from rl_envs.transforms.transform import Transform
+from rl_specs import TensorMap, message
+
+
+@final
+class NoopResetEnv(Transform):
+    """Takes random actions after each reset, so that episodes start in different states.
+
+    Number and actions come from a random stream of the transform's own, seeded with the environment and part of
+    `state_dict`. An episode that ends meanwhile is started anew and the steps go on. Only for an environment of
+    one row: the others of a batch would be stepped too.
+
+    Args:
+        noops: number of steps, at most.
+        random: draw the number uniformly from 1 to `noops`; otherwise take `noops`.
+    Raises:
+        ValueError: `noops` is negative.
+    Source: Mnih et al. 2015, https://doi.org/10.1038/nature14236 (there with actions that do nothing)
+    """
+
+    accepts_mapping: ClassVar[bool] = True
+
+    def __init__(self, noops: int = 30, random: bool = True) -> None:
+        super().__init__()
+        if noops < 0:
+            raise ValueError(message("NoopResetEnv", "noops too small", expected=">= 0", found=noops))
+        self.noops = noops
+        self.random = random
+        self._generator = torch.Generator()
+        self._generator.seed()
+
+    def set_seed(self, seed: int) -> None:
+        """Restart the stream."""
+        self._generator.manual_seed(seed)
+
+    def _bind(self, specs: EnvSpecs) -> list[str]:
+        batch_size = specs.observation.shape
+        if batch_size.numel() == 1:
+            return []
+        return [
+            f"the environment has batch size {tuple(batch_size)}, and steps after a partial reset would move the other "
+            "rows. Put NoopResetEnv into each environment of the batch"
+        ]
+
+    def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
+        return next_data
+
+    def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
+        parent = self.parent
+        if parent is None:
+            raise RuntimeError(
+                message("NoopResetEnv", "not part of an environment", fix="Append it to a TransformedEnv")
+            )
+        root: TensorDictBase = pack_flat(dict(unpack_flat(reset_data)), parent.batch_size, parent.device)
+        for _ in range(self._draw_count()):
+            for key, spec in parent.full_action_spec.flat_items():
+                root.set(key, spec.rand(generator=self._generator))
+            root = step_mdp(parent.step(root), exclude_action=True)
+            if bool(root[parent.done_keys[0]].any()):
+                root = parent.reset()
+        return root if isinstance(reset_data, TensorDict) else unpack_flat(root)
+
+    def _draw_count(self) -> int:
+        if not self.random or self.noops == 0:
+            return self.noops
+        return int(torch.randint(1, self.noops + 1, (), generator=self._generator))
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Refused: there is no environment to step."""
+        raise no_forward("NoopResetEnv")
+
+    def get_extra_state(self) -> Tensor:
+        """State of the random stream."""
+        return self._generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on with the random stream from `state`."""
+        self._generator.set_state(state.cpu())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "NoopResetEnv":
+        made = NoopResetEnv(self.noops, self.random)
+        memo[id(self)] = made
+        made._generator.set_state(self._generator.get_state())
+        made._attach(copy.deepcopy(self.container, memo))
+        return made.train(self.training)
+
+    def __repr__(self) -> str:
+        return f"NoopResetEnv(noops={self.noops}, random={self.random})"

@@ -1,0 +1,95 @@
+"""The return of the episode so far."""
+
+from collections.abc import Iterable
+from typing import ClassVar, final
+
+import torch
+from tensordict import TensorDictBase
+
+from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms._carried import missing_carried, no_forward
+from rl_envs.transforms.transform import Keys, Transform
+from rl_specs import Composite, NestedKey, TensorMap, Unbounded, canonical_keys, message
+
+
+@final
+class RewardSum(Transform):
+    """Adds up rewards since the last reset.
+
+    At a reset the sum is zero; a step writes `root[out] + next[in]` to `next[out]`. The running sum lives in the data.
+
+    Args:
+        in_keys: rewards, default every reward of the environment.
+        out_keys: names of the sums, default `"episode_reward"` (`"episode_" + name` for a reward of another name).
+        reset_keys: masks to read at a reset instead of `"_reset"`, one per reward; rows outside keep their sums.
+    Raises:
+        ValueError: in, out and reset keys differ in number.
+    """
+
+    accepts_mapping: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        in_keys: Keys | NestedKey | None = None,
+        out_keys: Keys | NestedKey | None = None,
+        *,
+        reset_keys: Iterable[NestedKey] | NestedKey | None = None,
+    ) -> None:
+        self._takes_all = in_keys is None
+        names = ["reward"] if in_keys is None else canonical_keys(in_keys)
+        super().__init__(names, [_sum_name(key) for key in names] if out_keys is None else out_keys)
+        self._names_default = out_keys is None
+        self._reset_keys = None if reset_keys is None else canonical_keys(reset_keys)
+        if self._reset_keys is not None and len(self._reset_keys) != len(names):
+            found = f"{len(self._reset_keys)} reset_keys"
+            raise ValueError(message("RewardSum", "lengths differ", expected=f"{len(names)}, as in_keys", found=found))
+        self._forms: list[tuple[torch.Size, torch.dtype, torch.device | None]] = []
+
+    def _bind(self, specs: EnvSpecs) -> list[str]:
+        if self._takes_all and self._names_default and self._reset_keys is None:
+            names = [key for key, _ in specs.reward.flat_items()]
+            self._set_keys(names, [_sum_name(key) for key in names])
+        rewards = dict(specs.reward.flat_items())
+        found = [rewards[key].zero() for key in self.in_keys if key in rewards]
+        self._forms = [(zero.shape, zero.dtype, zero.device) for zero in found]
+        return self._check_wiring(specs, reads_root=False)
+
+    def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
+        for reward_key, sum_key in self._pairs:
+            before = data.get(sum_key, None)
+            if before is None:
+                raise missing_carried("RewardSum", sum_key, data)
+            reward = next_data.get(reward_key, None)
+            if reward is None:
+                raise self._missing(reward_key, next_data)
+            next_data[sum_key] = before + reward
+        return next_data
+
+    def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
+        for position, (_, sum_key) in enumerate(self._pairs):
+            shape, dtype, device = self._forms[position]
+            zero = torch.zeros(shape, dtype=dtype, device=device)
+            if self._reset_keys is not None:
+                mask, before = data.get(self._reset_keys[position], None), data.get(sum_key, None)
+                if mask is not None and before is not None:
+                    zero = torch.where(mask, zero, before)
+            reset_data[sum_key] = zero
+        return reset_data
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Refused: the sum needs the steps of an environment in their order."""
+        raise no_forward("RewardSum")
+
+    def transform_observation_spec(self, observation_spec: Composite) -> Composite:
+        """Adds the sums, unbounded."""
+        for (_, sum_key), (shape, dtype, device) in zip(self._pairs, self._forms, strict=False):
+            observation_spec[sum_key] = Unbounded(shape=shape, dtype=dtype, device=device)
+        return observation_spec
+
+    def transform_reward_spec(self, reward_spec: Composite) -> Composite:
+        """Unchanged."""
+        return reward_spec
+
+
+def _sum_name(key: NestedKey) -> NestedKey:
+    return f"episode_{key}" if isinstance(key, str) else (*key[:-1], f"episode_{key[-1]}")

@@ -1,0 +1,332 @@
+"""The base class of transforms: what happens to data between an environment and its user."""
+
+import copy
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+
+from tensordict import TensorDictBase
+from torch import Tensor, nn
+
+from rl_envs._env_specs import EnvSpecs
+from rl_envs._flat import unpack_flat
+from rl_envs.transforms._leaf_specs import dry_run
+from rl_specs import (
+    Composite,
+    NestedKey,
+    TensorMap,
+    TensorSpec,
+    canonical_keys,
+    key_str,
+    message,
+    missing_key,
+    near_matches,
+)
+
+if TYPE_CHECKING:
+    from rl_envs.transforms.transformed_env import TransformedEnv
+
+Keys = Iterable[NestedKey]
+_Pairs = list[tuple[NestedKey, NestedKey]]
+
+
+class TransformContainer(Protocol):
+    """What owns transforms: a `Compose`, or a `TransformedEnv`."""
+
+    def _transforms_changed(self) -> None:
+        """Recompute what depends on the transforms."""
+
+    def _parent_env(self, transform: "Transform") -> "TransformedEnv | None":
+        """The env that `transform` sees: the base env and the transforms before it."""
+
+
+class Transform(nn.Module):
+    """Maps entries of an environment's data on their way out, and actions on their way in.
+
+    A stateless map overrides `_apply_transform` alone. Others override `_call` (one mapping), or `_step` and `_reset`.
+    An out key equal to its in key replaces the entry; another out key adds one.
+
+    `accepts_mapping = True` says that the class reads and writes entries only by `[key]`, `[key] = value` and `get`,
+    so that it can be handed flat dicts (see `rl_specs.TensorMap`) instead of TensorDicts.
+
+    Args:
+        in_keys: entries read after a reset or a step.
+        out_keys: entries written; `in_keys` when left out.
+        in_keys_inv: entries that the environment inside reads (actions, states), written before a step.
+        out_keys_inv: their names outside; `in_keys_inv` when left out.
+    Raises:
+        ValueError: in and out keys differ in number.
+    """
+
+    accepts_mapping: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        in_keys: Keys | NestedKey | None = None,
+        out_keys: Keys | NestedKey | None = None,
+        *,
+        in_keys_inv: Keys | NestedKey | None = None,
+        out_keys_inv: Keys | NestedKey | None = None,
+    ) -> None:
+        super().__init__()
+        self.__dict__["_container"] = None
+        self._pairs: _Pairs = []
+        self._reset_pairs: _Pairs = []
+        self._inv_pairs: _Pairs = []
+        self._set_keys(in_keys, out_keys)
+        self._set_keys_inv(in_keys_inv, out_keys_inv)
+
+    # ------------------------------------------------------------------ what a subclass overrides
+
+    def _apply_transform(self, value: Tensor) -> Tensor:
+        """New value of one entry; never changes `value` itself."""
+        raise NotImplementedError(message(type(self).__name__, "has keys to map but no _apply_transform"))
+
+    def _inv_apply_transform(self, value: Tensor) -> Tensor:
+        """Value that the environment inside gets for one entry from outside; never changes `value` itself."""
+        raise NotImplementedError(message(type(self).__name__, "has inverse keys but no _inv_apply_transform"))
+
+    def _call(self, data: TensorMap) -> TensorMap:
+        """Transform the entries of `data` and return it."""
+        return self._map_entries(data, self._pairs)
+
+    def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
+        """Transform what a step returned.
+
+        Args:
+            data: root entries before the step; not to be changed.
+            next_data: entries that the step returned, flags complete; may be written to.
+        Returns:
+            The transformed entries, `next_data` as a rule.
+        """
+        return self._call(next_data)
+
+    def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
+        """Transform what a reset returned; state of rows outside the mask stays as it is.
+
+        Args:
+            data: root entries with the mask `"_reset"`, bool `[*B, 1]`; without a mask every row is reset.
+            reset_data: entries for the whole batch; the caller keeps the rows of the mask. May be written to.
+        Returns:
+            The transformed entries, `reset_data` as a rule.
+        """
+        if type(self)._call is Transform._call:
+            return self._map_entries(reset_data, self._reset_pairs)
+        return self._call(reset_data)
+
+    def _inv_call(self, data: TensorMap) -> TensorMap:
+        """Write the inner entries (`in_keys_inv`) from the outer ones (`out_keys_inv`) into `data` and return it."""
+        for inner, outer in self._inv_pairs:
+            value = data.get(outer, None)
+            if value is None:
+                raise self._missing(outer, data)
+            data[inner] = self._inv_apply_transform(value)
+        return data
+
+    def transform_observation_spec(self, observation_spec: Composite) -> Composite:
+        """Observation spec after this transform, from a copy of the one before it."""
+        return self._map_spec(observation_spec)
+
+    def transform_reward_spec(self, reward_spec: Composite) -> Composite:
+        """Reward spec after this transform, from a copy of the one before it."""
+        return self._map_spec(reward_spec)
+
+    def transform_done_spec(self, done_spec: Composite) -> Composite:
+        """Done spec after this transform, from a copy of the one before it."""
+        return done_spec
+
+    def transform_action_spec(self, action_spec: Composite) -> Composite:
+        """Action spec outside this transform, from a copy of the one inside."""
+        return self._map_spec_inv(action_spec)
+
+    def transform_state_spec(self, state_spec: Composite) -> Composite:
+        """State spec outside this transform, from a copy of the one inside."""
+        return self._map_spec_inv(state_spec)
+
+    def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
+        """Spec of an out entry from the spec of its in entry; by default found out on an entry of zeros."""
+        if type(self)._apply_transform is Transform._apply_transform:
+            return spec
+        return dry_run(self._apply_transform, spec)
+
+    def _leaf_spec_inv(self, spec: TensorSpec) -> TensorSpec:
+        """Spec of an outer entry from the spec of the inner one."""
+        return spec
+
+    def _bind(self, specs: EnvSpecs) -> list[str]:
+        """Prepare for an environment, each time its transforms change.
+
+        Args:
+            specs: specs of the environment before this transform.
+        Returns:
+            What is wrong with the wiring, one sentence each.
+        """
+        return self._check_wiring(specs)
+
+    def set_seed(self, seed: int) -> None:
+        """Seed the transform's own random stream, where it has one."""
+
+    # ------------------------------------------------------------------ for users
+
+    @property
+    def in_keys(self) -> list[NestedKey]:
+        """Entries read."""
+        return self._in_keys
+
+    @in_keys.setter
+    def in_keys(self, keys: Keys | NestedKey) -> None:
+        same = self._in_keys == self._out_keys
+        self._set_keys(keys, keys if same else self._out_keys)
+
+    @property
+    def out_keys(self) -> list[NestedKey]:
+        """Entries written, one for each of `in_keys` as a rule."""
+        return self._out_keys
+
+    @out_keys.setter
+    def out_keys(self, keys: Keys | NestedKey) -> None:
+        self._set_keys(self._in_keys, keys)
+
+    @property
+    def in_keys_inv(self) -> list[NestedKey]:
+        """Entries that the environment inside reads."""
+        return self._in_keys_inv
+
+    @property
+    def out_keys_inv(self) -> list[NestedKey]:
+        """Names of `in_keys_inv` outside."""
+        return self._out_keys_inv
+
+    @property
+    def container(self) -> TransformContainer | None:
+        """The `Compose` or `TransformedEnv` that this transform lives in; None when it is free."""
+        owner: TransformContainer | None = self.__dict__["_container"]
+        return owner
+
+    @property
+    def parent(self) -> "TransformedEnv | None":
+        """The environment that this transform sees: the base env with the transforms before this one.
+
+        It shares the base env and those transforms. None when the transform is not part of an environment.
+        """
+        owner = self.container
+        return None if owner is None else owner._parent_env(self)
+
+    def clone(self) -> Self:
+        """A deep copy that belongs to no container."""
+        return copy.deepcopy(self, {id(self.container): None})
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Apply the transform to the root entries of a TensorDict, as a replay buffer does; returns that TensorDict."""
+        result = self._call(tensordict)
+        if not isinstance(result, TensorDictBase):
+            raise TypeError(message(type(self).__name__, "_call returned another type", found=type(result).__name__))
+        return result
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(keys={self.in_keys})"
+
+    # ------------------------------------------------------------------ machinery
+
+    def _attach(self, owner: TransformContainer | None) -> None:
+        current = self.container
+        if owner is not None and current is not None and current is not owner:
+            raise RuntimeError(
+                message(
+                    type(self).__name__,
+                    "already part of another container, and a transform can live in one only",
+                    fix="Use transform.clone() for the second one",
+                )
+            )
+        self.__dict__["_container"] = owner
+
+    def _changed(self) -> None:
+        """Tell the environment, if there is one, that the specs after this transform may differ."""
+        owner = self.container
+        if owner is not None:
+            owner._transforms_changed()
+
+    def _set_keys(self, in_keys: Keys | NestedKey | None, out_keys: Keys | NestedKey | None) -> None:
+        self._in_keys, self._out_keys = _key_lists(in_keys, out_keys)
+        self._pairs = list(zip(self._in_keys, self._out_keys, strict=False))
+        self._reset_pairs = self._pairs
+
+    def _set_keys_inv(self, in_keys: Keys | NestedKey | None, out_keys: Keys | NestedKey | None) -> None:
+        self._in_keys_inv, self._out_keys_inv = _key_lists(in_keys, out_keys)
+        self._inv_pairs = list(zip(self._in_keys_inv, self._out_keys_inv, strict=False))
+
+    def _map_entries(self, data: TensorMap, pairs: _Pairs) -> TensorMap:
+        for in_key, out_key in pairs:
+            value = data.get(in_key, None)
+            if value is None:
+                raise self._missing(in_key, data)
+            data[out_key] = self._apply_transform(value)
+        return data
+
+    def _missing(self, key: NestedKey, data: TensorMap) -> Exception:
+        fix = "Rename with in_keys=[...], or place this transform after the one that writes the entry"
+        return missing_key(type(self).__name__, key, unpack_flat(data), fix=fix)
+
+    def _map_spec(self, spec: Composite) -> Composite:
+        present = dict(spec.flat_items())
+        for in_key, out_key in self._pairs:
+            if in_key in present:
+                spec[out_key] = self._leaf_spec(present[in_key])
+        return spec
+
+    def _map_spec_inv(self, spec: Composite) -> Composite:
+        present = dict(spec.flat_items())
+        for inner, outer in self._inv_pairs:
+            if inner in present:
+                leaf = self._leaf_spec_inv(present[inner])
+                if inner != outer:
+                    del spec[inner]
+                spec[outer] = leaf
+        return spec
+
+    def _transform_specs(self, specs: EnvSpecs) -> EnvSpecs:
+        return EnvSpecs(
+            observation=self.transform_observation_spec(specs.observation.clone()),
+            action=self.transform_action_spec(specs.action.clone()),
+            reward=self.transform_reward_spec(specs.reward.clone()),
+            done=self.transform_done_spec(specs.done.clone()),
+            state=self.transform_state_spec(specs.state.clone()),
+        )
+
+    def _check_wiring(self, specs: EnvSpecs, *, reads_root: bool | None = None) -> list[str]:
+        """Keys that are not there, and states overwritten; `reads_root`: actions may be among the in keys."""
+        rewards = _names(specs.reward)
+        written = [*_names(specs.observation), *rewards, *_names(specs.done), *_names(specs.state)]
+        read = [*_names(specs.action), *_names(specs.state)]
+        if type(self)._step is not Transform._step if reads_root is None else reads_root:
+            written += read
+        problems = _absent(self._in_keys, written, "in_keys", "the environment writes")
+        problems += _absent(self._in_keys_inv, read, "in_keys_inv", "the environment reads")
+        states = set(_names(specs.state)) - set(self._in_keys_inv)
+        problems += [
+            f"out_keys: {key_str(key)} is a state that the environment reads back. Write to another out key"
+            for key in self._out_keys
+            if key in states
+        ]
+        self._reset_pairs = [pair for pair in self._pairs if pair[0] not in rewards]
+        return problems
+
+
+def _key_lists(
+    in_keys: Keys | NestedKey | None, out_keys: Keys | NestedKey | None
+) -> tuple[list[NestedKey], list[NestedKey]]:
+    first = [] if in_keys is None else canonical_keys(in_keys)
+    return first, list(first) if out_keys is None else canonical_keys(out_keys)
+
+
+def _names(spec: Composite) -> list[NestedKey]:
+    return [key for key, _ in spec.flat_items()]
+
+
+def _absent(keys: list[NestedKey], present: list[NestedKey], parameter: str, what: str) -> list[str]:
+    names = sorted({key_str(key) for key in present})
+    return [
+        f"{parameter}: key {key_str(key)} missing from what {what} (has: {', '.join(names) or 'nothing'})."
+        f"{near_matches(key_str(key), names)}"
+        for key in keys
+        if key_str(key) not in names
+    ]

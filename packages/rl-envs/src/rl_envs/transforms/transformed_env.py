@@ -1,0 +1,258 @@
+"""An environment seen through transforms."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from textwrap import indent
+from typing import Any, cast, final
+
+import torch
+from tensordict import TensorDictBase
+
+from rl_envs._env_base import EnvBase
+from rl_envs._env_plan import _flag_groups, complete_flags
+from rl_envs._env_specs import EnvSpecs
+from rl_envs._flat import pack_flat, unpack_flat
+from rl_envs._seeding import stream_seed
+from rl_envs.transforms.compose import Compose
+from rl_envs.transforms.transform import Transform
+from rl_specs import Composite, SpecError, TensorMap, message
+
+
+@final
+class TransformedEnv(EnvBase):
+    """An environment whose data pass through transforms.
+
+    Specs are computed when transforms are connected and kept until the transforms change. A wiring mistake, such as an
+    in key that nobody writes, is reported then, together with all others.
+
+    Args:
+        base_env: the environment inside. Of a `TransformedEnv` the transforms are taken over, so that the result is one
+            layer deep; the given object stays usable as a view.
+        transform: a `Transform`, a `Compose`, a list of transforms, or None for none yet.
+    Raises:
+        SpecError: the transforms do not fit the environment or each other.
+        RuntimeError: a transform is part of another environment already.
+    """
+
+    def __init__(self, base_env: EnvBase, transform: Transform | Iterable[Transform] | None = None) -> None:
+        super().__init__(device=base_env.device, batch_size=base_env.batch_size)
+        given = _as_compose(transform)
+        self._training = base_env.training
+        if not isinstance(base_env, TransformedEnv):
+            self._base_env = base_env
+            self._adopt(given)
+            return
+        self._base_env = base_env.base_env
+        items = base_env.transform._release()
+        whole = Compose(*items, *given._release())
+        try:
+            self._adopt(whole)
+        except Exception:
+            whole._release()
+            base_env._adopt(Compose(*items))
+            raise
+
+    @classmethod
+    def _prefix(cls, owner: "TransformedEnv", count: int) -> "TransformedEnv":
+        """The env that the transform at position `count` sees; shares the base env and the transforms."""
+        view = cls.__new__(cls)
+        EnvBase.__init__(view, device=owner.device, batch_size=owner.batch_size)
+        view._base_env = owner.base_env
+        view._transform = Compose._view(owner.transform.leaves()[:count])
+        view._training = owner.training
+        view._install(owner._stages[: count + 1])
+        return view
+
+    # ------------------------------------------------------------------ transforms
+
+    @property
+    def base_env(self) -> EnvBase:
+        """The environment inside."""
+        return self._base_env
+
+    @property
+    def transform(self) -> Compose:
+        """The transforms, first the one next to the base env."""
+        return self._transform
+
+    def append_transform(self, transform: Transform) -> "TransformedEnv":
+        """Add a transform at the end; returns the environment.
+
+        Raises:
+            SpecError: it does not fit; the environment is as it was.
+        """
+        self._transform.append(transform)
+        return self
+
+    def insert_transform(self, index: int, transform: Transform) -> "TransformedEnv":
+        """Add a transform before position `index`; returns the environment.
+
+        Raises:
+            SpecError: it, or one after it, does not fit; the environment is as it was.
+        """
+        self._transform.insert(index, transform)
+        return self
+
+    def remove_transform(self, index: int = -1) -> Transform:
+        """Take the transform at `index` out and return it.
+
+        Raises:
+            SpecError: one after it needs what it writes; the environment is as it was.
+        """
+        return self._transform.pop(index)
+
+    def _adopt(self, transform: Compose) -> None:
+        transform._attach(self)
+        self._transform = transform
+        try:
+            self._connect()
+        except Exception:
+            transform._attach(None)
+            raise
+
+    def _connect(self) -> None:
+        """Bind each transform to the specs before it, and keep the specs and calls of every stage."""
+        if not self._training:
+            self._transform.eval()
+        stages, problems = [self._base_env._env_specs()], []
+        for position, transform in enumerate(self._transform.leaves()):
+            specs = stages[-1]
+            found = transform._bind(specs)
+            problems += [f"transform {position}, {type(transform).__name__}: {problem}" for problem in found]
+            try:
+                specs = transform._transform_specs(specs)
+            except Exception as error:
+                if not problems:
+                    raise
+                problems.append(f"transform {position}, {type(transform).__name__}: no specs ({error})")
+            stages.append(specs)
+        if problems:
+            lines = "\n".join(f"  - {problem}" for problem in problems)
+            raise SpecError(f"TransformedEnv: {len(problems)} wiring mistake(s) in the transforms:\n{lines}")
+        self._install(stages)
+
+    def _install(self, stages: list[EnvSpecs]) -> None:
+        leaves = self._transform.leaves()
+        self._stages = stages
+        self._base_specs = stages[0]
+        self.accepts_mapping = self._base_env.accepts_mapping and all(leaf.accepts_mapping for leaf in leaves)
+        self._flag_groups = _flag_groups(self._base_env.done_keys)
+        self._base_step = self._base_env._step
+        self._step_calls = [leaf._step for leaf in leaves]
+        self._reset_calls = [leaf._reset for leaf in leaves]
+        inverse = [leaf for leaf in leaves if leaf.in_keys_inv or type(leaf)._inv_call is not Transform._inv_call]
+        self._inverse_calls = [leaf._inv_call for leaf in reversed(inverse)]
+
+    def _transforms_changed(self) -> None:
+        self._connect()
+
+    def _parent_env(self, transform: Transform) -> "TransformedEnv | None":
+        for position, leaf in enumerate(self._transform.leaves()):
+            if leaf is transform or (isinstance(transform, Compose) and leaf in transform.leaves()):
+                return TransformedEnv._prefix(self, position)
+        return TransformedEnv._prefix(self, len(self._transform.leaves()))
+
+    # ------------------------------------------------------------------ environment
+
+    def _env_specs(self) -> EnvSpecs:
+        if self._base_env._env_specs() is not self._base_specs:
+            self._connect()
+        return self._stages[-1]
+
+    def _replace_spec(self, **changed: Composite) -> None:
+        fix = "Set it on base_env, or append a transform that changes it"
+        raise AttributeError(message("TransformedEnv", f"{', '.join(changed)} spec cannot be set here", fix=fix))
+
+    def _step(self, data: TensorMap) -> TensorMap:
+        inner = data
+        if self._inverse_calls:
+            inner = dict(data) if isinstance(data, dict) else cast(TensorDictBase, data).copy()
+            for inverse in self._inverse_calls:
+                inner = inverse(inner)
+        next_data = self._as_accepted(self._base_step(inner))
+        for done, terminated, truncated in self._flag_groups:
+            complete_flags(next_data, done, terminated, truncated)
+        for step in self._step_calls:
+            next_data = step(data, next_data)
+        return next_data
+
+    def _reset(self, data: TensorMap | None) -> TensorMap:
+        reset_data = self._as_accepted(self._base_env._reset(data))
+        root = self._as_accepted({}) if data is None else data
+        for reset in self._reset_calls:
+            reset_data = reset(root, reset_data)
+        return reset_data
+
+    def _as_accepted(self, data: TensorMap) -> TensorMap:
+        """`data` as the transforms take it: a TensorDict, unless each of them accepts mappings."""
+        if self.accepts_mapping or isinstance(data, TensorDictBase):
+            return data
+        return pack_flat(unpack_flat(data), self.batch_size, self.device)
+
+    def _set_seed(self, seed: int) -> None:
+        self._set_stream(seed, 0)
+
+    def _set_stream(self, seed: int, first_index: int) -> None:
+        self._base_env._set_stream(seed, first_index)
+        self._transform.set_seed(stream_seed(seed, first_index))
+
+    def _set_training(self, mode: bool) -> None:
+        self._base_env.train(mode)
+        self._transform.train(mode)
+
+    def _to(self, device: torch.device) -> None:
+        self._base_env.to(device)
+        self._transform.to(device)
+        self._connect()
+
+    def _close(self) -> None:
+        self._base_env.close()
+
+    # ------------------------------------------------------------------ state
+
+    @property
+    def has_exact_state(self) -> bool:
+        """Whether the base env's simulator can be read out and written back."""
+        return self._base_env.has_exact_state
+
+    def get_state(self) -> dict[str, Any]:
+        """State of the simulator and of the transforms; see `EnvBase.get_state`."""
+        return {"base_env": self._base_env.get_state(), "transform": self._transform_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        self._base_env.set_state(state["base_env"])
+        self._transform.load_state_dict(state["transform"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """State for a checkpoint: `base_env` and `transform`, the statistics and random streams of the transforms."""
+        return {"base_env": self._base_env.state_dict(), "transform": self._transform_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned.
+
+        Raises:
+            KeyError: the state has other entries than `base_env` and `transform`.
+            RuntimeError: the transforms are not those of the state.
+        """
+        if set(state) != {"base_env", "transform"}:
+            problem = "not the state of a TransformedEnv"
+            raise KeyError(message("TransformedEnv.load_state_dict", problem, found=sorted(state)))
+        self._base_env.load_state_dict(state["base_env"])
+        self._transform.load_state_dict(state["transform"])
+        self._connect()
+
+    def _transform_state(self) -> dict[str, Any]:
+        return copy.deepcopy(dict(self._transform.state_dict()))
+
+    def __repr__(self) -> str:
+        inner = f"env={self._base_env},\ntransform={self._transform}"
+        return f"TransformedEnv(\n{indent(inner, '    ')})"
+
+
+def _as_compose(transform: Transform | Iterable[Transform] | None) -> Compose:
+    if isinstance(transform, Compose):
+        return transform
+    if isinstance(transform, Transform):
+        return Compose(transform)
+    return Compose(*(() if transform is None else transform))

@@ -1,0 +1,199 @@
+"""Entries normalised by their running mean and deviation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast, final
+
+import torch
+from tensordict import TensorDictBase
+from torch import Size, Tensor, nn
+
+from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms.observation_norm import ObservationNorm
+from rl_envs.transforms.running_moments import RunningMoments
+from rl_envs.transforms.transform import Keys, Transform
+from rl_specs import LeafSpec, NestedKey, TensorMap, TensorSpec, Unbounded, canonical_key, key_str, message
+
+
+@final
+class VecNorm(Transform):
+    """Normalises entries by mean and deviation over every frame of every row of the batch that it has seen.
+
+        out = (x - mean) / sqrt(max(variance, eps))
+
+    In training mode each step, and each reset of the rows that are reset, updates the statistics first; in evaluation
+    mode nothing does. `forward`, for stored data, never updates: data drawn twice would count twice. Statistics are
+    float64 and part of `state_dict`, the count included; results have the dtype of the input.
+
+    Args:
+        in_keys: floating-point entries to normalise, each with statistics of its own.
+        out_keys: names of the results; `in_keys` when left out.
+        decay: weight of the past at each step, in (0, 1]; 1 weighs all frames alike.
+        eps: lowest variance divided by.
+        shapes: shape of one row of each entry, for use outside an environment; read from the specs inside one.
+    Raises:
+        ValueError: `decay` or `eps` is out of range, or `shapes` and `in_keys` differ in number.
+    """
+
+    accepts_mapping: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        in_keys: Keys | NestedKey,
+        out_keys: Keys | NestedKey | None = None,
+        *,
+        decay: float = 0.9999,
+        eps: float = 1e-4,
+        shapes: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__(in_keys, out_keys)
+        if not 0.0 < decay <= 1.0:
+            raise ValueError(message("VecNorm", "decay out of range", expected="in (0, 1]", found=decay))
+        if not eps > 0.0:
+            raise ValueError(message("VecNorm", "eps out of range", expected="> 0", found=eps))
+        if shapes is not None and len(shapes) != len(self.in_keys):
+            raise ValueError(
+                message("VecNorm", "lengths differ", expected=f"{len(self.in_keys)} shapes", found=len(shapes))
+            )
+        self.decay = decay
+        self.eps = eps
+        self.stats = nn.ModuleDict()
+        self._entries: list[tuple[NestedKey, NestedKey, RunningMoments]] = []
+        self._reset_entries = self._entries
+        self._batch_size = Size(())
+        if shapes is not None:
+            for position, shape in enumerate(shapes):
+                self._make(position, Size(shape), None)
+            self._list_entries()
+
+    @property
+    def count(self) -> Tensor:
+        """Weight of what the (first) entry's statistics rest on, in rows; float64 `[]`."""
+        return self._moments(None).count
+
+    @property
+    def loc(self) -> Tensor:
+        """Running mean of the (first) entry, a copy, float64."""
+        return self._moments(None).mean.clone()
+
+    @property
+    def scale(self) -> Tensor:
+        """What the (first) entry is divided by, float64."""
+        return self._moments(None).scale()
+
+    def frozen_copy(self, key: NestedKey | None = None) -> ObservationNorm:
+        """The present normalisation of one entry as a constant, for deployment; it gives the same numbers.
+
+        Args:
+            key: which of `in_keys`; may be left out when there is one.
+        Returns:
+            An `ObservationNorm` that belongs to no environment.
+        Raises:
+            ValueError: there are several entries and no `key`, or `key` is not one of them.
+            RuntimeError: no statistics exist yet.
+        """
+        if (key is None and len(self.in_keys) > 1) or (key is not None and canonical_key(key) not in self.in_keys):
+            raise ValueError(message("VecNorm.frozen_copy", "key needed", expected=f"one of {self.in_keys}", found=key))
+        position = 0 if key is None else self.in_keys.index(canonical_key(key))
+        moments = self._moments(position)
+        loc, scale = moments.mean.clone(), moments.scale()
+        in_key, out_key = self._pairs[position]
+        return ObservationNorm(loc, scale, in_keys=[in_key], out_keys=[out_key], standard_normal=True)
+
+    # ------------------------------------------------------------------ data
+
+    def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
+        training = self.training
+        for in_key, out_key, moments in self._entries:
+            value = next_data.get(in_key, None)
+            if value is None:
+                raise self._missing(in_key, next_data)
+            next_data[out_key] = moments.update_and_normalize(value) if training else moments.normalize(value)
+        return next_data
+
+    def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
+        mask = data.get("_reset", None)
+        for in_key, out_key, moments in self._reset_entries:
+            value = reset_data.get(in_key, None)
+            if value is None:
+                raise self._missing(in_key, reset_data)
+            if not self.training:
+                reset_data[out_key] = moments.normalize(value)
+            elif mask is None:
+                reset_data[out_key] = moments.update_and_normalize(value)
+            else:
+                moments.update_rows(value, mask.reshape(self._batch_size))
+                reset_data[out_key] = moments.normalize(value)
+        return reset_data
+
+    def _call(self, data: TensorMap) -> TensorMap:
+        if len(self._entries) < len(self._pairs):
+            self._moments(None)
+        for in_key, out_key, moments in self._entries:
+            value = data.get(in_key, None)
+            if value is None:
+                raise self._missing(in_key, data)
+            data[out_key] = moments.normalize(value)
+        return data
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Normalise entries at the root of a TensorDict with the present statistics, which stay as they are."""
+        return super().forward(tensordict)
+
+    # ------------------------------------------------------------------ specs and state
+
+    def _bind(self, specs: EnvSpecs) -> list[str]:
+        problems = self._check_wiring(specs, reads_root=False)
+        self._batch_size = specs.observation.shape
+        leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
+        for position, key in enumerate(self.in_keys):
+            leaf = leaves.get(key)
+            if not isinstance(leaf, LeafSpec):
+                continue
+            if not leaf.dtype.is_floating_point:
+                problems.append(f"in_keys: {key_str(key)} is {leaf.dtype}, not floating-point. Cast it first")
+                continue
+            shape = leaf.shape[len(self._batch_size) :]
+            found = self._find(position)
+            if found is None:
+                self._make(position, shape, leaf.device)
+            elif found.mean.shape != shape:
+                held = tuple(found.mean.shape)
+                problems.append(f"in_keys: {key_str(key)} has rows of shape {tuple(shape)}, its statistics {held}")
+        self._list_entries()
+        return problems
+
+    def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
+        assert isinstance(spec, LeafSpec)
+        return Unbounded(shape=spec.shape, dtype=spec.dtype, device=spec.device)
+
+    def _make(self, position: int, shape: Size, device: torch.device | None) -> None:
+        moments = RunningMoments(shape, decay=self.decay, eps=self.eps, device=device)
+        self.stats[str(position)] = moments.train(self.training)
+
+    def _find(self, position: int) -> RunningMoments | None:
+        name = str(position)
+        return cast(RunningMoments, self.stats[name]) if name in self.stats else None
+
+    def _list_entries(self) -> None:
+        found = [(*pair, self._find(position)) for position, pair in enumerate(self._pairs)]
+        self._entries = [(in_key, out_key, moments) for in_key, out_key, moments in found if moments is not None]
+        kept = {in_key for in_key, _ in self._reset_pairs}
+        self._reset_entries = [entry for entry in self._entries if entry[0] in kept]
+
+    def _moments(self, position: int | None) -> RunningMoments:
+        moments = self._find(position or 0)
+        if moments is None:
+            fix = "Append it to a TransformedEnv, give shapes=[...], or load a state_dict"
+            raise RuntimeError(message("VecNorm", "has no statistics yet", fix=fix))
+        return moments
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        for position in range(len(self.in_keys)):
+            saved = state_dict.get(f"{prefix}stats.{position}.mean")
+            if isinstance(saved, Tensor) and self._find(position) is None:
+                self._make(position, saved.shape, saved.device)
+        self._list_entries()
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def __repr__(self) -> str:
+        return f"VecNorm(decay={self.decay}, eps={self.eps}, keys={self.in_keys})"
