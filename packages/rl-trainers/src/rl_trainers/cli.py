@@ -4,16 +4,19 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rl_trainers.__about__ import __version__
+from rl_trainers.checkpoint import complete_checkpoint, read_manifest
+from rl_trainers.config import PPOConfig
 from rl_trainers.config_help import describe_options
+from rl_trainers.config_io import load_config, parse_config, save_config
 from rl_trainers.errors import ConfigError, RecipeError
-
-if TYPE_CHECKING:
-    from rl_trainers.config import PPOConfig
-    from rl_trainers.evaluation import Evaluation
-    from rl_trainers.run_folder import RunFolder
+from rl_trainers.evaluation import Evaluation
+from rl_trainers.plot import plot_run, plot_runs
+from rl_trainers.preflight import check_surroundings
+from rl_trainers.run_folder import RunFolder, create_run_folder, open_run_folder
+from rl_trainers.train import evaluate_folder, train
+from rl_trainers.video import record_video
 
 INTERRUPTED = 130
 
@@ -81,10 +84,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _ppo(arguments: argparse.Namespace) -> int:
-    from rl_trainers.config_io import load_config, parse_config
-    from rl_trainers.preflight import check_surroundings
-    from rl_trainers.run_folder import create_run_folder
-
     base = load_config(arguments.config) if arguments.config is not None else None
     config = parse_config(arguments.overrides, base=base)
     check_surroundings(config)
@@ -93,10 +92,6 @@ def _ppo(arguments: argparse.Namespace) -> int:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    from rl_trainers.checkpoint import complete_checkpoint, read_manifest
-    from rl_trainers.config_io import parse_config, save_config
-    from rl_trainers.run_folder import open_run_folder
-
     run = open_run_folder(arguments.folder)
     fixed = [text for text in arguments.overrides if not text.startswith(RESUMABLE)]
     if fixed:
@@ -105,7 +100,8 @@ def _resume(arguments: argparse.Namespace) -> int:
     config = parse_config(arguments.overrides, base=before)
     manifest = read_manifest(complete_checkpoint(run.checkpoint) or run.checkpoint)
     frames = manifest["counters"]["frames"]
-    if frames >= config.collector.total_frames:
+    is_evaluated = run.evaluation_file.exists() or not config.evaluation.episodes
+    if frames >= config.collector.total_frames and is_evaluated:
         print(f"{run.path} is complete ({frames:,} frames). To train on, add collector.total_frames={2 * frames}.")
         return 0
     if config != before:
@@ -113,10 +109,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     return _train(config, run, resume=True)
 
 
-def _train(config: "PPOConfig", run: "RunFolder", *, resume: bool) -> int:
-    from rl_trainers.train import train
-    from rl_trainers.video import record_video
-
+def _train(config: PPOConfig, run: RunFolder, *, resume: bool) -> int:
     print(f"{'continuing' if resume else 'run folder:'} {run.path}", file=sys.stderr)
     outcome = train(config, run, resume=resume)
     if outcome.is_interrupted:
@@ -130,7 +123,7 @@ def _train(config: "PPOConfig", run: "RunFolder", *, resume: bool) -> int:
     return 0
 
 
-def _print_evaluation(evaluation: "Evaluation") -> None:
+def _print_evaluation(evaluation: Evaluation) -> None:
     lengths = evaluation.lengths
     print(
         f"evaluation: return {evaluation.mean:.2f} +- {evaluation.deviation:.2f} over {len(lengths)} episodes "
@@ -139,9 +132,6 @@ def _print_evaluation(evaluation: "Evaluation") -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from rl_trainers.run_folder import open_run_folder
-    from rl_trainers.train import evaluate_folder
-
     if arguments.episodes < 1:
         raise ConfigError([f"--episodes: expected at least 1, found {arguments.episodes}."])
     _print_evaluation(evaluate_folder(open_run_folder(arguments.folder), arguments.episodes))
@@ -149,9 +139,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    from rl_trainers.plot import plot_run, plot_runs
-    from rl_trainers.run_folder import open_run_folder
-
     runs = [open_run_folder(folder) for folder in arguments.folders]
     if len(runs) == 1:
         picture = plot_run(runs[0], arguments.output)
@@ -162,9 +149,6 @@ def _plot(arguments: argparse.Namespace) -> int:
 
 
 def _video(arguments: argparse.Namespace) -> int:
-    from rl_trainers.run_folder import open_run_folder
-    from rl_trainers.video import record_video
-
     print(record_video(open_run_folder(arguments.folder), arguments.output))
     return 0
 

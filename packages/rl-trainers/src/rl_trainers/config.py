@@ -127,7 +127,7 @@ class PPOLossConfig:
     critic_coeff: float = option(0.5, "weight of the critic loss", above=0.0)
     critic_loss: str = option("l2", "form of the critic loss", choices=("l2", "l1", "smooth_l1"))
     gamma: float = option(0.99, "discount per step", low=0.0, high=1.0)
-    lmbda: float = option(0.95, "GAE lambda", low=0.0, high=1.0)
+    lmbda: float = option(0.95, "lambda of the advantage estimate", low=0.0, high=1.0)
     max_grad_norm: float = option(0.5, "clip the gradient to this norm; 0 does not clip", low=0.0)
     normalize_advantage: bool = option(True, "zero mean and unit deviation of the advantage in each minibatch")
     recompute_advantage: bool = option(False, "estimate the advantage anew before each epoch, not once a batch")

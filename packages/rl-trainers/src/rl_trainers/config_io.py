@@ -156,7 +156,9 @@ def config_yaml(config: PPOConfig) -> str:
 
 def save_config(config: PPOConfig, path: Path) -> None:
     """Write the configuration as YAML that `load_config` reads back to an equal one."""
-    path.write_text(config_yaml(config))
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(config_yaml(config))
+    temporary.replace(path)
 
 
 def register_config(name: str = "ppo") -> None:

@@ -47,7 +47,9 @@ class CSVLogger:
         self._warned = False
         if resume_step is not None and path.exists():
             self._truncate(resume_step)
-        self._file = path.open("ab" if resume_step is not None else "xb")
+        if resume_step is None:
+            path.touch(exist_ok=False)
+        self._file = path.open("ab")
         self._size = path.stat().st_size
 
     def _truncate(self, step: int) -> None:

@@ -159,7 +159,7 @@ class Training:
         self._save_last()
 
     def _save_last(self) -> None:
-        """Write the checkpoint at the end; where the run's folder has no room for it, in the folder for temporary files."""
+        """Write the checkpoint at the end; where the run's folder has no room for it, in the temporary folder."""
         try:
             self.save()
         except CheckpointError as error:
