@@ -1,0 +1,87 @@
+"""Names of the entries that estimators and losses read and write, and how they are changed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+
+from rl_specs import NestedKey, canonical_key, message, missing_key, near_matches
+
+
+@dataclass(frozen=True)
+class TensorKeys:
+    """Entries that estimators and policy-gradient losses read and write.
+
+    `reward`, `done` and `terminated` are read under `"next"`. `sample_log_prob` may be a list of entries, one per
+    head of a composite action; they are summed.
+    """
+
+    advantage: NestedKey = "advantage"
+    value_target: NestedKey = "value_target"
+    value: NestedKey = "state_value"
+    reward: NestedKey = "reward"
+    done: NestedKey = "done"
+    terminated: NestedKey = "terminated"
+    action: NestedKey = "action"
+    sample_log_prob: NestedKey | tuple[NestedKey, ...] | list[NestedKey] = "sample_log_prob"
+
+    def changed(self, component: str, changes: Mapping[str, Any]) -> "TensorKeys":
+        """These names with `changes` made; None leaves a name as it is.
+
+        Raises:
+            KeyError: `changes` names an entry that is not one of these.
+            TypeError: a new name is not a key.
+        """
+        known = [field.name for field in fields(self)]
+        for name, key in changes.items():
+            if name not in known:
+                fix = f"Choose from: {', '.join(known)}.{near_matches(name, known)}"
+                raise UnknownKeyError(message(component, f'set_keys has no key "{name}"', fix=fix))
+            if key is not None and not isinstance(key, list):
+                canonical_key(key)
+        return replace(self, **{name: key for name, key in changes.items() if key is not None})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Name of the role to name of the entry."""
+        return asdict(self)
+
+
+class UnknownKeyError(KeyError):
+    """`set_keys` was given the name of a role that the component does not have."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def read(component: str, data: TensorDictBase, key: NestedKey, *, fix: str) -> Tensor:
+    """Entry under `key`.
+
+    Raises:
+        MissingKeyError: it is not there; `fix` ends the message.
+    """
+    value: Tensor | None = data.get(key, None)
+    if value is None:
+        raise missing_key(component, key, data.keys(True, True), fix=fix)
+    return value
+
+
+def select_inputs(component: str, data: TensorDictBase, keys: Iterable[NestedKey], *, fix: str) -> TensorDict:
+    """New TensorDict with the entries under `keys`, not copied, so that a module may write without touching `data`.
+
+    Raises:
+        MissingKeyError: one of them is not there; `fix` ends the message.
+    """
+    entries: dict[str, Tensor] = {}
+    nested: dict[NestedKey, Tensor] = {}
+    for key in keys:
+        value = read(component, data, key, fix=fix)
+        if isinstance(key, str):
+            entries[key] = value
+        else:
+            nested[key] = value
+    inputs = TensorDict._new_unsafe(entries, batch_size=data.batch_size, device=data.device)
+    for key, value in nested.items():
+        inputs.set(key, value)
+    return inputs

@@ -1,0 +1,105 @@
+"""What losses and estimators ask of a policy: its distribution, log-probability and entropy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import CompositeDistribution, ProbabilisticTensorDictSequential
+from torch import Tensor
+from torch.distributions import Distribution
+
+from rl_objectives._keys import read, select_inputs
+from rl_specs import NestedKey, ShapeError, key_str, message
+
+
+def policy_distribution(
+    component: str, policy: ProbabilisticTensorDictSequential, data: TensorDictBase
+) -> Distribution:
+    """Distribution of the policy at `data`, which is only read."""
+    inputs = select_inputs(component, data, policy.in_keys, fix="It is an input of actor_network")
+    return policy.get_dist(inputs)
+
+
+def log_prob(component: str, dist: Distribution, data: TensorDictBase, action_key: NestedKey, like: Tensor) -> Tensor:
+    """Log-probability of the stored action, in the shape of `like`; over the heads of a composite, summed."""
+    if isinstance(dist, CompositeDistribution):
+        terms = [
+            align(component, "log-probability", head.log_prob(_head_action(component, data, name)), like)
+            for name, head in dist.dists.items()
+        ]
+        return torch.stack(terms).sum(0)
+    action = read(component, data, action_key, fix="Collect with the policy, or rename with set_keys(action=...)")
+    return align(component, "log-probability", dist.log_prob(action), like)
+
+
+def stored_log_prob(component: str, data: TensorDictBase, key: Any, like: Tensor) -> Tensor:
+    """Log-probability written at collection, without gradient, in the shape of `like`; several entries are summed."""
+    keys = key if isinstance(key, list) else [key]
+    fix = "Collect with a policy built with return_log_prob=True, or rename with set_keys(sample_log_prob=...)"
+    terms = [align(component, key_str(k), read(component, data, k, fix=fix).detach(), like) for k in keys]
+    return terms[0] if len(terms) == 1 else torch.stack(terms).sum(0)
+
+
+def align(component: str, name: str, value: Tensor, like: Tensor) -> Tensor:
+    """`value` in the shape of `like`, which it has already or has but for the trailing dimension of size 1.
+
+    Raises:
+        ShapeError: any other shape.
+    """
+    if value.shape == like.shape:
+        return value
+    if (*value.shape, 1) == tuple(like.shape):
+        return value.unsqueeze(-1)
+    raise ShapeError(
+        message(
+            component,
+            f"{name} does not fit the advantage",
+            expected=f"{list(like.shape)} or {list(like.shape[:-1])}",
+            found=list(value.shape),
+            fix="A distribution over vectors sums its log-probability over the action (torch.distributions.Independent)"
+            ", and the advantage has a trailing dimension of size 1",
+        )
+    )
+
+
+def entropies(component: str, dist: Distribution, samples: int, like: Tensor) -> dict[str, Tensor]:
+    """Entropy of each head of a composite, else of the distribution under `""`, in the shape of `like`."""
+    heads = {key_name(k): d for k, d in dist.dists.items()} if isinstance(dist, CompositeDistribution) else {"": dist}
+    return {name: align(component, "entropy", entropy(head, samples), like) for name, head in heads.items()}
+
+
+def entropy(dist: Distribution, samples: int) -> Tensor:
+    """Entropy in closed form, or where there is none `-log p(x)` averaged over `samples` reparameterised draws."""
+    try:
+        return dist.entropy()
+    except NotImplementedError:
+        return -dist.log_prob(dist.rsample(torch.Size((samples,)))).mean(0)
+
+
+def weigh(component: str, heads: Mapping[str, Tensor], coefficient: Mapping[str, Tensor]) -> Tensor:
+    """Sum over the heads of coefficient times entropy.
+
+    Raises:
+        KeyError: a head without a coefficient, or the reverse.
+    """
+    if heads.keys() != coefficient.keys():
+        raise KeyError(
+            message(
+                component,
+                "entropy_coeff does not name the heads of the policy",
+                expected=sorted(heads),
+                found=sorted(coefficient),
+                fix="Give one coefficient per head, or a single number",
+            )
+        )
+    return torch.stack([coefficient[name] * value for name, value in heads.items()]).sum(0)
+
+
+def key_name(key: NestedKey) -> str:
+    """A head's name as one string, levels joined by a dot."""
+    return key if isinstance(key, str) else ".".join(key)
+
+
+def _head_action(component: str, data: TensorDictBase, name: NestedKey) -> Tensor:
+    return read(component, data, name, fix="It is the action of one head of the policy; collect with the policy")

@@ -1,0 +1,108 @@
+"""What the losses with a policy and a value network share: the networks, the advantage, the value."""
+
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModuleBase
+from torch import Tensor, nn
+
+from rl_objectives._estimators import ValueEstimators, build_value_estimator
+from rl_objectives._keys import read, select_inputs
+from rl_objectives.common import LossModule
+from rl_objectives.value import ValueEstimatorBase
+from rl_specs import MissingKeyError, key_str, message, missing_key
+
+_ADVANTAGE_FIX = "Run GAE first, or rename with loss.set_keys(advantage=...)"
+
+
+class PolicyValueLoss(LossModule):
+    """Holds a policy and a value network, and reads or estimates the advantage."""
+
+    default_value_estimator = ValueEstimators.GAE
+
+    def __init__(
+        self,
+        actor_network: ProbabilisticTensorDictSequential,
+        critic_network: TensorDictModuleBase | None,
+        *,
+        separate_losses: bool,
+        delay_value: bool = False,
+    ) -> None:
+        super().__init__()
+        self.separate_losses = separate_losses
+        self.delay_value = delay_value
+        self.register_network("actor_network", actor_network)
+        if critic_network is not None:
+            self.register_network("critic_network", critic_network, create_target=delay_value)
+        self._shared = _shared_parameters(actor_network, critic_network)
+        if critic_network is not None:
+            self.make_value_estimator()
+
+    @property
+    def actor_network(self) -> ProbabilisticTensorDictSequential:
+        """The policy, as it was given."""
+        actor: ProbabilisticTensorDictSequential = self.network("actor_network")
+        return actor
+
+    @property
+    def critic_network(self) -> TensorDictModuleBase | None:
+        """The critic, as it was given."""
+        critic: TensorDictModuleBase | None = self.network("critic_network")
+        return critic
+
+    def _build_value_estimator(self, kind: ValueEstimators, hyperparameters: dict[str, Any]) -> ValueEstimatorBase:
+        critic = self.critic_network
+        if critic is None:
+            name = type(self).__name__
+            raise ValueError(message(name, "no critic to estimate values with", fix="Give critic_network"))
+        return build_value_estimator(
+            kind, value_network=critic, actor_network=self.actor_network, hyperparameters=hyperparameters
+        )
+
+    def _read_advantage(self, tensordict: TensorDictBase) -> tuple[TensorDictBase, Tensor]:
+        key = self.tensor_keys.advantage
+        advantage = tensordict.get(key, None)
+        if advantage is None:
+            tensordict = self._estimate(tensordict)
+            advantage = read(type(self).__name__, tensordict, key, fix=_ADVANTAGE_FIX)
+        return tensordict, advantage.detach()
+
+    def _estimate(self, tensordict: TensorDictBase) -> TensorDictBase:
+        estimator = self.value_estimator
+        name = type(self).__name__
+        if estimator is None:
+            raise missing_key(name, self.tensor_keys.advantage, tensordict.keys(True, True), fix=_ADVANTAGE_FIX)
+        data = tensordict.copy()
+        try:
+            with torch.no_grad():
+                target = self.target_critic_network_params if self.delay_value else None
+                self.run_network("critic_network", lambda: estimator(data, target_params=target))
+        except MissingKeyError as error:
+            raise MissingKeyError(
+                f"{name}: the input has no {key_str(self.tensor_keys.advantage)}, and estimating it failed. {_ADVANTAGE_FIX}. "
+                f"({error})"
+            ) from error
+        return data
+
+    def _value(self, tensordict: TensorDictBase) -> Tensor:
+        critic = self.critic_network
+        assert critic is not None
+        name = type(self).__name__
+        inputs = select_inputs(name, tensordict, critic.in_keys, fix="It is an input of critic_network")
+        if self.separate_losses and self._shared:
+            held = {path: parameter.detach() for path, parameter in critic.named_parameters() if path in self._shared}
+            output = torch.func.functional_call(critic, held, (inputs,))
+        else:
+            output = critic(inputs)
+        return read(name, output, self.tensor_keys.value, fix="critic_network does not write it; set_keys(value=...)")
+
+
+def _shared_parameters(actor: nn.Module, critic: nn.Module | None) -> frozenset[str]:
+    """Paths in `critic` of the parameters that `actor` holds too."""
+    if critic is None:
+        return frozenset()
+    held = {id(parameter) for parameter in actor.parameters()}
+    return frozenset(
+        path for path, parameter in critic.named_parameters(remove_duplicate=False) if id(parameter) in held
+    )
