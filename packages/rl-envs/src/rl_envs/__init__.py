@@ -10,7 +10,8 @@ from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import EnvPlan
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import ClosedEnvError, StateNotSupportedError
-from rl_envs._policy_plan import plan_policy
+from rl_envs._flat import pack_flat, unpack_flat
+from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_envs._step_mdp import step_mdp
 from rl_envs.gym import GymEnv, GymWrapper
 from rl_envs.transforms import (
@@ -45,6 +46,7 @@ __all__ = [
     "InitTracker",
     "NoopResetEnv",
     "ObservationNorm",
+    "PolicyPlan",
     "RewardScaling",
     "RewardSum",
     "StateNotSupportedError",
@@ -56,7 +58,9 @@ __all__ = [
     "__version__",
     "check_env_specs",
     "exploration_type",
+    "pack_flat",
     "plan_policy",
     "set_exploration_type",
     "step_mdp",
+    "unpack_flat",
 ]

@@ -88,9 +88,10 @@ def _sequence_stages(sequence: TensorDictSequential) -> list[PolicyPlan] | None:
         if part is None:
             return None
         stages.extend(part)
-    probabilistic = [m for m in sequence.modules() if isinstance(m, ProbabilisticTensorDictModule)]
-    if len(probabilistic) > 1 or (probabilistic and not state._requires_sample):
-        return None  # the interaction type of the last one governs the others: left to the plain call
+    if isinstance(sequence, ProbabilisticTensorDictSequential):
+        probabilistic = [m for m in sequence.modules() if isinstance(m, ProbabilisticTensorDictModule)]
+        if len(probabilistic) > 1 or not state._requires_sample:
+            return None  # the interaction type of the last one governs the others: left to the plain call
     return stages
 
 
