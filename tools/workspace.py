@@ -1,5 +1,6 @@
 """The workspace as the tools see it: which packages there are, what they declare, and who may import whom."""
 
+import difflib
 import re
 import subprocess
 import sys
@@ -159,7 +160,9 @@ def select(packages: Sequence[Package], names: Sequence[str]) -> list[Package]:
     known = {package.name: package for package in packages}
     unknown = [name for name in names if canonicalize_name(name) not in known]
     if unknown:
-        raise WorkspaceError(f"no package {', '.join(unknown)}. There are: {', '.join(known)}")
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise WorkspaceError(f"no package {', '.join(unknown)} (there are: {', '.join(known)}).{hint}")
     return [known[canonicalize_name(name)] for name in names] if names else list(packages)
 
 
