@@ -113,8 +113,7 @@ class LeafSpec(TensorSpec):
             return [Difference(key, "type", "Tensor", type(value).__name__)]
         found = []
         if not shape_fits(value.shape, self._shape, lead):
-            front = "(*batch, " if lead is None else "("
-            expected = front + ", ".join(str(n) for n in (*(lead or ()), *self._shape)) + ")"
+            expected = trailing_str(self._shape) if lead is None else str(tuple(lead + self._shape))
             found.append(Difference(key, "shape", expected, str(tuple(value.shape))))
         if value.dtype != self._dtype:
             found.append(Difference(key, "dtype", dtype_str(self._dtype), dtype_str(value.dtype)))
@@ -138,6 +137,11 @@ def shape_fits(found: Size, shape: Size, lead: Size | None) -> bool:
     return len(found) >= len(shape) and found[len(found) - len(shape) :] == shape
 
 
+def trailing_str(shape: Size) -> str:
+    """A shape with any batch in front, as messages have it."""
+    return str(("*batch", *shape)).replace("'", "")
+
+
 def check_encoded(spec: S, value: Tensor) -> Tensor:
     """`value`, when its shape ends in that of the spec.
 
@@ -145,10 +149,8 @@ def check_encoded(spec: S, value: Tensor) -> Tensor:
         ShapeError: it does not.
     """
     if not shape_fits(value.shape, spec.shape, None):
-        expected = f"(*batch, {', '.join(map(str, spec.shape))})"
-        raise ShapeError(
-            message(f"{type(spec).__name__}.encode", "shape differs", expected=expected, found=tuple(value.shape))
-        )
+        component, found = f"{type(spec).__name__}.encode", tuple(value.shape)
+        raise ShapeError(message(component, "shape differs", expected=trailing_str(spec.shape), found=found))
     return value
 
 

@@ -1,5 +1,6 @@
 """Tensors whose elements lie between two bounds."""
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias, final
@@ -58,11 +59,8 @@ class Bounded(LeafSpec):
         if not bool((low_tensor <= high_tensor).all()):
             found = f"low={bound_str(low_tensor)}, high={bound_str(high_tensor)}"
             raise SpecError(message("Bounded", "bounds in the wrong order", expected="low <= high", found=found))
-        self._set_box(low_tensor, high_tensor)
-
-    def _set_box(self, low: Tensor, high: Tensor) -> None:
-        self._box = ContinuousBox(low, high)
-        self._is_finite = bool((low.isfinite() & high.isfinite()).all()) if low.is_floating_point() else True
+        self._box = ContinuousBox(low_tensor, high_tensor)
+        self._is_finite = bool((low_tensor.isfinite() & high_tensor.isfinite()).all())
 
     @property
     def space(self) -> ContinuousBox:
@@ -143,11 +141,19 @@ class Bounded(LeafSpec):
             if not self._same_elements(other):
                 raise SpecError(message("Bounded", "dtypes or devices differ", expected=self, found=other))
         low = op([self.low, *(other.low for other in others)])
-        return Bounded(low, op([self.high, *(other.high for other in others)]), low.shape)
+        out = self._with_box(low, op([self.high, *(other.high for other in others)]))
+        out._is_finite = all(spec._is_finite for spec in (self, *others))
+        return out
 
     def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "Bounded":
-        device, dtype = device or self.device, dtype or self._dtype
-        return Bounded(self.low.to(device, dtype), self.high.to(device, dtype), self._shape, device, dtype)
+        other = self if dtype is None else Bounded(self.low, self.high, self._shape, self._device, dtype)
+        return other if device is None else other._with_box(other.low.to(device), other.high.to(device))
+
+    def _with_box(self, low: Tensor, high: Tensor) -> "Bounded":
+        """The spec with bounds that need no check, since they are bounds of this spec moved elsewhere."""
+        out = copy.copy(self)
+        out._shape, out._device, out._box = low.shape, low.device, ContinuousBox(low, high)
+        return out
 
 
 def _common_shape(low: Bound, high: Bound) -> Size:

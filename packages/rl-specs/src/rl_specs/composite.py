@@ -9,7 +9,7 @@ from tensordict import NonTensorData, TensorDict, TensorDictBase
 from torch import Generator, Size
 
 from rl_specs._base import TensorSpec, resolve_device
-from rl_specs._leaf import LeafSpec, shape_fits
+from rl_specs._leaf import LeafSpec, shape_fits, trailing_str
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
 from rl_specs._tree import copied, is_key, path_of, read, walk, write
 from rl_specs.difference import Difference
@@ -304,14 +304,8 @@ class Composite(TensorSpec):
         if front is None:
             if not isinstance(value, (TensorDictBase, Mapping)):
                 return [Difference(key, "type", "TensorDict or mapping", type(value).__name__)]
-            return [
-                Difference(
-                    key,
-                    "shape",
-                    f"(*batch, {', '.join(map(str, self._shape))})",
-                    str(tuple(value.batch_size) if isinstance(value, TensorDictBase) else ()),
-                )
-            ]
+            size = tuple(value.batch_size) if isinstance(value, TensorDictBase) else ()
+            return [Difference(key, "shape", trailing_str(self._shape), str(size))]
         found: list[Difference] = []
         unread = [key_str(key) for key in walk(value) if key not in self]
         for inner, spec in self.flat_items():
