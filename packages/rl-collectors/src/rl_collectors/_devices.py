@@ -33,7 +33,7 @@ class Devices:
         there, back = self.policy, self.env
         if there is None or there == back or (back is None and there.type == "cpu"):
             return run
-        home = back or torch.device("cpu")
+        home = torch.device("cpu") if back is None else back
 
         def moved(data: FlatDict) -> None:
             inputs = {key: value.to(there, non_blocking=home.type == "cpu") for key, value in data.items()}

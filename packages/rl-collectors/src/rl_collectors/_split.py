@@ -5,7 +5,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from rl_specs import NestedKey, missing_key
+from rl_specs import NestedKey, join_key, missing_key
 
 
 def split_trajectories(
@@ -60,7 +60,7 @@ def _lengths(rollout: TensorDictBase, flat: TensorDictBase, ids_key: NestedKey, 
     if ids is not None:
         last[:-1] |= (ids[1:] != ids[:-1]).cpu()
     else:
-        done = flat.get(("next", done_key), None)
+        done = flat.get(join_key("next", done_key), None)
         if done is None:
             raise missing_key(
                 "split_trajectories",

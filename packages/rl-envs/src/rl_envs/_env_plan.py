@@ -44,6 +44,7 @@ class EnvPlan:
         self._carried: list[NestedKey] | None = None
         self._kept: list[NestedKey] = []
         self._written_ahead: list[NestedKey] | None = None
+        self._incomplete_groups: list[tuple[NestedKey, NestedKey, NestedKey]] = []
 
     def reset(self, root: TensorMap | None = None) -> FlatDict:
         """Root entries after a reset of everything, or of the rows that `root["_reset"]` names.
@@ -74,10 +75,10 @@ class EnvPlan:
             result = self._env._step(pack_flat(root, self._batch_size, self._device))
         nxt = unpack_flat(result)
         if self._written_ahead is None:
-            self._written_ahead = [key for key in root if isinstance(key, tuple) and key[0] == "next"]
-        for key in self._written_ahead:  # a recurrent policy writes its next state itself
+            self._learn_step(root, nxt)
+        for key in self._written_ahead or ():  # a recurrent policy writes its next state itself
             nxt[canonical_key(key[1:])] = root.pop(key)
-        for done, terminated, truncated in self._flag_groups:
+        for done, terminated, truncated in self._incomplete_groups:
             complete_flags(nxt, done, terminated, truncated)
         return nxt
 
@@ -99,6 +100,10 @@ class EnvPlan:
         if self._syncs_freely and not (bool(mask.any()) if self._is_batched else bool(mask)):
             return new, None
         return self.reset({**new, RESET_KEY: mask}), mask
+
+    def _learn_step(self, root: FlatDict, nxt: FlatDict) -> None:
+        self._written_ahead = [key for key in root if isinstance(key, tuple) and key[0] == "next"]
+        self._incomplete_groups = [group for group in self._flag_groups if any(key not in nxt for key in group)]
 
     def _env_reset(self, root: TensorMap | None) -> TensorMap:
         if root is None or self._takes_mapping or isinstance(root, TensorDictBase):
