@@ -1,4 +1,4 @@
-"""Reinforcement-learning environments on TensorDict: the environment API, the Gymnasium adapter, vectorised and native environments, transforms."""
+"""Reinforcement-learning environments on TensorDict: the API, Gymnasium, vectorised and native envs, transforms."""
 
 from tensordict.nn import InteractionType as ExplorationType
 from tensordict.nn import set_interaction_type as set_exploration_type
@@ -14,6 +14,8 @@ from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_envs._step_mdp import step_mdp
 from rl_envs.gym import GymEnv, GymWrapper
+from rl_envs.pendulum import PendulumEnv
+from rl_envs.serial import SerialEnv
 from rl_envs.transforms import (
     CatTensors,
     ClipTransform,
@@ -46,9 +48,11 @@ __all__ = [
     "InitTracker",
     "NoopResetEnv",
     "ObservationNorm",
+    "PendulumEnv",
     "PolicyPlan",
     "RewardScaling",
     "RewardSum",
+    "SerialEnv",
     "StateNotSupportedError",
     "StepCounter",
     "ToTensorImage",

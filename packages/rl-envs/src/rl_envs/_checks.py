@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rl_envs._env_base import EnvBase
 from rl_envs._flat import unpack_flat
-from rl_specs import FlatDict, NestedKey, SpecError, canonical_key, join_key, key_str
+from rl_specs import FlatDict, LeafSpec, NestedKey, SpecError, canonical_key, join_key, key_str
 
 _STEPS = 3
 
@@ -68,7 +68,9 @@ def spec_differences(env: EnvBase, *, return_contiguous: bool = True, check_dtyp
     root_only = {k: v for k, v in expected.items() if k[0] != "next" and k not in actions and k not in states}
     observed = {canonical_key(key) for key in env.observation_keys}
     root = env.reset()
-    found = _compare("reset", root, root_only | {k: v for k, v in expected.items() if k in states & observed}, check_dtype)
+    found = _compare(
+        "reset", root, root_only | {k: v for k, v in expected.items() if k in states & observed}, check_dtype
+    )
     found += _batch_difference("reset", root, env.batch_size)
     found += _outside("reset", env, unpack_flat(root), is_root=True)
     if found:
@@ -112,7 +114,9 @@ def _compare(where: str, data: TensorDictBase, expected: FlatDict, check_dtype: 
     return found
 
 
-def _tensor_differences(where: str, key: NestedKey, value: Tensor, model: Tensor, check_dtype: bool) -> list[SpecDifference]:
+def _tensor_differences(
+    where: str, key: NestedKey, value: Tensor, model: Tensor, check_dtype: bool
+) -> list[SpecDifference]:
     found = []
     if value.shape != model.shape:
         found.append(SpecDifference(where, key_str(key), "shape", str(tuple(model.shape)), str(tuple(value.shape))))
@@ -139,7 +143,8 @@ def _outside(where: str, env: EnvBase, entries: FlatDict, *, is_root: bool) -> l
         for key, spec in composite.flat_items():
             path = key if is_root else join_key("next", key)
             value = entries.get(path)
-            is_comparable = isinstance(value, Tensor) and value.shape == spec.shape and value.dtype is spec.dtype
+            has_dtype = isinstance(spec, LeafSpec) and isinstance(value, Tensor) and value.dtype is spec.dtype
+            is_comparable = has_dtype and value is not None and value.shape == spec.shape
             if is_comparable and not spec.is_in(value):
                 found.append(SpecDifference(where, key_str(path), "outside its spec", _domain(spec), _summary(value)))
     return found

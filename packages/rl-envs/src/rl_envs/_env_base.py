@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 
 from rl_envs._env_plan import RESET_KEY, EnvPlan
-from rl_envs._env_specs import EnvSpecs, complete_done_spec, default_done_spec, full_spec, leaf_view
+from rl_envs._env_specs import EnvSpecs, default_done_spec, full_spec
 from rl_envs._errors import ClosedEnvError, StateNotSupportedError
 from rl_envs._fake_data import fake_tensordict
 from rl_envs._flat import pack_flat, unpack_flat
@@ -17,7 +17,7 @@ from rl_envs._input_checks import check_reset_mask, check_step_input
 from rl_envs._rollout import rollout
 from rl_envs._seeding import next_seed, stream_seed
 from rl_envs._spec_views import SpecViews
-from rl_specs import Composite, TensorMap, TensorSpec, Unbounded, message
+from rl_specs import Composite, TensorMap, Unbounded, message
 
 
 class EnvBase(SpecViews):
@@ -59,8 +59,8 @@ class EnvBase(SpecViews):
         Args:
             data: None to start all of them; else a mapping with the mask `"_reset"`, bool `[*B, 1]`.
         Returns:
-            Observations (and flags, where an episode may start done) of the whole batch; the caller keeps the rows of the
-            mask. The state of the env outside the mask does not change.
+            Observations (and flags, where an episode may start done) of the whole batch; the caller keeps the rows of
+            the mask. The state of the env outside the mask does not change.
         """
 
     @abstractmethod
@@ -113,51 +113,6 @@ class EnvBase(SpecViews):
         }
         self._specs = EnvSpecs(**(entries | changed))
 
-    @property
-    def observation_spec(self) -> Composite:
-        """Spec of what a reset and a step return, one entry per observation."""
-        return self._env_specs().observation
-
-    @observation_spec.setter
-    def observation_spec(self, spec: TensorSpec) -> None:
-        self._replace_spec(observation=full_spec(spec, "observation", self._batch_size))
-
-    @property
-    def action_spec(self) -> TensorSpec:
-        """Spec of the action: the leaf when there is one entry, else the Composite."""
-        return leaf_view(self._env_specs().action)
-
-    @action_spec.setter
-    def action_spec(self, spec: TensorSpec) -> None:
-        self._replace_spec(action=full_spec(spec, "action", self._batch_size))
-
-    @property
-    def reward_spec(self) -> TensorSpec:
-        """Spec of the reward: the leaf when there is one entry, else the Composite."""
-        return leaf_view(self._env_specs().reward)
-
-    @reward_spec.setter
-    def reward_spec(self, spec: TensorSpec) -> None:
-        self._replace_spec(reward=full_spec(spec, "reward", self._batch_size))
-
-    @property
-    def done_spec(self) -> TensorSpec:
-        """Spec of the flags `done`, `terminated` and `truncated`."""
-        return leaf_view(self._env_specs().done)
-
-    @done_spec.setter
-    def done_spec(self, spec: TensorSpec) -> None:
-        self._replace_spec(done=complete_done_spec(spec, self._batch_size, self._device))
-
-    @property
-    def state_spec(self) -> Composite:
-        """Spec of the entries other than actions that a step reads."""
-        return self._env_specs().state
-
-    @state_spec.setter
-    def state_spec(self, spec: TensorSpec) -> None:
-        self._replace_spec(state=full_spec(spec, "state", self._batch_size))
-
     # Attributes.
 
     @property
@@ -191,8 +146,8 @@ class EnvBase(SpecViews):
         """Start episodes: all of them, or those that the mask `"_reset"` of `tensordict` names.
 
         Args:
-            tensordict: None, or root entries `[*B]`; with `"_reset"`, bool `[*B, 1]` or `[*B]`, rows outside the mask keep
-                the entries given.
+            tensordict: None, or root entries `[*B]`; with `"_reset"`, bool `[*B, 1]` or `[*B]`, rows outside the mask
+                keep the entries given.
             seed: passed to `set_seed` first.
         Returns:
             Root entries `[*B]`: observations and flags, and whatever else `tensordict` held.
@@ -287,8 +242,8 @@ class EnvBase(SpecViews):
             auto_reset: start with a reset; otherwise `tensordict` is where to start.
             auto_cast_to_device: move what the policy reads to the policy's device, and the actions back.
             break_when_any_done: stop as soon as an env of the batch is done. Otherwise done envs are reset and go on.
-            break_when_all_done: run until every env of the batch has been done once; an env that is done stays as it is,
-                its flags set. Needs `break_when_any_done=False`.
+            break_when_all_done: run until every env of the batch has been done once; an env that is done stays as it
+                is, its flags set. Needs `break_when_any_done=False`.
             return_contiguous: stack the steps; otherwise return a lazy stack of them.
             tensordict: root entries to start from, with `auto_reset=False`.
             set_truncation: mark the last step `truncated` (and `done`) where it is not done.
@@ -322,8 +277,8 @@ class EnvBase(SpecViews):
         Args:
             seed: non-negative; None: a random one.
             static_seed: return `seed` itself.
-            first_index: position of the first env of this batch in a larger one: env `i` of that one draws from the stream
-                of `(seed, i)` however the envs are spread.
+            first_index: position of the first env of this batch in a larger one: env `i` of that one draws from the
+                stream of `(seed, i)` however the envs are spread.
         Returns:
             A seed for what is seeded next.
         """

@@ -10,6 +10,7 @@ from rl_specs import (
     DeviceError,
     DTypeError,
     FlatDict,
+    LeafSpec,
     ShapeError,
     SpecError,
     TensorSpec,
@@ -37,8 +38,8 @@ def check_step_input(component: str, data: TensorDictBase, specs: EnvSpecs, batc
         ShapeError: `data` has another batch size, or an entry another shape.
         MissingKeyError: an action or a state entry is missing.
         DTypeError, DeviceError: an entry has another dtype, or is on another device.
-        SpecError: an action on the CPU lies outside its spec. Elsewhere values are not looked at: that would wait for the
-            device.
+        SpecError: an action on the CPU lies outside its spec. Elsewhere values are not looked at: that would wait for
+            the device.
     """
     where = f"{component}.step"
     if data.batch_size != batch_size:
@@ -110,7 +111,7 @@ def _check_form(where: str, value: Tensor, spec: TensorSpec) -> None:
         raise ShapeError(
             message(where, "another shape than its spec", expected=tuple(spec.shape), found=tuple(value.shape))
         )
-    if value.dtype is not spec.dtype:
+    if isinstance(spec, LeafSpec) and value.dtype is not spec.dtype:
         raise DTypeError(
             message(where, "another dtype", expected=spec.dtype, found=value.dtype, fix=f"Cast with .to({spec.dtype})")
         )
@@ -137,6 +138,6 @@ def _check_values(where: str, value: Tensor, spec: TensorSpec) -> None:
             "outside its bounds",
             expected=spec,
             found=value.detach(),
-            fix="Bound the policy (TanhNormal with low and high, SafeModule(safe=True)) or project with env.action_spec.project(action)",
+            fix="Bound the policy (TanhNormal with low and high) or project with env.action_spec.project(action)",
         )
     )

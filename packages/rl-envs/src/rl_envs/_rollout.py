@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tensordict import LazyStackedTensorDict, TensorDict, TensorDictBase
+from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
 from rl_envs._env_plan import EnvPlan
@@ -102,7 +102,9 @@ def _check_arguments(
         raise ValueError(message("rollout", "max_steps too small", expected=">= 1", found=max_steps))
     if not auto_reset and tensordict is None:
         raise ValueError(
-            message("rollout", "auto_reset=False without tensordict", fix="Pass tensordict=env.reset(), or auto_reset=True")
+            message(
+                "rollout", "auto_reset=False without tensordict", fix="Pass tensordict=env.reset(), or auto_reset=True"
+            )
         )
     if any_done and all_done:
         raise ValueError(
@@ -154,7 +156,7 @@ def _batch(
 ) -> TensorDictBase:
     dim = len(batch_size)
     if not contiguous:
-        lazy: TensorDictBase = LazyStackedTensorDict.lazy_stack([pack_flat(s, batch_size, device) for s in steps], dim)
+        lazy: TensorDictBase = TensorDict.lazy_stack([pack_flat(s, batch_size, device) for s in steps], dim)
         lazy.names = [*([None] * dim), "time"]
         return lazy
     stacked: FlatDict = {key: torch.stack([step[key] for step in steps], dim) for key in steps[0]}

@@ -1,16 +1,16 @@
-"""The spec accessors of an environment: every one a view of `EnvSpecs`."""
+"""The spec accessors of an environment: every one a view of `EnvSpecs`, or a replacement of one of its fields."""
 
 from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
 
-from rl_envs._env_specs import EnvSpecs, leaf_view, unbatched_view
+from rl_envs._env_specs import EnvSpecs, complete_done_spec, full_spec, leaf_view, unbatched_view
 from rl_specs import Composite, NestedKey, TensorSpec
 
 
 class SpecViews(ABC):
-    """Read access to the specs of an environment, from one method that says what they are.
+    """The specs of an environment, from one method that says what they are.
 
     `x_spec` is the leaf when there is one entry, else the Composite (`observation_spec` is always the Composite);
     `full_x_spec` is always the Composite; `*_unbatched` leaves out the batch dimensions of the env.
@@ -24,6 +24,60 @@ class SpecViews(ABC):
     @abstractmethod
     def _env_specs(self) -> EnvSpecs:
         """Specs of the env, read by every accessor; a wrapper overrides this alone."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device | None:
+        """Device of the env."""
+
+    @abstractmethod
+    def _replace_spec(self, **changed: Composite) -> None:
+        """Replace fields of `EnvSpecs`, by name."""
+
+    @property
+    def observation_spec(self) -> Composite:
+        """Spec of what a reset and a step return, one entry per observation."""
+        return self._env_specs().observation
+
+    @observation_spec.setter
+    def observation_spec(self, spec: TensorSpec) -> None:
+        self._replace_spec(observation=full_spec(spec, "observation", self.batch_size))
+
+    @property
+    def action_spec(self) -> TensorSpec:
+        """Spec of the action: the leaf when there is one entry, else the Composite."""
+        return leaf_view(self._env_specs().action)
+
+    @action_spec.setter
+    def action_spec(self, spec: TensorSpec) -> None:
+        self._replace_spec(action=full_spec(spec, "action", self.batch_size))
+
+    @property
+    def reward_spec(self) -> TensorSpec:
+        """Spec of the reward: the leaf when there is one entry, else the Composite."""
+        return leaf_view(self._env_specs().reward)
+
+    @reward_spec.setter
+    def reward_spec(self, spec: TensorSpec) -> None:
+        self._replace_spec(reward=full_spec(spec, "reward", self.batch_size))
+
+    @property
+    def done_spec(self) -> TensorSpec:
+        """Spec of the flags `done`, `terminated` and `truncated`."""
+        return leaf_view(self._env_specs().done)
+
+    @done_spec.setter
+    def done_spec(self, spec: TensorSpec) -> None:
+        self._replace_spec(done=complete_done_spec(spec, self.batch_size, self.device))
+
+    @property
+    def state_spec(self) -> Composite:
+        """Spec of the entries other than actions that a step reads."""
+        return self._env_specs().state
+
+    @state_spec.setter
+    def state_spec(self, spec: TensorSpec) -> None:
+        self._replace_spec(state=full_spec(spec, "state", self.batch_size))
 
     def _row(self, spec: Composite) -> Composite:
         return cast(Composite, unbatched_view(spec, len(self.batch_size)))

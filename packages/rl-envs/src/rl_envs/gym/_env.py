@@ -13,8 +13,8 @@ class GymEnv(GymWrapper):
 
     Args:
         env_name: id of a registered env, e.g. `"HalfCheetah-v5"`.
-        num_envs: number of envs, stepped in this process as one batch `[num_envs]`; None: one env, no batch dimension. The
-            stream of env `i` depends on the seed and `i` alone.
+        num_envs: number of envs, stepped in this process as one batch `[num_envs]`; None: one env, no batch dimension.
+            The stream of env `i` depends on the seed and `i` alone.
         device: see `GymWrapper`.
         frame_skip: see `GymWrapper`.
         from_pixels: see `GymWrapper`; sets `render_mode="rgb_array"`.

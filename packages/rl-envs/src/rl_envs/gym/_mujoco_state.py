@@ -1,8 +1,8 @@
 """The state of a MuJoCo simulation.
 
-The integration state decides how the simulation goes on, but environments also read derived quantities (positions of bodies,
-contact forces) before the next step has computed them anew, so these are recorded as well. What lives in the arena
-(constraints, contacts) is computed anew by every step and is left to it.
+The integration state decides how the simulation goes on, but environments also read derived quantities (positions of
+bodies, contact forces) before the next step has computed them anew, so these are recorded as well. What lives in the
+arena (constraints, contacts) is computed anew by every step and is left to it.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ def read_mujoco(model: Any, data: Any) -> dict[str, Any]:
     Returns:
         A dict that `write_mujoco` takes.
     """
-    import mujoco
+    import mujoco  # type: ignore[import-untyped]  # ships no types
 
     kind = int(mujoco.mjtState.mjSTATE_INTEGRATION)
     state = np.empty(mujoco.mj_stateSize(model, kind), dtype=np.float64)

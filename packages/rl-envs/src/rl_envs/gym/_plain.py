@@ -16,7 +16,7 @@ _NUMERIC = "biufc"
 
 def is_plain(value: Any) -> bool:
     """Whether `encode` takes `value`."""
-    if isinstance(value, _SCALARS) or isinstance(value, bytes | Tensor | np.random.Generator):
+    if isinstance(value, (_SCALARS, bytes | Tensor | np.random.Generator)):
         return True
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype.kind in _NUMERIC + "SU"

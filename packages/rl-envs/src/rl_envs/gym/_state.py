@@ -1,8 +1,8 @@
 """The exact state of a Gymnasium env: its wrappers, its simulator and its random generators, as plain values.
 
 Each object of the chain from the outermost wrapper to the env is read attribute by attribute: numbers, strings, arrays,
-containers of such and numpy generators are recorded; spaces, models, renderers and functions are what the env is made of,
-not its state. Anything else is out of reach, and the env is said to have no exact state.
+containers of such and numpy generators are recorded; spaces, models, renderers and functions are what the env is made
+of, not its state. Anything else is out of reach, and the env is said to have no exact state.
 """
 
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType

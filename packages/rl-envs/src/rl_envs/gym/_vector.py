@@ -16,15 +16,16 @@ Rows = np.ndarray[Any, Any]
 class VectorBackend(Backend):
     """Runs a `VectorEnv` in any of the three autoreset modes, with the same data from each.
 
-    In mode `SAME_STEP` the last observation of an episode comes from `info["final_obs"]`, and the first of the next is kept
-    until it is asked for. In modes `NEXT_STEP` and `DISABLED` the rows that are done are reset by a mask, so that there is no
-    step that ignores its action.
+    In mode `SAME_STEP` the last observation of an episode comes from `info["final_obs"]`, and the first of the next is
+    kept until it is asked for. In modes `NEXT_STEP` and `DISABLED` the rows that are done are reset by a mask, so that
+    there is no step that ignores its action.
 
     Args:
         env: a `gymnasium.vector.VectorEnv`.
         options: how to run it; frames and frame skipping are not available.
     Raises:
-        ValueError: an autoreset mode that is not known, rows that cannot be reset one by one, or an option not available.
+        ValueError: an autoreset mode that is not known, rows that cannot be reset one by one, or an option not
+            available.
     """
 
     def __init__(self, env: Any, options: Options) -> None:

@@ -23,13 +23,13 @@ from rl_specs import Bounded, FlatDict, TensorMap, TensorSpec, Unbounded, messag
 class GymWrapper(EnvBase):
     """A Gymnasium env that takes and gives tensors.
 
-    Observations are under `"observation"`, or under their own names when the space is a `Dict`; frames under `"pixels"`. They
-    keep the dtype of the env. The reward is float32 `[*B, 1]`. The end of an episode by a time limit is `truncated`. Actions
-    are handed on in the env's dtype and clipped to its bounds.
+    Observations are under `"observation"`, or under their own names when the space is a `Dict`; frames under
+    `"pixels"`. They keep the dtype of the env. The reward is float32 `[*B, 1]`. The end of an episode by a time limit
+    is `truncated`. Actions are handed on in the env's dtype and clipped to its bounds.
 
     Args:
-        env: a `gymnasium.Env`, a list of such with the same spaces, or a `gymnasium.vector.VectorEnv` in any of the three
-            autoreset modes.
+        env: a `gymnasium.Env`, a list of such with the same spaces, or a `gymnasium.vector.VectorEnv` in any of the
+            three autoreset modes.
         device: device of the tensors; the env itself runs on the CPU.
         frame_skip: env steps per action; their rewards are added up, and skipping stops at the end of an episode.
         from_pixels: add the rendered frame, uint8 `[*B, H, W, 3]`, under `"pixels"`; the env needs
@@ -124,7 +124,7 @@ class GymWrapper(EnvBase):
 
     @property
     def has_exact_state(self) -> bool:
-        """Whether the simulator can be read out: MuJoCo, classic control, toy text, and envs whose state is plain values."""
+        """Whether the simulator can be read out: MuJoCo, and envs whose state is plain values."""
         envs = self._backend.envs()
         return bool(envs) and all(unsupported_part(env) is None for env in envs)
 

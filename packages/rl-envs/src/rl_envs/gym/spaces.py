@@ -25,12 +25,15 @@ from rl_specs import (
 if TYPE_CHECKING:
     import gymnasium
 
-_WIDENED = {np.dtype(np.uint16): np.dtype(np.int32), np.dtype(np.uint32): np.dtype(np.int64)}
-_WIDENED[np.dtype(np.uint64)] = np.dtype(np.int64)
+_WIDENED: "dict[np.dtype[Any], np.dtype[Any]]" = {
+    np.dtype(np.uint16): np.dtype(np.int32),
+    np.dtype(np.uint32): np.dtype(np.int64),
+    np.dtype(np.uint64): np.dtype(np.int64),
+}
 
 
 def array_dtype(dtype: Any) -> "np.dtype[Any]":
-    """The numpy dtype in which arrays of `dtype` become tensors: itself, or a wider one where torch has no arithmetic."""
+    """The numpy dtype in which arrays become tensors: `dtype`, or a wider one where torch has no arithmetic."""
     return _WIDENED.get(np.dtype(dtype), np.dtype(dtype))
 
 

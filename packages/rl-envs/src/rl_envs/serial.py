@@ -1,0 +1,157 @@
+"""Several environments in this process, as one batch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import torch
+
+from rl_envs._env_base import EnvBase
+from rl_envs._env_plan import RESET_KEY, EnvPlan
+from rl_envs._env_specs import EnvSpecs
+from rl_envs._flat import unpack_flat
+from rl_specs import FlatDict, SpecError, TensorMap, explain_difference, message
+
+
+@final
+class SerialEnv(EnvBase):
+    """Environments stepped one after the other and stacked, `[N, *B]`; each row is what its env alone would give.
+
+    Args:
+        num_workers: number of environments `N`.
+        create_env_fn: makes an environment, or a list of `N` such callables.
+    Raises:
+        ValueError: another number of callables than `num_workers`.
+        SpecError: the environments have different specs.
+    """
+
+    accepts_mapping = True
+
+    def __init__(
+        self, num_workers: int, create_env_fn: Callable[[], EnvBase] | Sequence[Callable[[], EnvBase]]
+    ) -> None:
+        makers = [create_env_fn] * num_workers if callable(create_env_fn) else list(create_env_fn)
+        if num_workers < 1 or len(makers) != num_workers:
+            raise ValueError(
+                message(
+                    "SerialEnv", "another number of callables than num_workers", expected=num_workers, found=len(makers)
+                )
+            )
+        self._envs = [make() for make in makers]
+        first = self._envs[0]
+        super().__init__(device=first.device, batch_size=(num_workers, *first.batch_size))
+        for index, env in enumerate(self._envs):
+            _compare_specs(index, first, env)
+        self._set_specs()
+
+    def _set_specs(self) -> None:
+        specs = self._envs[0]._env_specs()
+        batch = self._batch_size
+        self._specs = EnvSpecs(
+            observation=specs.observation.expand(batch),
+            action=specs.action.expand(batch),
+            reward=specs.reward.expand(batch),
+            done=specs.done.expand(batch),
+            state=specs.state.expand(batch),
+        )
+        self._plans = [EnvPlan(env) for env in self._envs]
+
+    @property
+    def envs(self) -> list[EnvBase]:
+        """The environments, one per row of the first dimension."""
+        return list(self._envs)
+
+    def _reset(self, data: TensorMap | None) -> FlatDict:
+        mask = None if data is None else data.get(RESET_KEY, None)
+        if data is None or mask is None:
+            return _stacked([plan.reset() for plan in self._plans])
+        entries = unpack_flat(data)
+        rows: list[FlatDict | None] = []
+        for index, plan in enumerate(self._plans):
+            root = {key: value[index] for key, value in entries.items()}
+            rows.append(plan.reset(root) if bool(root[RESET_KEY].any()) else None)
+        keys = [key for row in rows if row is not None for key in row if key in _reset_keys(self._specs)]
+        return {
+            key: torch.stack([entries[key][i] if row is None else row[key] for i, row in enumerate(rows)])
+            for key in dict.fromkeys(keys)
+        }
+
+    def _step(self, data: TensorMap) -> FlatDict:
+        entries = unpack_flat(data)
+        steps = [
+            plan.step({key: value[index] for key, value in entries.items()}) for index, plan in enumerate(self._plans)
+        ]
+        return _stacked(steps)
+
+    def _set_seed(self, seed: int) -> None:
+        self._set_stream(seed, 0)
+
+    def _set_stream(self, seed: int, first_index: int) -> None:
+        rows = self._envs[0].batch_size.numel()
+        for index, env in enumerate(self._envs):
+            env._set_stream(seed, first_index + index * rows)
+
+    def _to(self, device: torch.device) -> None:
+        for env in self._envs:
+            env.to(device)
+        self._set_specs()
+
+    def _set_training(self, mode: bool) -> None:
+        for env in self._envs:
+            env.train(mode)
+
+    def _close(self) -> None:
+        for env in self._envs:
+            env.close()
+
+    def _repr_fields(self) -> dict[str, object]:
+        return {"num_workers": len(self._envs), "env": self._envs[0]}
+
+    @property
+    def has_exact_state(self) -> bool:
+        """Whether each environment has an exact state."""
+        return all(env.has_exact_state for env in self._envs)
+
+    def get_state(self) -> dict[str, Any]:
+        """State of each environment; see `EnvBase.get_state`."""
+        return {"envs": [env.get_state() for env in self._envs]}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        for env, part in zip(self._envs, self._parts("set_state", state), strict=True):
+            env.set_state(part)
+
+    def state_dict(self) -> dict[str, Any]:
+        """`state_dict` of each environment."""
+        return {"envs": [env.state_dict() for env in self._envs]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        for env, part in zip(self._envs, self._parts("load_state_dict", state), strict=True):
+            env.load_state_dict(part)
+
+    def _parts(self, method: str, state: Mapping[str, Any]) -> list[Any]:
+        parts: list[Any] = list(state["envs"])
+        if len(parts) != len(self._envs):
+            raise ValueError(
+                message(f"SerialEnv.{method}", "another number of envs", expected=len(self._envs), found=len(parts))
+            )
+        return parts
+
+
+def _stacked(rows: list[FlatDict]) -> FlatDict:
+    return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+
+
+def _reset_keys(specs: EnvSpecs) -> set[Any]:
+    return {key for spec in (specs.observation, specs.done) for key, _ in spec.flat_items()}
+
+
+def _compare_specs(index: int, first: EnvBase, env: EnvBase) -> None:
+    differences = [
+        explain_difference(a, b)
+        for a, b in ((first.output_spec, env.output_spec), (first.input_spec, env.input_spec))
+        if a != b
+    ]
+    if differences:
+        table = "\n".join(differences)
+        raise SpecError(f"SerialEnv: the specs of env {index} differ from those of env 0.\n{table}")
