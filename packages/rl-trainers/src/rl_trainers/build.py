@@ -1,6 +1,8 @@
 """The pieces of a PPO run, each built from its part of the configuration."""
 
+import math
 from functools import partial
+from typing import Any, Literal
 
 import torch
 from tensordict.nn import AddStateIndependentNormalScale, NormalParamExtractor, TensorDictModule
@@ -14,6 +16,7 @@ from rl_envs import (
     EnvBase,
     ExplorationType,
     GymEnv,
+    ObservationNorm,
     PendulumEnv,
     RewardScaling,
     RewardSum,
@@ -23,11 +26,12 @@ from rl_envs import (
 )
 from rl_modules import MLP, OneHotCategorical, ProbabilisticActor, TanhNormal, ValueOperator
 from rl_objectives import GAE, ClipPPOLoss
-from rl_specs import Bounded, OneHot, message
+from rl_specs import Bounded, LeafSpec, OneHot, message
 from rl_trainers.config import EnvConfig, NetworkConfig, PPOConfig
 from rl_trainers.errors import UnsupportedEnvError
 
 NATIVE_MAX_STEPS = 200
+CRITIC_LOSSES: dict[str, Literal["l2", "l1", "smooth_l1"]] = {"l2": "l2", "l1": "l1", "smooth_l1": "smooth_l1"}
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
 
 
@@ -47,13 +51,14 @@ def _observation_keys(env: EnvBase) -> list[str]:
     """Names of the flat vectors that an environment observes."""
     keys = []
     for key, spec in env.observation_spec.flat_items():
-        if isinstance(key, tuple) or spec.ndim != len(env.batch_size) + 1 or not spec.dtype.is_floating_point:
+        is_vector = isinstance(spec, LeafSpec) and spec.ndim == len(env.batch_size) + 1 and spec.dtype.is_floating_point
+        if isinstance(key, tuple) or not is_vector:
             raise UnsupportedEnvError(
                 message(
                     "ppo",
                     f"observation {key} is not a vector of floats",
                     expected="shape [*B, features]",
-                    found=f"{tuple(spec.shape)} {spec.dtype}",
+                    found=spec,
                     fix="Choose an environment with vector observations",
                 )
             )
@@ -61,7 +66,7 @@ def _observation_keys(env: EnvBase) -> list[str]:
     return keys
 
 
-def add_transforms(base: EnvBase, config: EnvConfig, normalizer: VecNorm | None = None) -> TransformedEnv:
+def add_transforms(base: EnvBase, config: EnvConfig, normalizer: ObservationNorm | None = None) -> TransformedEnv:
     """The environment as the learner sees it.
 
     Args:
@@ -78,7 +83,7 @@ def add_transforms(base: EnvBase, config: EnvConfig, normalizer: VecNorm | None 
     if keys != ["observation"]:
         env.append_transform(CatTensors(in_keys=keys, out_key="observation"))
     if config.normalize_observation:
-        running = VecNorm(in_keys=["observation"], decay=config.normalize_decay, eps=1e-2)
+        running = VecNorm(in_keys=["observation"], decay=config.normalize_decay, eps=config.normalize_eps)
         env.append_transform(normalizer if normalizer is not None else running)
         if config.clip_observation > 0:
             bound = config.clip_observation
@@ -92,7 +97,7 @@ def add_transforms(base: EnvBase, config: EnvConfig, normalizer: VecNorm | None 
     return env
 
 
-def build_env(config: EnvConfig, num_envs: int, normalizer: VecNorm | None = None) -> TransformedEnv:
+def build_env(config: EnvConfig, num_envs: int, normalizer: ObservationNorm | None = None) -> TransformedEnv:
     """`build_base_env` with `add_transforms`, batch size `[num_envs]`."""
     return add_transforms(build_base_env(config, num_envs), config, normalizer)
 
@@ -136,8 +141,9 @@ def build_actor(config: NetworkConfig, env: EnvBase, device: torch.device) -> Pr
     """
     features = env.observation_spec_unbatched["observation"].shape[-1]
     action = env.action_spec_unbatched
-    keys: list[str]
     network: nn.Module
+    arguments: dict[str, Any]
+    distribution: type[OneHotCategorical | TanhNormal]
     if isinstance(action, OneHot):
         network = build_mlp(config, features, action.shape[-1], config.policy_gain)
         keys, distribution, arguments = ["logits"], OneHotCategorical, {}
@@ -145,7 +151,9 @@ def build_actor(config: NetworkConfig, env: EnvBase, device: torch.device) -> Pr
         size = action.shape[-1]
         if config.scale == "parameter":
             mean = build_mlp(config, features, size, config.policy_gain)
-            scale = AddStateIndependentNormalScale(size, scale_lb=1e-8, init_value=config.initial_scale)
+            scale: nn.Module = AddStateIndependentNormalScale(
+                size, scale_lb=1e-8, init_value=math.log(config.initial_scale)
+            )
         else:
             mean = build_mlp(config, features, 2 * size, config.policy_gain)
             scale = NormalParamExtractor(scale_mapping=f"biased_softplus_{config.initial_scale}")
@@ -191,13 +199,13 @@ def build_loss(config: PPOConfig, actor: ProbabilisticActor, critic: ValueOperat
         actor,
         critic,
         clip_epsilon=settings.clip_epsilon,
-        entropy_bonus=True,
+        entropy_bonus=settings.entropy_coeff > 0,
         entropy_coeff=settings.entropy_coeff,
         critic_coeff=settings.critic_coeff,
-        loss_critic_type=settings.critic_loss,
+        loss_critic_type=CRITIC_LOSSES[settings.critic_loss],
         normalize_advantage=settings.normalize_advantage,
         clip_value=settings.clip_value if settings.clip_value > 0 else False,
-        log_explained_variance=True,
+        log_explained_variance=False,
     )
 
 

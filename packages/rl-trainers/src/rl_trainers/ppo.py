@@ -21,17 +21,31 @@ from rl_trainers.errors import DivergenceError
 LOGGED = {
     "loss_objective": "loss/objective",
     "loss_critic": "loss/critic",
-    "loss_entropy": "loss/entropy",
-    "entropy": "policy/entropy",
     "kl_approx": "policy/kl",
     "clip_fraction": "policy/clip_fraction",
-    "explained_variance": "critic/explained_variance",
-    "grad_norm": "optim/grad_norm",
 }
-"""What the update reports, and the names of the metrics."""
+"""What the loss reports, and the names of the metrics."""
 
 UPDATE_KEYS = ("observation", "action", "sample_log_prob", "advantage", "value_target", "state_value")
 """What the loss reads; the rest of a batch is not copied into the buffer."""
+
+
+def batch_statistics(data: TensorDictBase) -> dict[str, float]:
+    """What a batch tells of the policy and the critic that it was collected with.
+
+    Args:
+        data: a batch with advantage, value target and value.
+    Returns:
+        `policy/entropy`, the mean of minus the log-probabilities of the actions taken; and
+        `critic/explained_variance`, `1 - Var[target - value] / Var[target]`, NaN where the target does not vary.
+    """
+    target, value = data["value_target"], data["state_value"]
+    spread = float(target.var())
+    unexplained = float((target - value).var())
+    return {
+        "policy/entropy": -float(data["sample_log_prob"].mean()),
+        "critic/explained_variance": 1.0 - unexplained / spread if spread > 0 else math.nan,
+    }
 
 
 class PPO:
@@ -60,6 +74,7 @@ class PPO:
         )
         self.advantage = build.build_advantage(config, self.critic)
         self.loss = build.build_loss(config, self.actor, self.critic)
+        self.has_entropy_bonus = config.ppo.entropy_coeff > 0
         self.buffer = build.build_buffer(config, self.device)
         self.parameters = [p for p in self.loss.parameters() if p.requires_grad]
         self.optimizer, self.scheduler = build.build_optimizer(config, self.parameters)
@@ -80,16 +95,20 @@ class PPO:
         """
         settings = self.config.ppo
         report: dict[str, float] = {}
+        before: dict[str, float] = {}
         epoch = 0
         while epoch < settings.num_epochs:
             if epoch == 0 or settings.recompute_advantage:
                 with torch.no_grad():
                     self.advantage(data)
+                if epoch == 0:
+                    before = batch_statistics(data)
                 self.buffer.extend(data.select(*UPDATE_KEYS).reshape(-1))
             epoch += 1
             report = self._epoch()
             if 0 < settings.target_kl < report["policy/kl"]:
                 break
+        report |= before
         report["optim/epochs"] = epoch
         report["optim/lr"] = float(self.optimizer.param_groups[0]["lr"])
         self.scheduler.step()
@@ -99,20 +118,20 @@ class PPO:
     def _epoch(self) -> dict[str, float]:
         """One pass over the buffer."""
         sums: dict[str, list[Tensor]] = defaultdict(list)
+        max_norm = self.config.ppo.max_grad_norm or math.inf
         for minibatch in self.buffer:
             self.optimizer.zero_grad(set_to_none=True)
             losses = self.loss(minibatch)
-            total = losses["loss_objective"] + losses["loss_critic"] + losses["loss_entropy"]
+            total = losses["loss_objective"] + losses["loss_critic"]
+            if self.has_entropy_bonus:
+                total = total + losses["loss_entropy"]
             total.backward()
-            limit = self.config.ppo.max_grad_norm or math.inf
-            sums["grad_norm"].append(nn.utils.clip_grad_norm_(self.parameters, limit))
+            sums["optim/grad_norm"].append(nn.utils.clip_grad_norm_(self.parameters, max_norm))
             self.optimizer.step()
-            for name in LOGGED:
-                if name != "grad_norm":
-                    sums[name].append(losses[name].detach())
-        names = list(LOGGED)
-        means = torch.stack([torch.stack(sums[name]).mean() for name in names]).tolist()
-        report = {LOGGED[name]: float(mean) for name, mean in zip(names, means, strict=True)}
+            for name, metric in LOGGED.items():
+                sums[metric].append(losses[name].detach())
+        means = torch.stack([torch.stack(values).mean() for values in sums.values()]).tolist()
+        report = dict(zip(sums, means, strict=True))
         bad = [name for name in ("loss/objective", "loss/critic", "optim/grad_norm") if not math.isfinite(report[name])]
         if bad:
             raise DivergenceError(
