@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -25,8 +25,13 @@ class ActorCriticLoss(PolicyValueLoss):
     Args are those of `PPOLoss`; `clip_value` is the radius, or None.
     """
 
+    _reads_sample_log_prob = True
     clip_value: Tensor | None
     critic_coeff: Tensor | None
+    entropy_coeff: Tensor | None
+    loss_critic_type: Distance
+    reduction: Reduction
+    normalize_advantage_exclude_dims: tuple[int, ...]
 
     def __init__(
         self,
@@ -81,7 +86,7 @@ class ActorCriticLoss(PolicyValueLoss):
             [] if self.critic_coeff is None or self.critic_network is None else list(self.critic_network.in_keys)
         )
         target = [] if self.critic_coeff is None else [names.value_target]
-        stored = names.sample_log_prob if isinstance(names.sample_log_prob, list) else [names.sample_log_prob]
+        stored = names.log_prob_keys if self._reads_sample_log_prob else []
         ordered = [*self.actor_network.in_keys, *critic_in, names.action, *stored, names.advantage, *target]
         self.in_keys = list(dict.fromkeys(ordered))
         self.out_keys = self._output_keys()
@@ -116,7 +121,6 @@ class ActorCriticLoss(PolicyValueLoss):
 
     # The loss
 
-    @final
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Losses at a batch of any shape `[*B]`, which is only read.
 
@@ -154,10 +158,10 @@ class ActorCriticLoss(PolicyValueLoss):
             named = {head: getattr(self, buffer) for head, buffer in self._entropy_heads.items()}
             weighted = weigh(type(self).__name__, heads, named)
             for head, value in heads.items():
-                out[f"entropy_{head}"] = reduce_loss(value.detach(), self.reduction)
+                out[f"entropy_{head}"] = value.detach().mean()
         else:
-            weighted = total * self.entropy_coeff
-        out["entropy"] = reduce_loss(total.detach(), self.reduction)
+            weighted = total if self.entropy_coeff is None else total * self.entropy_coeff
+        out["entropy"] = total.detach().mean()
         out["loss_entropy"] = -reduce_loss(weighted, self.reduction)
 
     def _add_critic(self, out: dict[str, Tensor], tensordict: TensorDictBase, coefficient: Tensor) -> None:

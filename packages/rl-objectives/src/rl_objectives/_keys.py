@@ -25,7 +25,12 @@ class TensorKeys:
     done: NestedKey = "done"
     terminated: NestedKey = "terminated"
     action: NestedKey = "action"
-    sample_log_prob: NestedKey | tuple[NestedKey, ...] | list[NestedKey] = "sample_log_prob"
+    sample_log_prob: NestedKey | list[NestedKey] = "sample_log_prob"
+
+    @property
+    def log_prob_keys(self) -> list[NestedKey]:
+        """The entries of `sample_log_prob`, one or several."""
+        return self.sample_log_prob if isinstance(self.sample_log_prob, list) else [self.sample_log_prob]
 
     def changed(self, component: str, changes: Mapping[str, Any]) -> "TensorKeys":
         """These names with `changes` made; None leaves a name as it is.

@@ -1,7 +1,6 @@
 """What losses and estimators ask of a policy: its distribution, log-probability and entropy."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from tensordict import TensorDictBase
@@ -33,9 +32,8 @@ def log_prob(component: str, dist: Distribution, data: TensorDictBase, action_ke
     return align(component, "log-probability", dist.log_prob(action), like)
 
 
-def stored_log_prob(component: str, data: TensorDictBase, key: Any, like: Tensor) -> Tensor:
+def stored_log_prob(component: str, data: TensorDictBase, keys: Sequence[NestedKey], like: Tensor) -> Tensor:
     """Log-probability written at collection, without gradient, in the shape of `like`; several entries are summed."""
-    keys = key if isinstance(key, list) else [key]
     fix = "Collect with a policy built with return_log_prob=True, or rename with set_keys(sample_log_prob=...)"
     terms = [align(component, key_str(k), read(component, data, k, fix=fix).detach(), like) for k in keys]
     return terms[0] if len(terms) == 1 else torch.stack(terms).sum(0)

@@ -80,8 +80,8 @@ class PolicyValueLoss(LossModule):
                 self.run_network("critic_network", lambda: estimator(data, target_params=target))
         except MissingKeyError as error:
             raise MissingKeyError(
-                f"{name}: the input has no {key_str(self.tensor_keys.advantage)}, and estimating it failed. {_ADVANTAGE_FIX}. "
-                f"({error})"
+                f"{name}: the input has no {key_str(self.tensor_keys.advantage)}, and estimating it failed. "
+                f"{_ADVANTAGE_FIX}. ({error})"
             ) from error
         return data
 

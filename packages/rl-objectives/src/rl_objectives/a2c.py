@@ -12,15 +12,15 @@ from rl_objectives._coefficients import CRITIC_COEFF, ENTROPY_COEFF, UNSET, Entr
 from rl_objectives.functional.critic import Distance
 from rl_objectives.functional.policy import policy_gradient
 from rl_objectives.functional.reduce import Reduction
-from rl_specs import NestedKey
 
 
 @final
 class A2CLoss(ActorCriticLoss):
     """Policy gradient `-log pi(a|s) * A` with a critic and an entropy term; data must come from the current policy.
 
-    Reads `advantage` `[*B, 1]`, `value_target` `[*B, 1]`, `action` and what the networks read. Writes `loss_objective`, `loss_critic`,
-    `loss_entropy` (weighted, to be summed and minimised), and detached `entropy` and `explained_variance`.
+    Reads `advantage` `[*B, 1]`, `value_target` `[*B, 1]`, `action` and what the networks read. Writes
+    `loss_objective`, `loss_critic`, `loss_entropy` (weighted, to be summed and minimised), and detached `entropy` and
+    `explained_variance`.
 
     Args:
         actor_network: policy with `get_dist`.
@@ -43,6 +43,8 @@ class A2CLoss(ActorCriticLoss):
     Source: Mnih et al. 2016, https://arxiv.org/abs/1602.01783
     """
 
+    _reads_sample_log_prob = False
+
     def __init__(
         self,
         actor_network: ProbabilisticTensorDictSequential,
@@ -59,7 +61,7 @@ class A2CLoss(ActorCriticLoss):
         separate_losses: bool = False,
         reduction: Reduction | None = "mean",
         entropy_coef: EntropyCoeff | Unset = UNSET,
-        critic_coef: float | None | Unset = UNSET,
+        critic_coef: float | Unset | None = UNSET,
     ) -> None:
         super().__init__(
             actor_network,
@@ -80,11 +82,6 @@ class A2CLoss(ActorCriticLoss):
             separate_losses=separate_losses,
             reduction=reduction,
         )
-
-    def _list_keys(self) -> None:
-        super()._list_keys()
-        stored: list[NestedKey] = [self.tensor_keys.sample_log_prob]  # type: ignore[list-item]  # one key unless composite
-        self.in_keys = [key for key in self.in_keys if key not in stored]
 
     def _objective(
         self, tensordict: TensorDictBase, dist: Distribution, current_log_prob: Tensor, advantage: Tensor

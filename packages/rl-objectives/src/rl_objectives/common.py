@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rl_objectives._estimators import ValueEstimators
 from rl_objectives._keys import TensorKeys
 from rl_objectives.value import ValueEstimatorBase
-from rl_specs import message, near_matches
+from rl_specs import NestedKey, message, near_matches
 
 R = TypeVar("R")
 
@@ -20,15 +20,19 @@ R = TypeVar("R")
 class LossModule(TensorDictModuleBase, ABC):
     """Reads a TensorDict, returns a new one with named losses.
 
-    A network handed to `register_network` stays as it is and keeps its parameters; the loss lists those same parameters under
-    `<name>_params`, a TensorDict, so that `loss.parameters()` trains them. When those parameters are replaced from outside (for
-    example by `TensorDict.to_module(loss)`), the loss is computed with the replacements. Calls run under
-    `ExplorationType.DETERMINISTIC`. `train()` and `eval()` of the loss do not reach the networks.
+    A network handed to `register_network` stays as it is and keeps its parameters; the loss lists those same
+    parameters under `<name>_params`, a TensorDict, so that `loss.parameters()` trains them. When those parameters are
+    replaced from outside (for example by `TensorDict.to_module(loss)`), the loss is computed with the replacements.
+    Calls run under `ExplorationType.DETERMINISTIC`. `train()` and `eval()` of the loss do not reach the networks.
 
     Buffers that hold coefficients can be assigned numbers: `loss.entropy_coeff = 0.005`.
     """
 
     default_value_estimator: ValueEstimators | None = None
+    _networks: dict[str, Any]
+    _probes: dict[str, tuple[NestedKey, Tensor] | None]
+    _estimator: ValueEstimatorBase | None
+    _keys: TensorKeys
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,8 +47,9 @@ class LossModule(TensorDictModuleBase, ABC):
             return super().__call__(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, int | float) and isinstance(self.__dict__.get("_buffers", {}).get(name), Tensor):
-            self._buffers[name].fill_(value)  # type: ignore[union-attr]  # checked in the line above
+        held = self.__dict__.get("_buffers", {}).get(name) if isinstance(value, int | float) else None
+        if isinstance(held, Tensor):
+            held.fill_(value)
         else:
             super().__setattr__(name, value)
 
@@ -89,7 +94,7 @@ class LossModule(TensorDictModuleBase, ABC):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Convert or move; buffers of the networks follow, and the parameters stay one object."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch does not annotate it
         for name, network in self._networks.items():
             network._apply(fn)
             setattr(self, f"{name}_params", TensorDict.from_module(network, as_module=True))
@@ -106,7 +111,9 @@ class LossModule(TensorDictModuleBase, ABC):
         return self._keys
 
     def set_keys(self, **keys: Any) -> Self:
-        """Rename entries: `set_keys(advantage="gae_advantage")`; the value estimator follows. None leaves a name as it is.
+        """Rename entries: `set_keys(advantage="gae_advantage")`; the value estimator follows.
+
+        None leaves a name as it is.
 
         Raises:
             KeyError: a name that is not one of `advantage, value_target, value, reward, done, terminated, action,
@@ -122,8 +129,7 @@ class LossModule(TensorDictModuleBase, ABC):
     @property
     def value_estimator(self) -> ValueEstimatorBase | None:
         """The estimator used where the input has no advantage; None for a loss without a critic."""
-        estimator: ValueEstimatorBase | None = self._estimator
-        return estimator
+        return self._estimator
 
     def make_value_estimator(
         self, value_type: ValueEstimators | ValueEstimatorBase | None = None, **hyperparameters: Any

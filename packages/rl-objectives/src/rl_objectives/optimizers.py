@@ -1,6 +1,8 @@
 """Several optimizers as one."""
 
+from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
 from torch.optim import Optimizer
 
@@ -29,7 +31,8 @@ def group_optimizers(*optimizers: Optimizer) -> Optimizer:
     if len(set(parameters)) != len(parameters):
         fix = "Give shared parameters to one optimizer alone"
         raise ValueError(message("group_optimizers", "a parameter is in more than one optimizer", fix=fix))
-    grouped = classes.pop()([dict(group) for group in groups])
+    build: Callable[[list[dict[str, Any]]], Optimizer] = classes.pop()
+    grouped = build([dict(group) for group in groups])
     for optimizer in optimizers:
         grouped.state.update(optimizer.state)
     return grouped

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation with an importance-weighted objective; the base of the clipped and the penalised form."""
+"""Proximal policy optimisation, importance-weighted; the base of the clipped and the penalised form."""
 
 from collections.abc import Mapping
 
@@ -20,10 +20,11 @@ from rl_specs import NestedKey, message
 class PPOLoss(ActorCriticLoss):
     """Importance-weighted policy gradient, without a trust region.
 
-    Reads (names change with `set_keys`): `advantage` `[*B, 1]`, `value_target` `[*B, 1]`, `state_value` `[*B, 1]` (with `clip_value` only),
-    `sample_log_prob` `[*B]`, `action`, and what the networks read. Writes `loss_objective`, `loss_critic`, `loss_entropy`
-    (weighted, to be summed and minimised), and detached `entropy`, `explained_variance`, `value_clip_fraction`, `kl_approx` (mean of
-    `log pi_old - log pi_new`, Schulman's k1), `ESS` (effective share of the samples).
+    Reads (names change with `set_keys`): `advantage` `[*B, 1]`, `value_target` `[*B, 1]`, `state_value` `[*B, 1]`
+    (with `clip_value` only), `sample_log_prob` `[*B]`, `action`, and what the networks read. Writes `loss_objective`,
+    `loss_critic`, `loss_entropy` (weighted, to be summed and minimised), and detached `entropy`,
+    `explained_variance`, `value_clip_fraction`, `kl_approx` (mean of `log pi_old - log pi_new`, Schulman's k1), `ESS`
+    (effective share of the samples).
 
     Args:
         actor_network: policy with `get_dist`.
@@ -64,7 +65,7 @@ class PPOLoss(ActorCriticLoss):
         separate_losses: bool = False,
         reduction: Reduction | None = "mean",
         entropy_coef: EntropyCoeff | Unset = UNSET,
-        critic_coef: float | None | Unset = UNSET,
+        critic_coef: float | Unset | None = UNSET,
     ) -> None:
         name = type(self).__name__
         super().__init__(
@@ -95,8 +96,8 @@ class PPOLoss(ActorCriticLoss):
         return [*super()._output_keys(), "kl_approx", "ESS"]
 
     def _log_ratio(self, tensordict: TensorDictBase, current_log_prob: Tensor, advantage: Tensor) -> Tensor:
-        key = self.tensor_keys.sample_log_prob
-        return current_log_prob - stored_log_prob(type(self).__name__, tensordict, key, advantage)
+        keys = self.tensor_keys.log_prob_keys
+        return current_log_prob - stored_log_prob(type(self).__name__, tensordict, keys, advantage)
 
     def _objective(
         self, tensordict: TensorDictBase, dist: Distribution, current_log_prob: Tensor, advantage: Tensor

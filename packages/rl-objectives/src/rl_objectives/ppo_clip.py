@@ -21,7 +21,8 @@ from rl_specs import NestedKey, message
 class ClipPPOLoss(PPOLoss):
     """Clipped proximal policy optimisation, `-min(r * A, clamp(r, 1 - low, 1 + high) * A)`.
 
-    Reads and writes as `PPOLoss` does, and writes `clip_fraction`, the share of the samples whose ratio is outside its interval.
+    Reads and writes as `PPOLoss` does, and writes `clip_fraction`, the share of the samples whose ratio is outside
+    its interval.
 
     Args:
         clip_epsilon: radius of the ratio's interval, the buffer `clip_epsilon`; or `(low, high)`, the buffers
@@ -31,8 +32,13 @@ class ClipPPOLoss(PPOLoss):
     Raises:
         TypeError: both spellings of a coefficient were given.
         ValueError: a choice that does not exist, a radius out of range, or no critic for a critic's loss.
-    Source: Schulman et al. 2017, eq. 7, https://arxiv.org/abs/1707.06347; two radii: Yu et al. 2025, https://arxiv.org/abs/2503.14476
+    Source: Schulman et al. 2017, eq. 7, https://arxiv.org/abs/1707.06347; two radii: Yu et al. 2025,
+    https://arxiv.org/abs/2503.14476
     """
+
+    clip_epsilon: Tensor
+    clip_epsilon_low: Tensor
+    clip_epsilon_high: Tensor
 
     def __init__(
         self,
@@ -52,10 +58,10 @@ class ClipPPOLoss(PPOLoss):
         separate_losses: bool = False,
         reduction: Reduction | None = "mean",
         entropy_coef: EntropyCoeff | Unset = UNSET,
-        critic_coef: float | None | Unset = UNSET,
+        critic_coef: float | Unset | None = UNSET,
     ) -> None:
-        is_pair = isinstance(clip_epsilon, tuple | list)
-        low, high = clip_epsilon if is_pair else (clip_epsilon, clip_epsilon)  # type: ignore[misc]  # a pair is unpacked
+        is_pair = isinstance(clip_epsilon, tuple)
+        low, high = clip_epsilon if isinstance(clip_epsilon, tuple) else (clip_epsilon, clip_epsilon)
         if not (0 <= low < 1 and high >= 0):
             raise ValueError(
                 message(
@@ -96,8 +102,8 @@ class ClipPPOLoss(PPOLoss):
         self, tensordict: TensorDictBase, dist: Distribution, current_log_prob: Tensor, advantage: Tensor
     ) -> dict[str, Tensor]:
         log_ratio = self._log_ratio(tensordict, current_log_prob, advantage)
-        low: Tensor = self.clip_epsilon_low if self._is_asymmetric else self.clip_epsilon
-        high: Tensor = self.clip_epsilon_high if self._is_asymmetric else self.clip_epsilon
+        low = self.clip_epsilon_low if self._is_asymmetric else self.clip_epsilon
+        high = self.clip_epsilon_high if self._is_asymmetric else self.clip_epsilon
         loss, is_clipped = clipped_surrogate(log_ratio, advantage, low, high)
         with torch.no_grad():
             fraction = is_clipped.to(loss.dtype).mean()

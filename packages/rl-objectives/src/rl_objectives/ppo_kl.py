@@ -22,9 +22,10 @@ from rl_specs import MissingKeyError, NestedKey, message
 class KLPENPPOLoss(PPOLoss):
     """Penalised proximal policy optimisation, `-r * A + beta * KL(pi_old || pi_new)`.
 
-    The old distribution is rebuilt from its stored parameters (such as `loc` and `scale`), which the batch must hold. After each
-    `forward`, `beta` is multiplied by `increment` where the mean divergence is above `1.5 * dtarg` and by `decrement` where it is below
-    `dtarg / 1.5`. Reads and writes besides as `PPOLoss` does, and writes `kl`, the mean divergence.
+    The old distribution is rebuilt from its stored parameters (such as `loc` and `scale`), which the batch must hold.
+    After each `forward`, `beta` is multiplied by `increment` where the mean divergence is above `1.5 * dtarg` and by
+    `decrement` where it is below `dtarg / 1.5`. Reads and writes besides as `PPOLoss` does, and writes `kl`, the mean
+    divergence.
 
     Args:
         dtarg: target of the divergence, in nats.
@@ -38,6 +39,8 @@ class KLPENPPOLoss(PPOLoss):
         ValueError: a choice that does not exist, a factor out of range, or no critic for a critic's loss.
     Source: Schulman et al. 2017, eq. 8, https://arxiv.org/abs/1707.06347
     """
+
+    beta: Tensor
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class KLPENPPOLoss(PPOLoss):
         separate_losses: bool = False,
         reduction: Reduction | None = "mean",
         entropy_coef: EntropyCoeff | Unset = UNSET,
-        critic_coef: float | None | Unset = UNSET,
+        critic_coef: float | Unset | None = UNSET,
     ) -> None:
         if increment < 1 or not 0 < decrement <= 1:
             found = f"increment={increment}, decrement={decrement}"

@@ -20,12 +20,15 @@ from rl_specs import NestedKey
 class ReinforceLoss(PolicyValueLoss):
     """Score-function policy gradient `-log pi(a|s) * A`, with a baseline where there is a critic.
 
-    Reads `advantage` `[*B, 1]`, `value_target` `[*B, 1]`, `action` and what the networks read. Writes `loss_actor` and `loss_value`.
+    Reads `advantage` `[*B, 1]`, `value_target` `[*B, 1]`, `action` and what the networks read. Writes `loss_actor`
+    and `loss_value`.
 
     Args:
         actor_network: policy with `get_dist`.
-        critic_network: baseline that writes `"state_value"`; None leaves `loss_value` out, and the batch must hold the advantage.
-        delay_value: estimate the values of next observations with a target copy, `target_critic_network_params`; see `SoftUpdate`.
+        critic_network: baseline that writes `"state_value"`; None leaves `loss_value` out, and the batch must hold
+            the advantage.
+        delay_value: estimate the values of next observations with a target copy, `target_critic_network_params`; see
+            `SoftUpdate`.
         loss_critic_type: "l1", "l2" or "smooth_l1".
         separate_losses: parameters shared by actor and critic are trained by the policy's term alone.
         reduction: "mean" (also None), "sum" or "none".

@@ -11,7 +11,7 @@ from rl_specs import message
 
 
 class TargetUpdate(ABC):
-    """Pairs each `target_<name>_params` of a loss with its `<name>_params`; subclasses say how a step moves the targets.
+    """Pairs each `target_<name>_params` of a loss with its `<name>_params`; subclasses say how the targets move.
 
     Raises:
         ValueError: the loss has no target parameters.

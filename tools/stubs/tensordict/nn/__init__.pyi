@@ -109,3 +109,17 @@ class ProbabilisticTensorDictSequential(TensorDictSequential):
     def get_dist_params(self, tensordict: TensorDictBase, tensordict_out: Any = ..., **kwargs: Any) -> Any: ...
     def get_dist(self, tensordict: TensorDictBase, tensordict_out: Any = ..., **kwargs: Any) -> Distribution: ...
     def log_prob(self, tensordict: TensorDictBase, **kwargs: Any) -> Any: ...
+
+class CompositeDistribution(Distribution):
+    dists: dict[NestedKey, Distribution]
+    def __init__(
+        self,
+        params: TensorDictBase,
+        distribution_map: Mapping[NestedKey, Any],
+        *,
+        name_map: Mapping[NestedKey, NestedKey] | None = ...,
+        extra_kwargs: Mapping[NestedKey, Any] | None = ...,
+        aggregate_probabilities: bool | None = ...,
+        log_prob_key: NestedKey = ...,
+        entropy_key: NestedKey = ...,
+    ) -> None: ...

@@ -1,4 +1,4 @@
-"""Shape checks shared by the pure functions: tensors of one shape, or a `ShapeError`; nothing broadcasts by accident."""
+"""Shape checks of the pure functions: tensors of one shape, or a `ShapeError`; nothing broadcasts by accident."""
 
 from torch import Tensor
 

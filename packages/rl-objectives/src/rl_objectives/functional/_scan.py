@@ -2,10 +2,10 @@
 
     x_t = a_t * x_{t+1} + b_t,  x_T = 0
 
-All rows lie end to end in one flat sequence in which the last coefficient of each row is zero, so that rows of any number and
-length are one contiguous one-dimensional problem. It is solved by doubling: after the k-th pass each element has absorbed
-the 2^k elements that follow it, `b <- b + a * shift(b)`, `a <- a * shift(a)`, which takes ceil(log2 T) passes of
-two operations and multiplies coefficients only, so rounding stays that of a pairwise sum.
+All rows lie end to end in one flat sequence in which the last coefficient of each row is zero, so that rows of any
+number and length are one contiguous one-dimensional problem. It is solved by doubling: after the k-th pass each
+element has absorbed the 2^k elements that follow it, `b <- b + a * shift(b)`, `a <- a * shift(a)`, which takes
+ceil(log2 T) passes of two operations and multiplies coefficients only, so rounding stays that of a pairwise sum.
 
 Source: Blelloch 1990, Prefix sums and their applications, https://www.cs.cmu.edu/~guyb/papers/Ble93.pdf
 """

@@ -55,7 +55,8 @@ def clipped_value_loss(
     check_same_shape("clipped_value_loss", state_value=value, old_state_value=old_value)
     plain = value_distance(value, target, kind)
     change = value - old_value
-    held = value_distance(old_value + change.clamp(-clip, clip), target, kind)
+    radius = torch.as_tensor(clip, dtype=value.dtype, device=value.device)
+    held = value_distance(old_value + change.clamp(-radius, radius), target, kind)
     return torch.max(plain, held), change.abs() > clip
 
 

@@ -23,8 +23,8 @@ def generalized_advantage_estimate(
         delta_t = r_t + gamma * (1 - terminated_t) * V(s'_t) - V(s_t)
         A_t = delta_t + gamma * lmbda * (1 - done_t) * A_{t+1}
 
-    `terminated` alone cuts the bootstrap; `done` (terminated or truncated) cuts the recursion. `next_state_value` is the
-    value of the stored next observation, so a truncated step bootstraps from the state it ended in.
+    `terminated` alone cuts the bootstrap; `done` (terminated or truncated) cuts the recursion. `next_state_value` is
+    the value of the stored next observation, so a truncated step bootstraps from the state it ended in.
 
     Args:
         gamma: discount in [0, 1], per step.

@@ -52,12 +52,17 @@ def clipped_surrogate(
         `(loss, is_clipped)`: `[*B, 1]`, and `[*B, 1]` bool, where the ratio is outside its interval.
     Raises:
         ShapeError: the tensors differ in shape.
-    Source: Schulman et al. 2017, eq. 7, https://arxiv.org/abs/1707.06347; two radii: Yu et al. 2025, https://arxiv.org/abs/2503.14476
+    Source: Schulman et al. 2017, eq. 7, https://arxiv.org/abs/1707.06347; two radii: Yu et al. 2025,
+    https://arxiv.org/abs/2503.14476
     """
     check_same_shape("clipped_surrogate", advantage=advantage, log_ratio=log_ratio)
     ratio = log_ratio.exp()
-    held = torch.clamp(ratio, 1 - low, 1 + high)
+    held = ratio.clamp(_number(1 - low, ratio), _number(1 + high, ratio))
     return -torch.min(ratio * advantage, held * advantage), held != ratio
+
+
+def _number(value: float | Tensor, like: Tensor) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=like.dtype, device=like.device)
 
 
 def kl_estimate_k1(log_ratio: Tensor) -> Tensor:

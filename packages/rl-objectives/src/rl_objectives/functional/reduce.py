@@ -11,7 +11,7 @@ Reduction: TypeAlias = Literal["none", "mean", "sum"]
 
 
 def reduce_loss(value: Tensor, reduction: Reduction) -> Tensor:
-    """`value` as it is, its mean or its sum.
+    """Mean or sum of `value`, or "none": one number per sample, `[*B, 1]` as `[*B]`.
 
     Args:
         value: any shape.
@@ -19,7 +19,9 @@ def reduce_loss(value: Tensor, reduction: Reduction) -> Tensor:
     """
     if reduction == "mean":
         return value.mean()
-    return value.sum() if reduction == "sum" else value
+    if reduction == "sum":
+        return value.sum()
+    return value.squeeze(-1) if value.ndim and value.shape[-1] == 1 else value
 
 
 def standardize(value: Tensor, *, exclude_dims: Sequence[int] = (), epsilon: float = 1e-6) -> Tensor:

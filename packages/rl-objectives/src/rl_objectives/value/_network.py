@@ -76,9 +76,9 @@ def evaluate_shifted(
 ) -> tuple[Tensor, Tensor]:
     """Values from one sequence that holds every observation once.
 
-    After each step that ends a trajectory, and after the last, the stored next observation is inserted; elsewhere the next observation
-    is the one that follows. So `V(s'_t)` always stands right after `V(s_t)`. A network with memory sees each trajectory as it
-    happened: what follows an inserted step begins with a reset.
+    After each step that ends a trajectory, and after the last, the stored next observation is inserted; elsewhere the
+    next observation is the one that follows. So `V(s'_t)` always stands right after `V(s_t)`. A network with memory
+    sees each trajectory as it happened: what follows an inserted step begins with a reset.
     """
     name = type(network).__name__
     ends = done.flatten(data.ndim).any(-1).movedim(time_dim, -1).clone()

@@ -30,9 +30,10 @@ class Trajectories:
 class ValueEstimatorBase(TensorDictModuleBase, ABC):
     """Writes an advantage and a value target into a batch of trajectories.
 
-    Reads `("next", "reward")`, `("next", "done")`, `("next", "terminated")`, each `[*B, T, 1]`, and what the value network
-    reads, at the root and under `"next"`. Writes `"advantage"`, `"value_target"`, `"state_value"` and `("next", "state_value")`.
-    Time is the batch dimension named "time", else the last one. Subclasses write `_estimate`.
+    Reads `("next", "reward")`, `("next", "done")`, `("next", "terminated")`, each `[*B, T, 1]`, and what the value
+    network reads, at the root and under `"next"`. Writes `"advantage"`, `"value_target"`, `"state_value"` and
+    `("next", "state_value")`. Time is the batch dimension named "time", else the last one. Subclasses write
+    `_estimate`.
 
     Args:
         gamma: discount in [0, 1], per step.
@@ -42,8 +43,9 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
         skip_existing: use values that the data hold already instead of computing them.
         advantage_key, value_target_key, value_key: as `set_keys(advantage=..., value_target=..., value=...)`.
         shifted: compute each value once, taking the value of a next observation from the step that follows it, and only
-            where a trajectory ends from the stored next observation. About half the work, and the only mode for a value network with
-            memory; exact provided that within a trajectory the next observation is the following step's observation.
+            where a trajectory ends from the stored next observation. About half the work, and the only mode for a
+            value network with memory; exact provided that within a trajectory the next observation is the following
+            step's observation.
         device: where `gamma` goes when it is a tensor.
         time_dim: batch dimension of time.
     """

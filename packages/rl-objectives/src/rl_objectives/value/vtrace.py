@@ -74,7 +74,7 @@ class VTrace(ValueEstimatorBase):
         return vtrace_advantage_estimate(
             self.gamma,
             log_pi,
-            stored_log_prob("VTrace", tensordict, names.sample_log_prob, like),
+            stored_log_prob("VTrace", tensordict, names.log_prob_keys, like),
             data.state_value,
             data.next_state_value,
             data.reward,
