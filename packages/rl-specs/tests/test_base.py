@@ -93,6 +93,7 @@ def operations(draw: st.DrawFn, ndim: int) -> Callable[[Any], Any]:
         ops += [
             lambda t: t[(slice(None),) * dim + (0,)],
             lambda t: t[..., :1, None] if t.ndim == ndim else t[:1],
+            lambda t: t.unbind(dim)[0],
             lambda t: t[torch.tensor([0, 0])],
             lambda t: t[torch.ones(t.shape[: dim + 1], dtype=torch.bool)],
             lambda t: t.flatten(0, dim),
@@ -100,7 +101,8 @@ def operations(draw: st.DrawFn, ndim: int) -> Callable[[Any], Any]:
             lambda t: t.unflatten(dim, (1, -1)),
             lambda t: t.view(*t.shape[:dim], -1, *t.shape[ndim:]),
         ]
-    return draw(st.sampled_from(ops))
+    chosen: Callable[[Any], Any] = draw(st.sampled_from(ops))
+    return chosen
 
 
 @fast
@@ -122,12 +124,13 @@ def test_composite_operations_commute_with_samples(data: st.DataObject, spec: Le
     k = data.draw(st.integers(0, batch_ndim(spec)))
     composite = Composite({"a": spec, ("n", "b"): Unbounded((*spec.shape[:k], 5))}, shape=spec.shape[:k])
     new_dim = data.draw(st.integers(0, k))
-    for op in (
+    ops: list[Callable[[Any], Any]] = [
         lambda x: x.unsqueeze(new_dim),
         lambda x: x.expand(2, *x.shape),
         lambda x: x[None],
         lambda x: x[..., None],
-    ):
+    ]
+    for op in ops:
         moved = op(composite)
         sample = op(composite.rand())
         assert moved.shape == sample.batch_size

@@ -208,7 +208,7 @@ def test_wrong_bounds_are_errors() -> None:
 
 def test_assert_is_in_names_the_fix() -> None:
     """The message has the name, the bounds, what was found and where."""
-    with pytest.raises(SpecError, match=r"action: not in the spec Bounded. bring .*project") as caught:
+    with pytest.raises(SpecError, match=r"action: not in the spec Bounded. Bring .*project") as caught:
         Bounded(-1, 1, (2,)).assert_is_in(torch.tensor([0.0, 2.0]), name="action")
     assert "low=-1, high=1" in str(caught.value)
     assert "1 of 2 outside, first at (1,): 2.0" in str(caught.value)

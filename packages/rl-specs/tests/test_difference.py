@@ -18,4 +18,4 @@ def test_no_differences_make_no_table() -> None:
 def test_each_fix_is_given_once() -> None:
     """Two differences of one kind give one piece of advice."""
     found = [Difference("a", "dtype", "x", "y"), Difference("b", "dtype", "x", "y"), Difference("c", "shape", "x", "y")]
-    assert fixes(found) == "cast with value.to(dtype) or use spec.to(dtype); reshape the value or correct the spec"
+    assert fixes(found) == "Cast with value.to(dtype) or use spec.to(dtype); reshape the value or correct the spec"

@@ -313,7 +313,7 @@ class Composite(TensorSpec):
             entry = read(value, inner)
             if entry is None:
                 near = near_matches(key_str(inner), unread)
-                found.append(Difference(full, "presence", str(spec), f"missing.{near}"))
+                found.append(Difference(full, "presence", str(spec), f"missing.{near}" if near else "missing"))
             else:
                 found += spec._differences(entry, full, front)
         return found

@@ -44,7 +44,8 @@ def difference_table(differences: Iterable[Difference]) -> str:
 def fixes(differences: Iterable[Difference]) -> str:
     """What to do about the differences, each kind of advice once."""
     aspects = dict.fromkeys(d.aspect for d in differences)
-    return "; ".join(_FIXES[aspect] for aspect in aspects)
+    advice = "; ".join(_FIXES[aspect] for aspect in aspects)
+    return advice[:1].upper() + advice[1:]
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
