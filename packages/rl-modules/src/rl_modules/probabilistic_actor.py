@@ -87,6 +87,12 @@ class ProbabilisticActor(ProbabilisticTensorDictSequential):
         sampler: SafeProbabilisticModule = self[-1]
         return sampler.spec
 
+    @property
+    def log_prob_key(self) -> NestedKey | None:
+        """Key of the log-probability, whether it is written or not."""
+        sampler: SafeProbabilisticModule = self[-1]
+        return sampler.log_prob_key
+
 
 def _check_connection(module: TensorDictModuleBase, in_keys: InKeys) -> None:
     """Refuse a module that is no TensorDict module, or writes none of the parameters that are read."""

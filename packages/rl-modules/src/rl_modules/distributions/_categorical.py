@@ -40,8 +40,8 @@ def draw_index(probs: Tensor, sample_shape: Any) -> Tensor:
 
     The largest of `p / e` with `e` exponential is at index i with probability p_i, and never where p is zero.
     """
-    shape = (*sample_shape, *probs.shape)
-    noise = torch.empty(shape, dtype=probs.dtype, device=probs.device).exponential_()
+    wanted = probs.expand((*sample_shape, *probs.shape)) if sample_shape else probs
+    noise = torch.empty_like(wanted, memory_format=torch.contiguous_format).exponential_()
     # A draw of exactly zero would turn an impossible action into 0 / 0.
     return (probs / noise.clamp_min(torch.finfo(probs.dtype).tiny)).argmax(-1)
 

@@ -10,7 +10,7 @@ from torch.distributions.kl import register_kl
 _D = TypeVar("_D", bound=Distribution)
 
 
-def closed_form_kl(family: type[_D]) -> Callable[[Callable[[_D, _D], Tensor]], Callable[[_D, _D], Tensor]]:
+def closed_form_kl(family: Any) -> Callable[[Callable[[_D, _D], Tensor]], Callable[[_D, _D], Tensor]]:
     """Decorator of the function that computes `KL(p || q)` within one family of distributions."""
 
     def register(function: Callable[[_D, _D], Tensor]) -> Callable[[_D, _D], Tensor]:

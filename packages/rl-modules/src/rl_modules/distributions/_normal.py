@@ -3,10 +3,12 @@
 import math
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
+from torch.distributions import constraints
 
 from rl_specs import MissingKeyError, ShapeError, message
 
+PARAMETER_CONSTRAINTS = {"loc": constraints.real, "scale": constraints.positive}
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 _QUADRATURE_POINTS = 257
@@ -38,7 +40,7 @@ def gaussian_parameters(
         return loc, torch.full_like(loc, scale)
     if loc.shape != scale.shape:
         try:
-            shape = torch.broadcast_shapes(loc.shape, scale.shape)
+            shape: Size = torch.broadcast_shapes(loc.shape, scale.shape)  # type: ignore[no-untyped-call]  # torch's own
         except RuntimeError:
             raise ShapeError(
                 message(

@@ -9,6 +9,7 @@ from torch.distributions import Distribution, constraints
 from rl_modules.distributions._kl import closed_form_kl
 from rl_modules.distributions._normal import (
     HALF_LOG_TWO_PI,
+    PARAMETER_CONSTRAINTS,
     event_dim_count,
     gaussian_kl,
     gaussian_parameters,
@@ -34,10 +35,7 @@ class IndependentNormal(Distribution):
         MissingKeyError: `loc` or `scale` is None.
     """
 
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
-        "loc": constraints.real,
-        "scale": constraints.positive,
-    }
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = PARAMETER_CONSTRAINTS
     has_rsample = True
     _validate_args = False
 

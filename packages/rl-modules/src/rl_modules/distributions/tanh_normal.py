@@ -11,6 +11,7 @@ from rl_modules.distributions._interval import Bound, between, checked_bounds, h
 from rl_modules.distributions._kl import closed_form_kl
 from rl_modules.distributions._normal import (
     HALF_LOG_TWO_PI,
+    PARAMETER_CONSTRAINTS,
     event_dim_count,
     gaussian_kl,
     gaussian_nodes,
@@ -52,10 +53,7 @@ class TanhNormal(Distribution):
     Source: Haarnoja et al. 2018, appendix C, https://arxiv.org/abs/1801.01290
     """
 
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
-        "loc": constraints.real,
-        "scale": constraints.positive,
-    }
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = PARAMETER_CONSTRAINTS
     has_rsample = True
     _validate_args = False
 
@@ -244,5 +242,5 @@ def _one_spelling(name: str, value: Bound | None, other_name: str, other: Bound 
 
 
 def _version(tensor: Tensor) -> int:
-    """Counter of in-place changes; inference tensors have none."""
-    return 0 if tensor.is_inference() else tensor._version
+    """Counter of in-place changes; inference tensors have none, and the compiler does not see it."""
+    return 0 if torch.compiler.is_compiling() or tensor.is_inference() else tensor._version
