@@ -126,6 +126,11 @@ class LazyStackedTensorDict(TensorDictBase):
     tensordicts: list[TensorDictBase]
     def __init__(self, *tensordicts: TensorDictBase, stack_dim: int = ...) -> None: ...
 
+class TensorClass(TensorDictBase):
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    @classmethod
+    def from_tensordict(cls, tensordict: TensorDictBase, non_tensordict: dict[str, Any] | None = ..., safe: bool = ...) -> Self: ...
+
 class NonTensorDataBase:
     data: Any
 

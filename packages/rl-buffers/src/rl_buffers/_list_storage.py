@@ -55,10 +55,8 @@ class ListStorage(Storage):
         else:
             places = range(where.start, where.stop) if isinstance(where, slice) else where.tolist()
         for place, row in zip(places, rows, strict=True):
-            if place == len(self._rows):
-                self._rows.append(row)
-            else:
-                self._rows[place] = row
+            self._rows.extend([None] * (place + 1 - len(self._rows)))
+            self._rows[place] = row
             self._grow(place + 1)
 
     def read(self, index: Tensor | slice) -> list[Any]:

@@ -109,10 +109,10 @@ def _part_differences(
     ]
     differences = [f"{name}: expected {here}, found {saved}" for name, here, saved in pairs if here != saved]
     for number, (transform, saved) in enumerate(zip(transforms, state["transforms"], strict=False)):
-        if set(transform.state_dict()) != set(saved):
-            differences.append(
-                f"transform {number}: expected state {sorted(transform.state_dict())}, found {sorted(saved)}"
-            )
+        here = {name: list(value.shape) for name, value in transform.state_dict().items()}
+        there = {name: list(value.shape) for name, value in saved.items()}
+        if here != there:
+            differences.append(f"transform {number}: expected state {here}, found {there}")
     return differences
 
 

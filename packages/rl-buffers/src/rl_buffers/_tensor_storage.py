@@ -1,6 +1,7 @@
-"""Storages that keep each entry of the rows in one tensor."""
+"""Storages that keep rows in tensors."""
 
 from abc import abstractmethod
+from math import prod
 from typing import Any, final
 
 import torch
@@ -9,36 +10,40 @@ from torch import Size, Tensor
 from rl_buffers._layout import inferred, leaf_paths, outline, outline_differences, stack_rows
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._structure import Path, Structure, parse
+from rl_buffers._table import Table, group
 from rl_specs import SpecError, message
+
+_NOTHING = torch.empty(0)
 
 
 class BaseTensorStorage(Storage):
-    """One tensor `[max_size, *row_shape]` for each entry of the rows.
+    """Rows in preallocated tensors.
 
-    The nesting of the first data is flattened once into a list of columns; writes and reads follow that list. Rows are
-    values of any nesting of TensorDicts, tensorclasses, dicts, lists and tuples of tensors; a list at the root
-    given to `check` is a list of rows. Data on another device are moved. What is read is a copy, without gradient.
+    The nesting of the first data is flattened once into a list of leaves, and those are laid out in tables (see
+    `rl_buffers._table`); writes and reads follow that plan. Rows are values of any nesting of TensorDicts,
+    tensorclasses, dicts, lists and tuples of tensors; a list at the root given to `check` is a list of rows. Data on
+    another device are moved. What is read is a contiguous copy, without gradient.
 
     Args:
         max_size: capacity in rows.
-        device: where the columns live; None for the device of the first data.
+        device: where the tables live; None for the device of the first data.
     """
 
     def __init__(self, max_size: int, device: torch.device | None) -> None:
         super().__init__(max_size)
         self._device = device
         self._structure: Structure | None = None
-        self._columns: list[Tensor] = []
+        self._tables: list[Table] = []
         self._row_shapes: list[Size] = []
         self._dtypes: list[torch.dtype] = []
 
     @abstractmethod
-    def _allocate(self, path: Path, row_shape: Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """An uninitialised column `[max_size, *row_shape]` for the entry at `path`."""
+    def _allocate(self, number: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """An uninitialised contiguous tensor `[max_size, width]` for table `number`."""
 
     @property
     def device(self) -> torch.device:
-        """Where the columns live."""
+        """Where the tables live; the CPU as long as that is not decided."""
         return self._device if self._device is not None else torch.device("cpu")
 
     @property
@@ -61,15 +66,18 @@ class BaseTensorStorage(Storage):
             self._set_layout(data, component, lead_dims)
         assert self._structure is not None
         leaves: list[Tensor] = []
-        is_same = self._structure.flatten(data, leaves)
-        lead = leaves[0].shape[:lead_dims] if leaves else Size()
-        if is_same:
-            for leaf, row_shape, dtype in zip(leaves, self._row_shapes, self._dtypes, strict=True):
-                if leaf.dtype is not dtype or leaf.shape != lead + row_shape:
-                    is_same = False
-                    break
-        if not is_same or len(lead) != lead_dims:
+        if not self._structure.flatten(data, leaves):
             raise self._refusal(data, component, lead_dims)
+        lead = leaves[0].shape[:lead_dims]
+        device = self._device
+        for position, (row_shape, dtype) in enumerate(zip(self._row_shapes, self._dtypes, strict=True)):
+            leaf = leaves[position]
+            if leaf.dtype is not dtype or leaf.shape != lead + row_shape or len(lead) != lead_dims:
+                raise self._refusal(data, component, lead_dims)
+            if len(row_shape) != 1:
+                leaf = leaves[position] = leaf.reshape(*lead, prod(row_shape))
+            if leaf.device != device:
+                leaves[position] = leaf.to(device)
         return Block(lead[0] if lead_dims else 1, leaves)
 
     def _set_layout(self, data: Any, component: str, lead_dims: int) -> None:
@@ -82,13 +90,20 @@ class BaseTensorStorage(Storage):
     ) -> None:
         if self._device is None:
             self._device = device
-        paths = leaf_paths(structure, len(row_shapes))
+        tables = []
         with torch.inference_mode(False):
-            columns = [
-                self._allocate(path, shape, dtype, self._device)
-                for path, shape, dtype in zip(paths, row_shapes, dtypes, strict=True)
-            ]
-        self._structure, self._columns, self._row_shapes, self._dtypes = structure, columns, row_shapes, dtypes
+            for number, members in enumerate(group(row_shapes, dtypes)):
+                shapes = [row_shapes[member] for member in members]
+                width = sum(prod(shape) for shape in shapes)
+                tables.append(Table(members, shapes, self._allocate(number, width, dtypes[members[0]], self._device)))
+        self._structure, self._tables, self._row_shapes, self._dtypes = structure, tables, row_shapes, dtypes
+
+    def _columns(self) -> list[Tensor]:
+        """Every leaf of all rows, `[max_size, *row_shape]`, as views of the tables."""
+        columns = [_NOTHING] * len(self._row_shapes)
+        for table in self._tables:
+            table.columns(columns)
+        return columns
 
     def _outline(self) -> dict[Path, str]:
         assert self._structure is not None
@@ -109,12 +124,8 @@ class BaseTensorStorage(Storage):
     def write(self, where: Where, block: Block, source: slice | None = None) -> None:
         """See `Storage.write`; ranges are plain copies, without an index."""
         with torch.no_grad():
-            if source is None:
-                for column, values in zip(self._columns, block.columns, strict=True):
-                    column[where] = values
-            else:
-                for column, values in zip(self._columns, block.columns, strict=True):
-                    column[where] = values[source]
+            for table in self._tables:
+                table.write(where, block.columns, source)
         if isinstance(where, int):
             self._grow(where + 1)
         elif isinstance(where, slice):
@@ -124,34 +135,41 @@ class BaseTensorStorage(Storage):
 
     def read(self, index: Tensor | slice) -> Any:
         """See `Storage.read`."""
-        if self._structure is None:
-            raise RuntimeError(message(type(self).__name__, "nothing was ever stored", fix="Call extend or add first"))
+        structure = self._known_structure()
+        leaves = [_NOTHING] * len(self._row_shapes)
         if isinstance(index, slice):
-            rows = [column[index].clone() for column in self._columns]
             count = index.stop - index.start
         else:
-            if index.device != self._columns[0].device:
-                index = index.to(self._columns[0].device)
-            rows = [torch.index_select(column, 0, index) for column in self._columns]
             count = index.numel()
-        return self._structure.build(iter(rows), (count,), self._device)
+            if index.device != self._device:
+                index = index.to(self._device)
+        for table in self._tables:
+            table.read(index, leaves)
+        return structure.build(iter(leaves), (count,), self._device)
 
     def read_row(self, index: int) -> Any:
         """See `Storage.read_row`."""
+        structure = self._known_structure()
+        leaves = [_NOTHING] * len(self._row_shapes)
+        for table in self._tables:
+            table.read(slice(index, index + 1), leaves)
+        return structure.build((leaf.squeeze(0) for leaf in leaves), (), self._device)
+
+    def _known_structure(self) -> Structure:
         if self._structure is None:
             raise RuntimeError(message(type(self).__name__, "nothing was ever stored", fix="Call extend or add first"))
-        return self._structure.build((column[index].clone() for column in self._columns), (), self._device)
+        return self._structure
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows stored (not the unused part of the columns) and the layout."""
+        """Rows stored (not the unused part of the tables), entry by entry, and the layout."""
         layout = None if self._structure is None else self._structure.describe()
-        columns = [column[: self._length].to("cpu", copy=True) for column in self._columns]
+        rows = (column[: self._length] for column in self._columns())
         return {
             "kind": "tensor",
             "max_size": self._max_size,
             "length": self._length,
             "layout": layout,
-            "columns": columns,
+            "columns": [row.clone(memory_format=torch.contiguous_format).cpu() for row in rows],
         }
 
     def differences(self, state: dict[str, Any]) -> list[str]:
@@ -177,9 +195,14 @@ class BaseTensorStorage(Storage):
         saved = dict(zip(leaf_paths(structure, len(columns)), columns, strict=True))
         assert self._structure is not None
         with torch.no_grad():
-            for path, column in zip(leaf_paths(self._structure, len(columns)), self._columns, strict=True):
+            for path, column in zip(leaf_paths(self._structure, len(columns)), self._columns(), strict=True):
                 column[:length] = saved[path]
         self._length = length
+
+
+def _resolved(device: torch.device | str) -> torch.device:
+    """`device` with its number, as tensors report it."""
+    return torch.empty(0, device=device).device
 
 
 @final
@@ -192,10 +215,10 @@ class LazyTensorStorage(BaseTensorStorage):
     """
 
     def __init__(self, max_size: int, *, device: torch.device | str = "cpu") -> None:
-        super().__init__(max_size, None if device == "auto" else torch.empty(0, device=device).device)
+        super().__init__(max_size, None if device == "auto" else _resolved(device))
 
-    def _allocate(self, path: Path, row_shape: Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return torch.empty((self._max_size, *row_shape), dtype=dtype, device=device)
+    def _allocate(self, number: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.empty(self._max_size, width, dtype=dtype, device=device)
 
     def __repr__(self) -> str:
         return f"LazyTensorStorage(max_size={self._max_size}, length={self._length}, device={self.device})"
@@ -214,7 +237,7 @@ class TensorStorage(BaseTensorStorage):
     def __init__(self, data: Any, *, max_size: int | None = None, device: torch.device | str | None = None) -> None:
         _, leaves = inferred(data, "TensorStorage", lead_dims=1)
         count = leaves[0].shape[0]
-        super().__init__(count if max_size is None else max_size, None if device is None else torch.device(device))
+        super().__init__(count if max_size is None else max_size, None if device is None else _resolved(device))
         if count > self._max_size:
             raise ValueError(
                 message(
@@ -223,8 +246,8 @@ class TensorStorage(BaseTensorStorage):
             )
         self.write(slice(0, count), self.check(data, "TensorStorage"))
 
-    def _allocate(self, path: Path, row_shape: Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return torch.empty((self._max_size, *row_shape), dtype=dtype, device=device)
+    def _allocate(self, number: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.empty(self._max_size, width, dtype=dtype, device=device)
 
     def __repr__(self) -> str:
         return f"TensorStorage(max_size={self._max_size}, length={self._length}, device={self.device})"

@@ -1,0 +1,102 @@
+"""The storage that keeps rows in a list."""
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from rl_buffers import ListStorage, ReplayBuffer, SamplerWithoutReplacement
+from rl_specs import SpecError
+
+
+def test_introduction_with_objects() -> None:
+    """Plain objects go in and come out through a collate function that leaves the list as it is."""
+    buffer = ReplayBuffer(collate_fn=lambda rows: rows)
+    assert buffer.add(1) == 0
+    assert buffer.sample(1) == [1]
+    assert buffer.extend([2, 3]).tolist() == [1, 2]
+    assert set(buffer.sample(60)) == {1, 2, 3}
+
+
+def test_introduction_with_tensordicts() -> None:
+    """`torch.stack` as collate function makes TensorDicts of the batch size asked for."""
+    buffer = ReplayBuffer(collate_fn=torch.stack)
+    buffer.add(TensorDict({"a": torch.randn(3)}, batch_size=[]))
+    buffer.extend(TensorDict({"a": torch.randn(2, 3)}, batch_size=[2]))
+    assert len(buffer) == 3
+    assert buffer.sample(10)["a"].shape == (10, 3)
+    assert buffer.sample(2).contiguous().batch_size == (2,)
+
+
+def test_rows_may_differ() -> None:
+    """Rows of different kinds share a buffer."""
+    buffer = ReplayBuffer(storage=ListStorage(3), collate_fn=list)
+    buffer.extend(["text", torch.zeros(2), {"a": 1}])
+    buffer.add(None)
+    assert buffer[0] is None
+    assert buffer[2] == {"a": 1}
+
+
+def test_default_collate_stacks() -> None:
+    """Without a collate function tensors, numbers and containers of them are stacked; the rest says what to do."""
+    buffer = ReplayBuffer(storage=ListStorage(4))
+    buffer.extend({"x": torch.arange(3), "y": torch.zeros(3, 2)})
+    batch = buffer[:]
+    assert batch["x"].tolist() == [0, 1, 2]
+    assert batch["y"].shape == (3, 2)
+    numbers = ReplayBuffer()
+    numbers.extend([1.5, 2.5])
+    assert numbers[:].tolist() == [1.5, 2.5]
+    words = ReplayBuffer()
+    words.extend(["a", "b"])
+    with pytest.raises(SpecError, match="collate_fn"):
+        words.sample(2)
+    mixed = ReplayBuffer()
+    mixed.extend([{"a": 1}, {"b": 1}])
+    with pytest.raises(SpecError, match="different entries"):
+        mixed[:]
+
+
+def test_tensors_are_copied_both_ways() -> None:
+    """Changing a given row, or a row read, changes nothing that is stored; gradients are dropped."""
+    row = {"x": torch.ones(2, requires_grad=True)}
+    buffer = ReplayBuffer(collate_fn=lambda rows: rows)
+    buffer.add(row)
+    with torch.no_grad():
+        row["x"].zero_()
+    buffer[0]["x"].zero_()
+    buffer.sample(1)[0]["x"].zero_()
+    assert buffer[0]["x"].tolist() == [1.0, 1.0]
+    assert not buffer[0]["x"].requires_grad
+
+
+def test_data_that_are_no_batch_are_refused() -> None:
+    """A single value given to `extend` is an error that names `add`."""
+    buffer = ReplayBuffer(collate_fn=list)
+    for bad in (3, torch.tensor(1), TensorDict({}, [])):
+        with pytest.raises(SpecError, match="add"):
+            buffer.extend(bad)
+    with pytest.raises(SpecError, match="number of rows"):
+        buffer.extend({"a": torch.zeros(2), "b": torch.zeros(3)})
+
+
+def test_state_restores_rows_of_every_kind() -> None:
+    """A saved list comes back with the same rows, pass and order."""
+    buffer = ReplayBuffer(storage=ListStorage(5), sampler=SamplerWithoutReplacement(), collate_fn=list)
+    buffer.extend([1, "two", {"x": torch.arange(2)}, TensorDict({"a": torch.ones(2)}, [])])
+    buffer.sample(1)
+    state = buffer.state_dict()
+    other = ReplayBuffer(storage=ListStorage(5), sampler=SamplerWithoutReplacement(), collate_fn=list)
+    other.load_state_dict(state)
+    assert repr(other.sample(3)) == repr(buffer.sample(3))
+    assert repr(other[:]) == repr(buffer[:])
+    assert isinstance(other[3], TensorDict)
+
+
+def test_empty_frees_the_rows() -> None:
+    """After `empty`, the next row is row 0 again."""
+    buffer = ReplayBuffer(collate_fn=list)
+    buffer.extend([1, 2])
+    buffer.empty()
+    assert len(buffer) == 0
+    assert buffer.add(5) == 0
+    assert buffer[:] == [5]
