@@ -60,6 +60,14 @@ def test_tests_may_use_the_test_extra_and_no_more(root: Path) -> None:
     assert [text.split()[0] for text in found] == [f"packages/side/tests/test_more.py:{line}:" for line in (4, 5)]
 
 
+def test_programs_that_make_fixtures_may_use_anything(root: Path) -> None:
+    """What makes the data of tests runs elsewhere, so its imports are not those of the package."""
+    folder = root / "packages" / "low" / "tests" / "fixtures"
+    folder.mkdir()
+    (folder / "make.py").write_text("import matplotlib\n")
+    assert check_layers.check(root) == []
+
+
 def test_dependency_upwards_is_a_violation(root: Path) -> None:
     """A package that declares a dependency on a higher layer is reported, whether it imports it or not."""
     path = root / "packages" / "side" / "pyproject.toml"
