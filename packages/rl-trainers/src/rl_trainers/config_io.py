@@ -131,6 +131,8 @@ def load_config(path: Path) -> PPOConfig:
 
     try:
         data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror})."]) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: is not a YAML file ({str(error).splitlines()[0]})."]) from error
     if data is not None and not isinstance(data, dict):
