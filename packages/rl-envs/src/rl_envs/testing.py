@@ -34,7 +34,7 @@ class CountingEnv(EnvBase):
         self,
         batch_size: Sequence[int] = (),
         *,
-        max_steps: int | Sequence[int] = 5,
+        max_steps: int | Sequence[Any] = 5,
         prefix: tuple[str, ...] = (),
         device: torch.device | str | None = None,
     ) -> None:

@@ -93,7 +93,10 @@ class GymWrapper(EnvBase):
         mask: Tensor | None = None if data is None else data.get(RESET_KEY, None)
         if mask is None:
             return self._moved(self._backend.reset(None))
-        return self._moved(self._backend.reset(mask.cpu().numpy().reshape(-1)))
+        rows = mask.cpu().numpy().reshape(-1)
+        if not rows.any():
+            return {key: spec.zero() for key, spec in self.full_observation_spec.flat_items()}
+        return self._moved(self._backend.reset(rows))
 
     def _step(self, data: TensorMap) -> FlatDict:
         entries = self._backend.step(data)

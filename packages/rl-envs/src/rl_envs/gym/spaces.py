@@ -34,7 +34,9 @@ _WIDENED: "dict[np.dtype[Any], np.dtype[Any]]" = {
 
 def array_dtype(dtype: Any) -> "np.dtype[Any]":
     """The numpy dtype in which arrays become tensors: `dtype`, or a wider one where torch has no arithmetic."""
-    return _WIDENED.get(np.dtype(dtype), np.dtype(dtype))
+    given: np.dtype[Any] = np.dtype(dtype)
+    wider = _WIDENED.get(given)
+    return given if wider is None else wider
 
 
 def torch_dtype(dtype: Any) -> torch.dtype:

@@ -1,0 +1,59 @@
+"""The public names of the package."""
+
+import subprocess
+import sys
+
+import rl_envs
+import rl_envs.gym
+import rl_envs.testing
+
+NAMES = [
+    "CatTensors",
+    "ClipTransform",
+    "ClosedEnvError",
+    "Compose",
+    "DoubleToFloat",
+    "EnvBase",
+    "EnvPlan",
+    "EnvSpecs",
+    "ExplorationType",
+    "GymEnv",
+    "GymWrapper",
+    "InitTracker",
+    "NoopResetEnv",
+    "ObservationNorm",
+    "PendulumEnv",
+    "PolicyPlan",
+    "RewardScaling",
+    "RewardSum",
+    "SerialEnv",
+    "StateNotSupportedError",
+    "StepCounter",
+    "ToTensorImage",
+    "Transform",
+    "TransformedEnv",
+    "VecNorm",
+    "__version__",
+    "check_env_specs",
+    "exploration_type",
+    "pack_flat",
+    "plan_policy",
+    "set_exploration_type",
+    "step_mdp",
+    "unpack_flat",
+]
+
+
+def test_public_names() -> None:
+    """The package offers these names; a change here is a change of the interface."""
+    assert sorted(rl_envs.__all__) == NAMES
+    assert all(getattr(rl_envs, name) is not None for name in NAMES)
+    assert sorted(rl_envs.gym.__all__) == ["GymEnv", "GymWrapper", "space_from_spec", "spec_from_space"]
+
+
+def test_import_is_silent_and_light() -> None:
+    """Importing the package prints nothing and loads neither Gymnasium nor a simulator."""
+    code = "import sys, rl_envs; print(sorted({'gymnasium', 'mujoco', 'pygame'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+    assert result.stderr == ""

@@ -1,0 +1,141 @@
+"""Tests of `rl_envs._rollout`."""
+
+import pytest
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModule
+from torch import nn
+
+from rl_envs import EnvBase, GymEnv, PendulumEnv, step_mdp
+from rl_envs.testing import CountingEnv, TensorDictCountingEnv
+
+
+def linear_policy() -> TensorDictModule:
+    """A bounded policy."""
+    torch.manual_seed(0)
+    return TensorDictModule(nn.Sequential(nn.Linear(3, 1), nn.Tanh()), in_keys=["observation"], out_keys=["action"])
+
+
+@pytest.mark.parametrize("name", ["gym", "pendulum"])
+def test_rollout_equals_stepping_by_hand(name: str) -> None:
+    """A rollout is, bit for bit, what a loop over `step` and `step_mdp` gives, stacked."""
+    env: EnvBase = GymEnv("Pendulum-v1") if name == "gym" else PendulumEnv()
+    policy = linear_policy()
+    env.set_seed(0)
+    root: TensorDictBase = env.reset()
+    steps = []
+    for _ in range(20):
+        stepped = env.step(policy(root))
+        steps.append(stepped.clone())
+        root = step_mdp(stepped)
+    env.set_seed(0)
+    rolled = env.rollout(policy=policy, max_steps=20)
+    assert set(rolled.keys(True, True)) == set(steps[0].keys(True, True))
+    assert (rolled == TensorDict.stack(steps, 0)).all()
+
+
+def test_positional_and_keyword_arguments() -> None:
+    """`rollout(steps, policy)` and keywords in any order are the same."""
+    env, policy = PendulumEnv((2,), seed=0), linear_policy()
+    first = env.rollout(4, policy)
+    env.set_seed(0)
+    second = env.rollout(policy=policy, max_steps=4)
+    assert (first == second).all()
+    assert first.batch_size == torch.Size((2, 4))
+    assert first.names == [None, "time"]
+
+
+@pytest.mark.parametrize("make", [CountingEnv, TensorDictCountingEnv])
+def test_stops_when_any_is_done(make: type[CountingEnv] | type[TensorDictCountingEnv]) -> None:
+    """By default a rollout ends with the step in which an environment of the batch is done."""
+    rolled = make(max_steps=3).rollout(10)
+    assert rolled["next", "done"].flatten().tolist() == [False, False, True]
+
+
+def test_goes_on_after_a_reset() -> None:
+    """With `break_when_any_done=False`, done rows are reset, and the step before holds the last observation."""
+    rolled = CountingEnv((2,), max_steps=[2, 3]).rollout(5, break_when_any_done=False)
+    assert rolled["observation"].squeeze(-1).tolist() == [[0, 1, 0, 1, 0], [0, 1, 2, 0, 1]]
+    assert rolled["next", "observation"].squeeze(-1).tolist() == [[1, 2, 1, 2, 1], [1, 2, 3, 1, 2]]
+
+
+def test_runs_until_all_are_done() -> None:
+    """With `break_when_all_done=True`, finished rows repeat their last state with no reward."""
+    env = CountingEnv((2,), max_steps=[2, 4])
+    rolled = env.rollout(10, break_when_any_done=False, break_when_all_done=True)
+    assert rolled.batch_size == torch.Size((2, 4))
+    assert rolled["next", "observation"].squeeze(-1).tolist() == [[1, 2, 2, 2], [1, 2, 3, 4]]
+    assert rolled["next", "done"].squeeze(-1).tolist() == [[False, True, True, True], [False, False, False, True]]
+    assert rolled["next", "reward"].squeeze(-1)[0, 2:].tolist() == [0, 0]
+
+
+def test_starts_where_it_is_told() -> None:
+    """With `auto_reset=False`, a rollout goes on from the root it is given."""
+    env = CountingEnv(max_steps=9)
+    root = step_mdp(env.rollout(2)[-1])
+    rolled = env.rollout(2, auto_reset=False, tensordict=root)
+    assert rolled["observation"].flatten().tolist() == [2.0, 3.0]
+    with pytest.raises(ValueError, match="without tensordict"):
+        env.rollout(2, auto_reset=False)
+
+
+def test_callback_sees_every_step() -> None:
+    """The callback is called with the environment and each step."""
+    seen: list[float] = []
+    CountingEnv().rollout(3, callback=lambda env, step: seen.append(step["next", "observation"].item()))
+    assert seen == [1.0, 2.0, 3.0]
+
+
+def test_lazy_stack_is_equal() -> None:
+    """`return_contiguous=False` gives the same steps as a lazy stack."""
+    lazy = PendulumEnv((2,), seed=0).rollout(3, linear_policy(), return_contiguous=False)
+    dense = PendulumEnv((2,), seed=0).rollout(3, linear_policy())
+    assert lazy.names == dense.names
+    assert (lazy.contiguous() == dense).all()
+
+
+def test_set_truncation_marks_the_last_step() -> None:
+    """`set_truncation` cuts the last step where it is not done, and no other."""
+    rolled = CountingEnv((2,), max_steps=[2, 9]).rollout(2, set_truncation=True)
+    assert rolled["next", "done"].squeeze(-1).tolist() == [[False, True], [False, True]]
+    assert rolled["next", "truncated"].squeeze(-1).tolist() == [[False, False], [False, True]]
+    assert rolled["next", "terminated"].squeeze(-1).tolist() == [[False, True], [False, False]]
+
+
+def test_recurrent_state_travels_through_next() -> None:
+    """What a policy writes under "next" is what it reads at the next step."""
+
+    def policy(data: TensorDictBase) -> TensorDictBase:
+        hidden = data.get("hidden", torch.zeros(1))
+        data["hidden"] = hidden
+        data["action"] = torch.zeros(1)
+        data["next", "hidden"] = hidden + 10
+        return data
+
+    rolled = CountingEnv().rollout(3, policy)
+    assert rolled["hidden"].flatten().tolist() == [0.0, 10.0, 20.0]
+
+
+def test_gradients_flow_through_a_native_env() -> None:
+    """The return of a rollout in a native environment has a gradient in the policy's parameters."""
+    policy = linear_policy()
+    PendulumEnv(seed=0).rollout(5, policy)["next", "reward"].sum().backward()
+    weights = [parameter.grad for parameter in policy.parameters()]
+    assert all(grad is not None and bool((grad != 0).any()) for grad in weights)
+
+
+def test_arguments_are_checked() -> None:
+    """Contradictory or empty requests are errors."""
+    with pytest.raises(ValueError, match="max_steps too small"):
+        CountingEnv().rollout(0)
+    with pytest.raises(ValueError, match="break_when_all_done"):
+        CountingEnv().rollout(2, break_when_all_done=True)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        CountingEnv().rollout(2, polciy=None)  # type: ignore[call-arg]  # a typo is what is tested
+
+
+def test_auto_cast_moves_data_to_the_policy() -> None:
+    """With `auto_cast_to_device` a policy elsewhere reads data on its device, and the env gets its actions back."""
+    policy = linear_policy()
+    rolled = PendulumEnv(seed=0).rollout(3, policy, auto_cast_to_device=True)
+    assert rolled["action"].device.type == "cpu"

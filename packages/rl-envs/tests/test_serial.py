@@ -1,0 +1,99 @@
+"""Tests of `rl_envs.serial`."""
+
+import pytest
+import torch
+from tensordict import TensorDict, TensorDictBase
+
+from rl_envs import EnvBase, GymEnv, PendulumEnv, SerialEnv, check_env_specs
+from rl_envs.testing import CountingEnv, EnvConformance, TensorDictCountingEnv
+from rl_specs import SpecError
+
+
+class TestOfSingles(EnvConformance):
+    """Single Gymnasium environments in a row keep every promise."""
+
+    def make_env(self) -> EnvBase:
+        """Three cart poles."""
+        return SerialEnv(3, lambda: GymEnv("CartPole-v1"))
+
+
+class TestOfBatches(EnvConformance):
+    """Batched environments in a row keep every promise."""
+
+    def make_env(self) -> EnvBase:
+        """Two pairs, nested keys, episodes of different lengths."""
+        return SerialEnv(2, lambda: CountingEnv((2,), max_steps=[2, 3], prefix=("agents",)))
+
+
+class TestOfTensorDictEnvs(EnvConformance):
+    """Environments that take TensorDicts, in a row, keep every promise."""
+
+    def make_env(self) -> EnvBase:
+        """Two of them."""
+        return SerialEnv(2, TensorDictCountingEnv)
+
+
+def seeded_rollout(env: EnvBase, actions: list[torch.Tensor]) -> TensorDictBase:
+    """Steps with these actions."""
+    root: TensorDictBase = env.reset(seed=5)
+    steps = []
+    for action in actions:
+        stepped, root = env.step_and_maybe_reset(root.set("action", action))
+        steps.append(stepped.clone())
+    batch: TensorDictBase = TensorDict.stack(steps, -1)
+    return batch
+
+
+def test_rows_equal_single_envs_bitwise() -> None:
+    """Each row is what its environment gives alone with the same seed position and actions, across resets."""
+    serial = SerialEnv(3, lambda: GymEnv("CartPole-v1"))
+    actions = [serial.rand_action()["action"] for _ in range(60)]
+    together = seeded_rollout(serial, actions)
+    assert together["next", "done"].any()
+    for index in range(3):
+        alone = GymEnv("CartPole-v1")
+        alone.set_seed(5, first_index=index)
+        root: TensorDictBase = alone.reset()
+        for time, action in enumerate(actions):
+            stepped, root = alone.step_and_maybe_reset(root.set("action", action[index]))
+            assert (stepped == together[index, time]).all()
+
+
+@pytest.mark.parametrize("split", [(1, 4), (2, 2), (4, 1)])
+def test_data_do_not_depend_on_the_split(split: tuple[int, int]) -> None:
+    """Four pendulums give the same data as one batch and in any split over workers."""
+    workers, rows = split
+    whole, parts = PendulumEnv((4,)), SerialEnv(workers, lambda: PendulumEnv((rows,)))
+    actions = [whole.rand_action()["action"] for _ in range(10)]
+    expected = seeded_rollout(whole, actions)
+    found = seeded_rollout(parts, [action.reshape(workers, rows, 1) for action in actions])
+    assert (found.reshape(4, 10) == expected).all()
+
+
+def test_list_of_makers() -> None:
+    """Each environment may have a maker of its own, which may give other numbers but not other specs."""
+    env = SerialEnv(2, [lambda: CountingEnv(max_steps=2), lambda: CountingEnv(max_steps=4)])
+    check_env_specs(env)
+    assert env.rollout(3, break_when_any_done=False)["next", "done"].squeeze(-1).tolist() == [
+        [False, True, False],
+        [False, False, False],
+    ]
+    with pytest.raises(ValueError, match="another number of callables"):
+        SerialEnv(3, [CountingEnv, CountingEnv])
+
+
+def test_other_specs_are_an_error() -> None:
+    """Environments with different specs are refused, with a table of the differences."""
+    with pytest.raises(SpecError, match=r"env 1 differ from those of env 0(.|\n)*agents"):
+        SerialEnv(2, [CountingEnv, lambda: CountingEnv(prefix=("agents",))])
+
+
+def test_life_is_passed_on() -> None:
+    """Mode and closing reach every environment; states of another number of them are refused."""
+    env = SerialEnv(2, CountingEnv)
+    env.eval()
+    assert not any(each.training for each in env.envs)
+    with pytest.raises(ValueError, match="another number of envs"):
+        SerialEnv(3, CountingEnv).set_state(env.get_state())
+    env.close()
+    assert all(each.is_closed for each in env.envs)

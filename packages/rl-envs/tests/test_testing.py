@@ -1,0 +1,98 @@
+"""Tests of `rl_envs.testing`: the conformance suite finds what it is for."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rl_envs import EnvBase
+from rl_envs.testing import EnvConformance
+from rl_specs import Bounded, FlatDict, TensorMap, Unbounded
+
+
+class FaultyEnv(EnvBase):
+    """A counting environment with one fault.
+
+    Args:
+        fault: which one; "none" for none.
+    """
+
+    accepts_mapping = True
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(batch_size=(2,))
+        dtype = torch.float64 if fault == "specs" else torch.float32
+        self.observation_spec = Unbounded(shape=(2, 1), dtype=dtype)
+        self.action_spec = Bounded(-1.0, 1.0, shape=(2, 1))
+        self.fault = fault
+        self.count = torch.zeros(2, 1)
+
+    def _reset(self, data: TensorMap | None) -> FlatDict:
+        mask = None if data is None else data.get("_reset", None)
+        if mask is None or self.fault == "leak":
+            self.count = torch.zeros(2, 1)
+        else:
+            self.count = torch.where(mask, torch.zeros(2, 1), self.count)
+        return {"observation": self._observation()}
+
+    def _step(self, data: TensorMap) -> FlatDict:
+        if self.fault == "writes":
+            self.count += 1
+        else:
+            self.count = self.count + 1
+        noise = torch.rand(()).item() if self.fault == "seed" else 0.0
+        flags: FlatDict = {"done": self.count >= 3}
+        if self.fault == "flags":
+            never = torch.zeros(2, 1, dtype=torch.bool)
+            flags |= {"terminated": never, "truncated": never.clone()}
+        return {"observation": self._observation(), "reward": self.count.clone() + noise, **flags}
+
+    def _observation(self) -> Tensor:
+        return self.count if self.fault == "writes" else self.count.clone()
+
+    def _set_seed(self, seed: int) -> None:
+        if self.fault == "seed":
+            torch.seed()
+
+    @property
+    def has_exact_state(self) -> bool:
+        """True."""
+        return True
+
+    def get_state(self) -> dict[str, Any]:
+        """The count, or not."""
+        return {"count": torch.zeros(2, 1) if self.fault == "state" else self.count.clone()}
+
+    def set_state(self, state: Any) -> None:
+        """Go on from the count."""
+        self.count = state["count"].clone()
+
+
+class Suite(EnvConformance):
+    """The suite over a `FaultyEnv`."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def make_env(self) -> EnvBase:
+        """The environment with the fault."""
+        return FaultyEnv(self.fault)
+
+
+@pytest.mark.parametrize(
+    ("fault", "test"),
+    [
+        ("specs", "test_data_are_what_the_specs_say"),
+        ("seed", "test_a_seed_fixes_the_data"),
+        ("flags", "test_flags_agree"),
+        ("writes", "test_returned_tensors_are_not_written_later"),
+        ("leak", "test_partial_reset_leaves_other_rows"),
+        ("state", "test_exact_state_goes_on_bitwise"),
+    ],
+)
+def test_each_fault_is_found(fault: str, test: str) -> None:
+    """Each test of the suite fails on the fault it is for, and passes without it."""
+    getattr(Suite("none"), test)()
+    with pytest.raises(AssertionError):
+        getattr(Suite(fault), test)()
