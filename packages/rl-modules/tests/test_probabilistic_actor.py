@@ -1,6 +1,7 @@
 """Stochastic policies."""
 
 import copy
+import pickle
 import re
 from typing import Any
 
@@ -216,6 +217,26 @@ def test_safe_actor_projects_its_action() -> None:
     )
     for one in (actor, copy.deepcopy(actor)):
         assert spec.is_in(one(_data(20))["action"][0])
+
+
+def test_an_actor_survives_copy_pickle_and_state_dict() -> None:
+    """A copied actor, a pickled one, and one that loads its state act the same."""
+    actor, other = _actor(return_log_prob=True), _actor(return_log_prob=True)
+    other.load_state_dict(actor.state_dict())
+    data = _data(4)
+    expected = actor(data.clone())["action"]
+    for one in (other, copy.deepcopy(actor), pickle.loads(pickle.dumps(actor))):
+        assert torch.equal(one(data.clone())["action"], expected)
+
+
+def test_parameters_can_be_swapped_functionally() -> None:
+    """Parameters taken out as a TensorDict can be put back changed, as losses do."""
+    actor = _actor()
+    params = TensorDict.from_module(actor)
+    data = _data(4)
+    with params.data.clone().zero_().to_module(actor):
+        assert (actor(data.clone())["action"] == 0).all()
+    assert not (actor(data.clone())["action"] == 0).all()
 
 
 def test_composite_actions() -> None:
