@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rl_objectives import A2CLoss, ClipPPOLoss, KLPENPPOLoss, PPOLoss, ReinforceLoss
 from tensordict import TensorDict
 from torch import Tensor
+
+from rl_objectives import A2CLoss, ClipPPOLoss, KLPENPPOLoss, PPOLoss, ReinforceLoss
 
 FIXTURES = Path(__file__).parent / "fixtures" / "losses.npz"
 OPTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {

@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
 from rl_objectives.functional import (
     generalized_advantage_estimate,
     td0_advantage_estimate,
@@ -20,7 +22,6 @@ from rl_objectives.functional import (
     vtrace_advantage_estimate,
 )
 from rl_specs import ShapeError
-from torch import Tensor
 
 GAMMA, LMBDA = 0.9, 0.8
 FIXTURES = Path(__file__).parent / "fixtures" / "estimators.npz"
@@ -205,7 +206,11 @@ def test_gae_short_and_wide_equals_the_slow_definition() -> None:
 @pytest.mark.parametrize("shape", ["row", "rows"])
 def test_agrees_with_torchrl(shape: str) -> None:
     """Outputs of TorchRL 0.14.1 on the same inputs are met to 1e-5."""
-    stored = {key.split("/")[1]: torch.from_numpy(value) for key, value in np.load(FIXTURES).items() if key.startswith(shape + "/")}
+    stored = {
+        key.split("/")[1]: torch.from_numpy(value)
+        for key, value in np.load(FIXTURES).items()
+        if key.startswith(shape + "/")
+    }
     flags_ = {key: stored[key] for key in ("reward", "done", "terminated")}
     following = {"next_state_value": stored["next_state_value"], **flags_}
     advantage, target = generalized_advantage_estimate(0.97, 0.9, stored["state_value"], **following)
@@ -232,7 +237,9 @@ def test_agrees_with_torchrl(shape: str) -> None:
         "vtrace_target": vtrace[1],
     }
     for name, value in found.items():
-        torch.testing.assert_close(value, stored[name], atol=1e-5, rtol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            value, stored[name], atol=1e-5, rtol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 @pytest.mark.parametrize("key", ["state_value", "next_state_value", "reward", "done", "terminated"])

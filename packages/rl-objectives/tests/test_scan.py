@@ -4,8 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rl_objectives.functional import reverse_linear_recurrence
 from torch import Tensor
+
+from rl_objectives.functional import reverse_linear_recurrence
 
 
 def loop(coefficient: Tensor, offset: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from tensordict.nn import CompositeDistribution, ProbabilisticTensorDictSequenti
 from torch import Tensor
 from torch.distributions import Distribution
 
-from rl_objectives._keys import read, select_inputs
+from rl_objectives._call import call_distribution
+from rl_objectives._keys import read
 from rl_specs import NestedKey, ShapeError, key_str, message
 
 
@@ -16,8 +17,7 @@ def policy_distribution(
     component: str, policy: ProbabilisticTensorDictSequential, data: TensorDictBase
 ) -> Distribution:
     """Distribution of the policy at `data`, which is only read."""
-    inputs = select_inputs(component, data, policy.in_keys, fix="It is an input of actor_network")
-    return policy.get_dist(inputs)
+    return call_distribution(component, policy, data, fix="It is an input of actor_network")
 
 
 def log_prob(component: str, dist: Distribution, data: TensorDictBase, action_key: NestedKey, like: Tensor) -> Tensor:

@@ -7,11 +7,12 @@ from tensordict import TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModuleBase
 from torch import Tensor, nn
 
+from rl_objectives._call import call_module
 from rl_objectives._estimators import ValueEstimators, build_value_estimator
 from rl_objectives._keys import read, select_inputs
 from rl_objectives.common import LossModule
 from rl_objectives.value import ValueEstimatorBase
-from rl_specs import MissingKeyError, key_str, message, missing_key
+from rl_specs import MissingKeyError, TensorMap, key_str, message, missing_key
 
 _ADVANTAGE_FIX = "Run GAE first, or rename with loss.set_keys(advantage=...)"
 
@@ -89,13 +90,19 @@ class PolicyValueLoss(LossModule):
         critic = self.critic_network
         assert critic is not None
         name = type(self).__name__
-        inputs = select_inputs(name, tensordict, critic.in_keys, fix="It is an input of critic_network")
+        fix = "It is an input of critic_network"
+        output: TensorMap
         if self.separate_losses and self._shared:
             held = {path: parameter.detach() for path, parameter in critic.named_parameters() if path in self._shared}
+            inputs = select_inputs(name, tensordict, critic.in_keys, fix=fix)
             output = torch.func.functional_call(critic, held, (inputs,))
         else:
-            output = critic(inputs)
-        return read(name, output, self.tensor_keys.value, fix="critic_network does not write it; set_keys(value=...)")
+            output = call_module(name, critic, tensordict, fix=fix)
+        value: Tensor | None = output.get(self.tensor_keys.value, None)
+        if value is None:
+            fix = "critic_network does not write it; rename with set_keys(value=...)"
+            raise missing_key(name, self.tensor_keys.value, critic.out_keys, fix=fix)
+        return value
 
 
 def _shared_parameters(actor: nn.Module, critic: nn.Module | None) -> frozenset[str]:

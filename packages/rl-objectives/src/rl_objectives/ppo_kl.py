@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from rl_objectives._coefficients import CRITIC_COEFF, ENTROPY_COEFF, UNSET, EntropyCoeff, Unset
+from rl_objectives._keys import select_inputs
 from rl_objectives._policy import align
 from rl_objectives.functional.critic import Distance
 from rl_objectives.functional.policy import surrogate
 from rl_objectives.functional.reduce import Reduction
 from rl_objectives.ppo import PPOLoss, monitor
-from rl_specs import MissingKeyError, NestedKey, message
+from rl_specs import NestedKey, message
 
 
 @final
@@ -120,17 +121,8 @@ class KLPENPPOLoss(PPOLoss):
 
     def _old_distribution(self, tensordict: TensorDictBase) -> Distribution:
         head = self.actor_network[-1]
-        try:
-            dist: Distribution = head.get_dist(tensordict)
-        except KeyError as error:
-            raise MissingKeyError(
-                message(
-                    "KLPENPPOLoss",
-                    f"the input lacks a parameter of the old distribution ({error})",
-                    expected=[str(key) for key in head.in_keys],
-                    fix="Collect with the policy so that its distribution parameters are stored",
-                )
-            ) from error
+        fix = "It is a parameter of the old distribution; collect with the policy, which writes it"
+        dist: Distribution = head.get_dist(select_inputs("KLPENPPOLoss", tensordict, head.in_keys, fix=fix))
         return dist
 
 

@@ -8,6 +8,7 @@ from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
+from rl_objectives._call import call_module
 from rl_objectives._keys import read, select_inputs
 from rl_specs import NestedKey, ShapeError, join_key, message, missing_key
 
@@ -114,7 +115,8 @@ def _rows(value: Tensor, time_dim: int, batch_ndim: int) -> Tensor:
 
 
 def _value(network: TensorDictModuleBase, inputs: TensorDict, key: NestedKey) -> Tensor:
-    value: Tensor | None = network(inputs).get(key, None)
+    output = call_module(type(network).__name__, network, inputs, fix=_FIX)
+    value: Tensor | None = output.get(key, None)
     if value is None:
         raise missing_key(
             type(network).__name__,
