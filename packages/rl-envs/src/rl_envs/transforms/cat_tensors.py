@@ -51,7 +51,7 @@ class CatTensors(Transform):
         return self.out_keys[0]
 
     def _choose(self, keys: list[NestedKey]) -> None:
-        ordered = sorted(keys, key=key_str) if self._sort else keys
+        ordered = sorted(keys, key=lambda key: (key,) if isinstance(key, str) else key) if self._sort else keys
         self._set_keys(ordered, self.out_keys)
         self._drop = [key for key in ordered if key != self.out_key] if self.del_keys else []
 

@@ -1,5 +1,6 @@
 """Entries kept between two bounds."""
 
+import math
 from typing import ClassVar, final
 
 import torch
@@ -53,7 +54,12 @@ class ClipTransform(Transform):
         return self._high
 
     def _apply_transform(self, value: Tensor) -> Tensor:
-        return torch.clamp(value, self._low, self._high)
+        if value.is_floating_point():
+            return torch.clamp(value, self._low, self._high)
+        form = torch.iinfo(value.dtype)
+        low = form.min if self._low is None else max(math.ceil(self._low), form.min)
+        high = form.max if self._high is None else min(math.floor(self._high), form.max)
+        return torch.clamp(value, low, high)
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         form = dry_run(self._apply_transform, spec)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import indent
-from typing import TYPE_CHECKING, ClassVar, cast, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, cast, final, overload
 
 from tensordict import TensorDictBase
 from torch import nn
@@ -93,10 +93,10 @@ class Compose(Transform):
         return iter(cast(Iterable[Transform], self.transforms))
 
     @overload
-    def __getitem__(self, index: int) -> Transform: ...
+    def __getitem__(self, index: int) -> Any: ...  # the caller knows which transform is there
     @overload
     def __getitem__(self, index: slice) -> "Compose": ...
-    def __getitem__(self, index: int | slice) -> "Transform | Compose":
+    def __getitem__(self, index: int | slice) -> Any:
         items = list(self)
         return Compose._view(items[index]) if isinstance(index, slice) else items[index]
 

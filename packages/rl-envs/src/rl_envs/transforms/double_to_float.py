@@ -45,10 +45,10 @@ class DoubleToFloat(Transform):
         return self._check_wiring(specs)
 
     def _apply_transform(self, value: Tensor) -> Tensor:
-        return value.to(torch.float32)
+        return value.float()
 
     def _inv_apply_transform(self, value: Tensor) -> Tensor:
-        return value.to(torch.float64)
+        return value.double()
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         return spec.to(torch.float32)

@@ -10,7 +10,7 @@ from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._affine import adopt_buffers, affine, as_parameter
 from rl_envs.transforms._leaf_specs import monotone_image
 from rl_envs.transforms.transform import Keys, Transform
-from rl_specs import LeafSpec, NestedKey, TensorSpec, Unbounded, canonical_key, join_key, message
+from rl_specs import LeafSpec, NestedKey, SpecError, TensorSpec, Unbounded, canonical_key, join_key, message
 
 _Constant = float | Sequence[float] | Tensor
 
@@ -53,9 +53,7 @@ class ObservationNorm(Transform):
         super().__init__(in_keys, out_keys)
         if (loc is None) != (scale is None):
             found = "loc alone" if scale is None else "scale alone"
-            raise ValueError(
-                message("ObservationNorm", "half given", expected="loc and scale, or neither", found=found)
-            )
+            raise ValueError(message("ObservationNorm", "one constant given", expected="both or none", found=found))
         self.standard_normal = standard_normal
         self.eps = eps
         self._takes_all = in_keys is None
@@ -108,9 +106,12 @@ class ObservationNorm(Transform):
         deviation = deviation.clamp_min(self.eps)
         if not self.standard_normal:
             mean, deviation = -mean / deviation, 1 / deviation
-        self.register_buffer("loc", mean)
-        self.register_buffer("scale", deviation)
-        self._changed()
+        self.loc, self.scale = mean, deviation
+        try:
+            self._changed()
+        except SpecError:
+            self.loc = self.scale = None
+            raise
 
     def _stats_key(self, key: NestedKey | None) -> NestedKey:
         if key is not None:

@@ -19,7 +19,7 @@ class RewardSum(Transform):
     At a reset the sum is zero; a step writes `root[out] + next[in]` to `next[out]`. The running sum lives in the data.
 
     Args:
-        in_keys: rewards, default every reward of the environment.
+        in_keys: entries to sum, default every reward of the environment; a cost among the observations works too.
         out_keys: names of the sums, default `"episode_reward"` (`"episode_" + name` for a reward of another name).
         reset_keys: masks to read at a reset instead of `"_reset"`, one per reward; rows outside keep their sums.
     Raises:
@@ -38,6 +38,7 @@ class RewardSum(Transform):
         self._takes_all = in_keys is None
         names = ["reward"] if in_keys is None else canonical_keys(in_keys)
         super().__init__(names, [_sum_name(key) for key in names] if out_keys is None else out_keys)
+        self._check_lengths()
         self._names_default = out_keys is None
         self._reset_keys = None if reset_keys is None else canonical_keys(reset_keys)
         if self._reset_keys is not None and len(self._reset_keys) != len(names):
@@ -49,8 +50,8 @@ class RewardSum(Transform):
         if self._takes_all and self._names_default and self._reset_keys is None:
             names = [key for key, _ in specs.reward.flat_items()]
             self._set_keys(names, [_sum_name(key) for key in names])
-        rewards = dict(specs.reward.flat_items())
-        found = [rewards[key].zero() for key in self.in_keys if key in rewards]
+        leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
+        found = [leaves[key].zero() for key in self.in_keys if key in leaves]
         self._forms = [(zero.shape, zero.dtype, zero.device) for zero in found]
         return self._check_wiring(specs, reads_root=False)
 

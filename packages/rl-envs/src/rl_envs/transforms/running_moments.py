@@ -5,7 +5,7 @@ from typing import Any, final
 import torch
 from torch import Size, Tensor, nn
 
-PRIOR_COUNT = 2.0**-40
+PRIOR_COUNT = 2.0**-200
 """Weight of the unit normal that stands for the data before there are any; vanishes beside the first frame."""
 
 
@@ -40,6 +40,7 @@ class RunningMoments(nn.Module):
         self._eps = eps
         form: dict[str, Any] = {"dtype": torch.float64, "device": device}
         self.register_buffer("count", torch.full((), PRIOR_COUNT, **form))
+        self.register_buffer("one", torch.ones((), **form), persistent=False)
         self.register_buffer("mean", torch.zeros(shape, **form))
         self.register_buffer("m2", torch.full(shape, PRIOR_COUNT, **form))
 
@@ -71,14 +72,14 @@ class RunningMoments(nn.Module):
             after = rows - mean
             m2.mul_(self._decay).add_((before * after).sum(dims))
         else:
-            count.mul_(self._decay).add_(1)
+            torch.add(buffers["one"], count, alpha=self._decay, out=count)
             mean.addcdiv_(before, count)
             after = rows - mean
             m2.mul_(self._decay).addcmul_(before, after)
         if value.requires_grad:
             after = value - mean
         result: Tensor = after / torch.div(m2, count).clamp_min_(self._eps).sqrt_()
-        return result.to(value.dtype)
+        return result if result.dtype is value.dtype else result.to(value.dtype)
 
     def update_rows(self, value: Tensor, mask: Tensor) -> None:
         """Take in the rows of `value` in `mask`, on any device without waiting for it.

@@ -46,6 +46,7 @@ class StepCounter(Transform):
         self.update_done = update_done
         path = (self.truncated_key,) if isinstance(self.truncated_key, str) else self.truncated_key
         self.done_key = canonical_key((*path[:-1], "done"))
+        self._one = torch.ones((), dtype=torch.int64)
         self._shape = torch.Size((1,))
         self._device: torch.device | None = None
 
@@ -61,7 +62,7 @@ class StepCounter(Transform):
         before = data.get(self.step_count_key, None)
         if before is None:
             raise missing_carried("StepCounter", self.step_count_key, data)
-        count = before + 1
+        count = before + self._one
         next_data[self.step_count_key] = count
         if self.max_steps is not None:
             at_limit = count >= self.max_steps

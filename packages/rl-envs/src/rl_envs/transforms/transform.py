@@ -74,6 +74,11 @@ class Transform(nn.Module):
         self._inv_pairs: _Pairs = []
         self._set_keys(in_keys, out_keys)
         self._set_keys_inv(in_keys_inv, out_keys_inv)
+        own = type(self)
+        if own._call is Transform._call and own._step is Transform._step:
+            self._check_lengths()
+        if len(self._in_keys_inv) != len(self._out_keys_inv) and own._inv_call is Transform._inv_call:
+            raise self._lengths_differ("in_keys_inv", "out_keys_inv", self._in_keys_inv, self._out_keys_inv)
 
     # ------------------------------------------------------------------ what a subclass overrides
 
@@ -244,6 +249,17 @@ class Transform(nn.Module):
         owner = self.container
         if owner is not None:
             owner._transforms_changed()
+
+    def _check_lengths(self) -> None:
+        """Refuse keys that do not pair up; a transform with a `_call` or `_step` of its own may have any number."""
+        if len(self._in_keys) != len(self._out_keys):
+            raise self._lengths_differ("in_keys", "out_keys", self._in_keys, self._out_keys)
+
+    def _lengths_differ(self, first: str, second: str, one: list[NestedKey], two: list[NestedKey]) -> ValueError:
+        problem = f"{first} and {second} differ in number"
+        return ValueError(
+            message(type(self).__name__, problem, expected=f"{len(one)} as {one}", found=f"{len(two)} {two}")
+        )
 
     def _set_keys(self, in_keys: Keys | NestedKey | None, out_keys: Keys | NestedKey | None) -> None:
         self._in_keys, self._out_keys = _key_lists(in_keys, out_keys)

@@ -36,21 +36,14 @@ class TransformedEnv(EnvBase):
 
     def __init__(self, base_env: EnvBase, transform: Transform | Iterable[Transform] | None = None) -> None:
         super().__init__(device=base_env.device, batch_size=base_env.batch_size)
-        given = _as_compose(transform)
         self._training = base_env.training
-        if not isinstance(base_env, TransformedEnv):
-            self._base_env = base_env
-            self._adopt(given)
-            return
-        self._base_env = base_env.base_env
-        items = base_env.transform._release()
-        whole = Compose(*items, *given._release())
-        try:
-            self._adopt(whole)
-        except Exception:
-            whole._release()
-            base_env._adopt(Compose(*items))
-            raise
+        self._base_env: EnvBase = base_env
+        if isinstance(base_env, TransformedEnv):
+            self._take_over(base_env, _as_list(transform))
+        elif isinstance(transform, Compose):
+            self._adopt(transform)
+        else:
+            self._adopt_new(_as_list(transform))
 
     @classmethod
     def _prefix(cls, owner: "TransformedEnv", count: int) -> "TransformedEnv":
@@ -110,11 +103,29 @@ class TransformedEnv(EnvBase):
             transform._attach(None)
             raise
 
+    def _adopt_new(self, transforms: list[Transform]) -> None:
+        whole = Compose(*transforms)
+        try:
+            self._adopt(whole)
+        except Exception:
+            whole._release()
+            raise
+
+    def _take_over(self, inner: "TransformedEnv", added: list[Transform]) -> None:
+        self._base_env = inner.base_env
+        items = inner.transform._release()
+        try:
+            self._adopt_new([*items, *added])
+        except Exception:
+            inner._adopt(Compose(*items))
+            raise
+
     def _connect(self) -> None:
         """Bind each transform to the specs before it, and keep the specs and calls of every stage."""
         if not self._training:
             self._transform.eval()
-        stages, problems = [self._base_env._env_specs()], []
+        stages, problems = [self._base_env._env_specs()], list[str]()
+        cause: Exception | None = None
         for position, transform in enumerate(self._transform.leaves()):
             specs = stages[-1]
             found = transform._bind(specs)
@@ -122,13 +133,13 @@ class TransformedEnv(EnvBase):
             try:
                 specs = transform._transform_specs(specs)
             except Exception as error:
-                if not problems:
-                    raise
-                problems.append(f"transform {position}, {type(transform).__name__}: no specs ({error})")
+                if not found:
+                    cause = error
+                    problems.append(f"transform {position}, {type(transform).__name__}: specs do not fit ({error})")
             stages.append(specs)
         if problems:
             lines = "\n".join(f"  - {problem}" for problem in problems)
-            raise SpecError(f"TransformedEnv: {len(problems)} wiring mistake(s) in the transforms:\n{lines}")
+            raise SpecError(f"TransformedEnv: {len(problems)} wiring mistake(s) in the transforms:\n{lines}") from cause
         self._install(stages)
 
     def _install(self, stages: list[EnvSpecs]) -> None:
@@ -250,9 +261,7 @@ class TransformedEnv(EnvBase):
         return f"TransformedEnv(\n{indent(inner, '    ')})"
 
 
-def _as_compose(transform: Transform | Iterable[Transform] | None) -> Compose:
-    if isinstance(transform, Compose):
-        return transform
+def _as_list(transform: Transform | Iterable[Transform] | None) -> list[Transform]:
     if isinstance(transform, Transform):
-        return Compose(transform)
-    return Compose(*(() if transform is None else transform))
+        return [transform]
+    return [] if transform is None else list(transform)

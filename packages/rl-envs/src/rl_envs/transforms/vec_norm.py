@@ -46,6 +46,7 @@ class VecNorm(Transform):
         shapes: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(in_keys, out_keys)
+        self._check_lengths()
         if not 0.0 < decay <= 1.0:
             raise ValueError(message("VecNorm", "decay out of range", expected="in (0, 1]", found=decay))
         if not eps > 0.0:

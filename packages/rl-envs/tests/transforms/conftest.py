@@ -1,0 +1,80 @@
+"""A small environment whose every number is known, for the tests of transforms."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rl_envs import EnvBase
+from rl_specs import Bounded, Composite, TensorMap, Unbounded
+
+
+class ToyEnv(EnvBase):
+    """Row `i` counts steps `t` and terminates at `t = horizon + i`.
+
+    `observation` is float64 `t * [1, 2, 3] + i`, `("agents", "x")` float32 `[t / 2, -t]`, `pixels` uint8 of value
+    `10 * t`, the reward float32 `t`; the action is float64 in [-0.1, 0.1].
+    """
+
+    accepts_mapping = True
+
+    def __init__(self, batch_size: tuple[int, ...] = (), *, horizon: int = 3, accepts_mapping: bool = True) -> None:
+        super().__init__(batch_size=batch_size)
+        self.accepts_mapping = accepts_mapping
+        observation = {
+            "observation": Unbounded(shape=(*batch_size, 3), dtype=torch.float64),
+            ("agents", "x"): Unbounded(shape=(*batch_size, 2), dtype=torch.float32),
+            "pixels": Bounded(0, 255, shape=(*batch_size, 4, 5, 3), dtype=torch.uint8),
+        }
+        self.observation_spec = Composite(observation, shape=batch_size)
+        self.action_spec = Bounded(-0.1, 0.1, shape=(*batch_size, 2), dtype=torch.float64)
+        self.row = torch.arange(self.batch_size.numel()).reshape(*batch_size, 1)
+        self.t = torch.zeros((*batch_size, 1), dtype=torch.int64)
+        self.horizon = horizon
+        self.actions: list[Tensor] = []
+        self.closed_times = 0
+
+    def _observe(self) -> dict[Any, Tensor]:
+        time = self.t.double()
+        return {
+            "observation": time * torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64) + self.row,
+            ("agents", "x"): torch.cat([time / 2, -time], -1).float(),
+            "pixels": (10 * self.t)[..., None, None].expand(*self.batch_size, 4, 5, 3).to(torch.uint8),
+        }
+
+    def _reset(self, data: TensorMap | None) -> TensorMap:
+        mask = None if data is None else data.get("_reset", None)
+        self.t = torch.zeros_like(self.t) if mask is None else torch.where(mask, 0, self.t)
+        return self._observe()
+
+    def _step(self, data: TensorMap) -> TensorMap:
+        self.actions.append(data["action"])
+        self.t = self.t + 1
+        return {**self._observe(), "reward": self.t.float(), "terminated": self.t >= self.horizon + self.row}
+
+    def _set_seed(self, seed: int) -> None:
+        self.seed = seed
+
+    def _close(self) -> None:
+        self.closed_times += 1
+
+    @property
+    def has_exact_state(self) -> bool:
+        """True: the step count is all there is."""
+        return True
+
+    def get_state(self) -> dict[str, Any]:
+        """The step counts."""
+        return {"t": self.t.clone()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from `get_state`."""
+        self.t = state["t"].clone()
+
+
+@pytest.fixture
+def toy() -> Callable[..., ToyEnv]:
+    """The class of the environment."""
+    return ToyEnv

@@ -1,0 +1,219 @@
+"""What holds for every transform."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tensordict import TensorDict, TensorDictBase
+
+from rl_envs import (
+    CatTensors,
+    ClipTransform,
+    Compose,
+    DoubleToFloat,
+    EnvBase,
+    InitTracker,
+    NoopResetEnv,
+    ObservationNorm,
+    RewardScaling,
+    RewardSum,
+    StepCounter,
+    ToTensorImage,
+    Transform,
+    TransformedEnv,
+    VecNorm,
+    check_env_specs,
+)
+from rl_specs import FlatDict, MissingKeyError, TensorMap
+
+MakeEnv = Callable[..., Any]
+NESTED = ("agents", "x")
+MAKERS: dict[str, Callable[[], Transform]] = {
+    "CatTensors": lambda: CatTensors(in_keys=["observation", NESTED], out_key=("agents", "all")),
+    "CatTensors all": lambda: CatTensors(in_keys=["observation"], out_key="vector", del_keys=False),
+    "ClipTransform": lambda: ClipTransform(in_keys=["observation", NESTED, "reward"], low=-1, high=1.5),
+    "ClipTransform new": lambda: ClipTransform(in_keys=[NESTED], out_keys=[("agents", "clipped")], high=0.0),
+    "Compose": lambda: Compose(StepCounter(), Compose(DoubleToFloat(), RewardSum())),
+    "DoubleToFloat": DoubleToFloat,
+    "DoubleToFloat new": lambda: DoubleToFloat(in_keys=["observation"], out_keys=["single"]),
+    "InitTracker": InitTracker,
+    "ObservationNorm": lambda: ObservationNorm(0.5, -2.0, in_keys=["observation", NESTED]),
+    "ObservationNorm all": lambda: ObservationNorm([0.5], [2.0], standard_normal=True),
+    "ObservationNorm int": lambda: ObservationNorm(0.0, 0.1, in_keys=["pixels"], out_keys=["scaled"]),
+    "RewardScaling": lambda: RewardScaling(1.0, 0.5),
+    "RewardScaling new": lambda: RewardScaling(1.0, 0.5, out_keys=["scaled_reward"], standard_normal=True),
+    "RewardSum": RewardSum,
+    "StepCounter": StepCounter,
+    "StepCounter limit": lambda: StepCounter(max_steps=2),
+    "ToTensorImage": ToTensorImage,
+    "ToTensorImage new": lambda: ToTensorImage(unsqueeze=True, in_keys=["pixels"], out_keys=[("agents", "image")]),
+    "VecNorm": lambda: VecNorm(in_keys=["observation", NESTED, "reward"], decay=0.9),
+    "VecNorm new": lambda: VecNorm(in_keys=["observation"], out_keys=["normal"]),
+}
+WITH_FORWARD = [
+    name for name in MAKERS if name.split()[0] not in ("Compose", "InitTracker", "RewardSum", "StepCounter")
+]
+all_transforms = pytest.mark.parametrize("name", MAKERS)
+all_batches = pytest.mark.parametrize("batch_size", [(), (3,), (2, 2)], ids=str)
+
+
+def _action(env: EnvBase) -> torch.Tensor:
+    return torch.full_like(env.full_action_spec["action"].zero(), 0.05)
+
+
+def _run(env: EnvBase, steps: int) -> list[TensorDictBase]:
+    """Steps with resets of the rows that are done, as `rollout` makes them."""
+    root: TensorDictBase = env.reset()
+    found = []
+    for _ in range(steps):
+        stepped, root = env.step_and_maybe_reset(root.set("action", _action(env)))
+        found += [stepped.clone(), root.clone()]
+    return found
+
+
+@all_transforms
+@all_batches
+@pytest.mark.parametrize("mode", [True, False], ids=["train", "eval"])
+def test_specs_describe_the_data(toy: MakeEnv, name: str, batch_size: tuple[int, ...], mode: bool) -> None:
+    """A transformed env passes the check of its own specs, whatever its batch shape and mode."""
+    check_env_specs(TransformedEnv(toy(batch_size), MAKERS[name]()).train(mode))
+
+
+@all_transforms
+def test_specs_are_kept_until_the_transforms_change(toy: MakeEnv, name: str) -> None:
+    """Specs are the same object from access to access, and another one after an append."""
+    env = TransformedEnv(toy((2,)), MAKERS[name]())
+    before = env.full_observation_spec
+    assert env.full_observation_spec is before
+    env.append_transform(StepCounter(step_count_key="other_count"))
+    assert env.full_observation_spec is not before
+    assert "other_count" in env.full_observation_spec.keys()  # noqa: SIM118
+
+
+@all_transforms
+@all_batches
+def test_mapping_and_tensordict_agree(toy: MakeEnv, name: str, batch_size: tuple[int, ...]) -> None:
+    """An env that is handed flat dicts gives bit for bit what it gives on TensorDicts."""
+    plain = TransformedEnv(toy(batch_size, accepts_mapping=True), MAKERS[name]())
+    packed = TransformedEnv(toy(batch_size, accepts_mapping=False), MAKERS[name]())
+    assert plain.accepts_mapping
+    assert not packed.accepts_mapping
+    for one, other in zip(_run(plain, 6), _run(packed, 6), strict=True):
+        assert (one == other).all()
+        assert set(one.keys(True, True)) == set(other.keys(True, True))
+
+
+@all_transforms
+def test_partial_reset_leaves_other_rows_alone(toy: MakeEnv, name: str) -> None:
+    """Entries of rows outside the reset mask stay bit-identical, and so does what those rows give later."""
+    env = TransformedEnv(toy((3,), horizon=100), MAKERS[name]())
+    stay = TransformedEnv(toy((3,), horizon=100), MAKERS[name]())
+    root, other = env.reset(), stay.reset()
+    for _ in range(2):
+        root = env.step_and_maybe_reset(root.set("action", _action(env)))[1]
+        other = stay.step_and_maybe_reset(other.set("action", _action(env)))[1]
+    mask = torch.tensor([[False], [True], [False]])
+    before = root.clone()
+    after = env.reset(root.clone().set("_reset", mask))
+    assert set(after.keys(True, True)) == set(before.keys(True, True))
+    for key in before.keys(True, True):
+        assert torch.equal(after[key][[0, 2]], before[key][[0, 2]]), key
+    if name.split()[0] != "VecNorm":  # its statistics have seen one row more
+        following = env.step(after.set("action", _action(env)))
+        expected = stay.step(other.set("action", _action(env)))
+        for key in expected["next"].keys(True, True):
+            assert torch.equal(following["next"][key][[0, 2]], expected["next"][key][[0, 2]]), key
+
+
+@all_transforms
+def test_inputs_and_earlier_results_stay(toy: MakeEnv, name: str) -> None:
+    """A step changes no tensor that was handed in or out before."""
+    env = TransformedEnv(toy((2,)), MAKERS[name]())
+    root: TensorDictBase = env.reset()
+    kept: list[tuple[TensorDictBase, TensorDictBase]] = []
+    for _ in range(5):
+        root.set("action", _action(env))
+        stepped, root = env.step_and_maybe_reset(root)
+        kept.append((stepped, stepped.clone()))
+        kept.append((root, root.clone()))
+        for shared, copied in kept[:-2]:
+            for key in copied.keys(True, True):
+                assert torch.equal(shared[key], copied[key]), key
+
+
+@all_transforms
+def test_transform_does_not_write_into_the_tensors_it_reads(toy: MakeEnv, name: str) -> None:
+    """The base env's own tensors are as they were after the transform has run."""
+    env = TransformedEnv(toy((2,)), MAKERS[name]())
+    root = env.reset().set("action", _action(env))
+    data: FlatDict = {key: root[key] for key in root.keys(True, True)}
+    result = env.base_env._step(data)
+    assert isinstance(result, dict)
+    result["done"] = result["terminated"].clone()
+    result["truncated"] = torch.zeros_like(result["done"])
+    copies = {key: value.clone() for key, value in result.items()}
+    given: TensorMap = dict(result)
+    for transform in env.transform:
+        given = transform._step(data, given)
+    assert all(torch.equal(result[key], copies[key]) for key in copies)
+
+
+@all_transforms
+def test_state_dict_round_trip(toy: MakeEnv, name: str) -> None:
+    """A new env that loads the state goes on bit for bit; the state does not change when the first env goes on."""
+    env, fresh = TransformedEnv(toy((2,)), MAKERS[name]()), TransformedEnv(toy((2,)), MAKERS[name]())
+    root = _run(env, 4)[-1]
+    state = env.state_dict()
+    expected = env.step(root.clone().set("action", _action(env)))
+    fresh.load_state_dict(state)
+    found = fresh.step(root.clone().set("action", _action(env)))
+    assert (found == expected).all()
+    assert set(found.keys(True, True)) == set(expected.keys(True, True))
+
+
+@all_transforms
+def test_clone_is_free_and_equal(toy: MakeEnv, name: str) -> None:
+    """A clone belongs to no container and gives what the original gives."""
+    env = TransformedEnv(toy((2,)), MAKERS[name]())
+    _run(env, 2)
+    copies = [transform.clone() for transform in env.transform]
+    assert all(copy.container is None for copy in copies)
+    other = TransformedEnv(toy((2,)), copies)
+    for one, two in zip(_run(env, 3), _run(other, 3), strict=True):
+        assert (one == two).all()
+
+
+@pytest.mark.parametrize("name", WITH_FORWARD)
+def test_forward_on_stored_data(toy: MakeEnv, name: str) -> None:
+    """On a TensorDict of any batch shape, `forward` writes the out keys and leaves the stored tensors alone."""
+    env = TransformedEnv(toy((2,)), MAKERS[name]()).eval()
+    transform = env.transform[0]
+    base = toy((2,))
+    base_step = base.step(base.reset().set("action", _action(base)))["next"]
+    stored = TensorDict.stack([base_step, base_step], 1)
+    copied = stored.clone()
+    given = stored.copy()
+    result = transform(given)
+    assert result is given
+    expected = TransformedEnv(toy((2,)), transform.clone()).eval()
+    after = expected.step(expected.reset().set("action", _action(env)))["next"]
+    for key in transform.out_keys:
+        assert torch.equal(result[key][:, 1], after[key]), key
+    assert (stored == copied).all()
+
+
+@pytest.mark.parametrize("maker", [RewardSum, StepCounter, InitTracker, NoopResetEnv])
+def test_forward_refused_where_it_means_nothing(maker: Callable[[], Transform]) -> None:
+    """A transform that needs an environment says so when it is applied to stored data."""
+    with pytest.raises(NotImplementedError, match="Append it to a TransformedEnv"):
+        maker()(TensorDict({"reward": torch.zeros(2, 1)}, [2]))
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_FORWARD if name.split()[0] != "VecNorm"])
+def test_missing_entry_lists_what_is_there(toy: MakeEnv, name: str) -> None:
+    """A missing in key is an error that names the transform, what is there and what to do."""
+    transform = MAKERS[name]()
+    env = TransformedEnv(toy(), transform)
+    with pytest.raises(MissingKeyError, match=f"{name.split()[0]}: key .* missing .*other.*in_keys"):
+        env.transform[0](TensorDict({"other": torch.zeros(1)}))

@@ -1,0 +1,79 @@
+"""Joined entries."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from rl_envs import CatTensors, TransformedEnv
+from rl_specs import Bounded, Composite, SpecError, Unbounded
+
+MakeEnv = Callable[..., Any]
+
+
+def test_by_hand(toy: MakeEnv) -> None:
+    """Entries are joined in the order of their names and removed."""
+    env = TransformedEnv(toy(), CatTensors(["observation", ("agents", "x")]))
+    data = env.rollout(2)
+    assert data["next", "observation_vector"][1].tolist() == [1.0, -2.0, 2.0, 4.0, 6.0]
+    assert "observation" not in data.keys()  # noqa: SIM118
+    assert ("agents", "x") not in data.keys(True)
+    assert set(env.observation_keys) == {"pixels", "observation_vector"}
+
+
+def test_order_and_keeping(toy: MakeEnv) -> None:
+    """`sort=False` keeps the given order; `del_keys=False` keeps the entries."""
+    env = TransformedEnv(toy(), CatTensors(["observation", ("agents", "x")], "all", sort=False, del_keys=False))
+    root = env.rollout(1)["next"][0]
+    assert root["all"].tolist() == [1.0, 2.0, 3.0, 0.5, -1.0]
+    assert root["observation"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_out_key_among_the_in_keys(toy: MakeEnv) -> None:
+    """The result may replace one of its parts."""
+    env = TransformedEnv(toy((2,)), CatTensors(["observation", ("agents", "x")], "observation"))
+    assert env.observation_spec["observation"].shape == (2, 5)
+    assert env.reset()["observation"].shape == (2, 5)
+
+
+def test_every_observation(toy: MakeEnv) -> None:
+    """Without in keys all observations are joined."""
+    base = toy()
+    base.observation_spec = base.observation_spec["agents"]
+    env = TransformedEnv(base, CatTensors(out_key="vector"))
+    assert env.transform[0].in_keys == ["x"]
+
+
+def test_bounds_are_joined() -> None:
+    """Where all parts are bounded so is the result, each part with its own bounds."""
+    spec = Composite(
+        {"a": Bounded(0.0, 1.0, shape=(2,)), "b": Bounded(-3.0, 2.0, shape=(1,)), "c": Unbounded(shape=(1,))}
+    )
+    joined = CatTensors(["a", "b"]).transform_observation_spec(spec.clone())["observation_vector"]
+    assert isinstance(joined, Bounded)
+    assert joined.space.low.tolist() == [0.0, 0.0, -3.0]
+    assert joined.space.high.tolist() == [1.0, 1.0, 2.0]
+    loose = CatTensors(["a", "c"], del_keys=False).transform_observation_spec(spec.clone())
+    assert isinstance(loose["observation_vector"], Unbounded)
+
+
+def test_along_another_dim() -> None:
+    """`dim` counts from the end, so that a batch in front does not matter."""
+    data = TensorDict({"a": torch.zeros(4, 1, 3), "b": torch.ones(4, 2, 3)}, [4])
+    assert CatTensors(["a", "b"], "c", dim=-2)(data)["c"].shape == (4, 3, 3)
+
+
+def test_misuse(toy: MakeEnv) -> None:
+    """Wrong dims, shapes that do not fit, rewards and states are refused when building or connecting."""
+    with pytest.raises(ValueError, match="negative"):
+        CatTensors(["a"], dim=0)
+    with pytest.raises(SpecError, match="shapes differ in more than dim"):
+        TransformedEnv(toy(), CatTensors(["observation", "pixels"]))
+    with pytest.raises(SpecError, match="no observation"):
+        TransformedEnv(toy(), CatTensors(["observation", "reward"]))
+    base = toy()
+    base.state_spec = Composite({"observation": base.observation_spec["observation"]}, shape=())
+    with pytest.raises(SpecError, match="del_keys=False"):
+        TransformedEnv(base, CatTensors(["observation"]))

@@ -1,0 +1,52 @@
+"""Clamping."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from rl_envs import ClipTransform, TransformedEnv
+from rl_specs import Bounded
+
+MakeEnv = Callable[..., Any]
+
+
+def test_by_hand() -> None:
+    """Values outside the bounds become the bounds; NaN stays NaN."""
+    data = TensorDict({"x": torch.tensor([-3.0, -1.0, 0.5, 7.0, torch.nan])})
+    result = ClipTransform(in_keys=["x"], low=-1, high=2)(data)["x"]
+    assert result[:4].tolist() == [-1.0, -1.0, 0.5, 2.0]
+    assert result[4].isnan()
+
+
+def test_one_sided() -> None:
+    """With one bound the other side is free."""
+    data = TensorDict({"x": torch.tensor([-3.0, 3.0])})
+    assert ClipTransform(in_keys=["x"], high=1)(data.clone())["x"].tolist() == [-3.0, 1.0]
+    assert ClipTransform(in_keys=["x"], low=1)(data.clone())["x"].tolist() == [1.0, 3.0]
+
+
+def test_specs(toy: MakeEnv) -> None:
+    """Specs get the bounds; bounds that are tighter already stay; an integer entry stays one."""
+    env = TransformedEnv(toy(), ClipTransform(in_keys=["observation", "pixels", "reward"], low=10, high=20))
+    for key, dtype in (("observation", torch.float64), ("pixels", torch.uint8)):
+        spec = env.observation_spec[key]
+        assert isinstance(spec, Bounded)
+        assert spec.dtype == dtype
+        assert (spec.space.low == 10).all()
+        assert (spec.space.high == 20).all()
+    assert env.reward_spec == Bounded(10, 20, shape=(1,), dtype=torch.float32)
+    tight = ClipTransform(in_keys=["x"], low=-5)._leaf_spec(Bounded(-1.0, 1.0, shape=(2,)))
+    assert tight == Bounded(-1.0, 1.0, shape=(2,))
+
+
+def test_bad_bounds() -> None:
+    """No bound, or bounds in the wrong order, are refused."""
+    with pytest.raises(ValueError, match="no bound"):
+        ClipTransform(in_keys=["x"])
+    with pytest.raises(ValueError, match=r"low=2.0, high=1.0"):
+        ClipTransform(in_keys=["x"], low=2, high=1)
+    assert repr(ClipTransform(in_keys=["x"], low=2)) == "ClipTransform(low=2.0, high=None, keys=['x'])"
+    assert (ClipTransform(in_keys=["x"], low=2).low, ClipTransform(in_keys=["x"], low=2).high) == (2.0, None)

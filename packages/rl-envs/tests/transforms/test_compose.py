@@ -1,0 +1,149 @@
+"""Compose as a list and as a transform."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from rl_envs import (
+    ClipTransform,
+    Compose,
+    ObservationNorm,
+    RewardScaling,
+    RewardSum,
+    StepCounter,
+    Transform,
+    TransformedEnv,
+)
+from rl_specs import SpecError
+
+MakeEnv = Callable[..., Any]
+
+
+def _three() -> tuple[StepCounter, RewardSum, RewardScaling]:
+    return StepCounter(), RewardSum(), RewardScaling(0.0, 2.0)
+
+
+def test_list_behaviour() -> None:
+    """Indexing, slicing, length, iteration, insertion and removal are those of a list."""
+    a, b, c = _three()
+    compose = Compose(a)
+    compose.append(c)
+    compose.insert(1, b)
+    assert list(compose) == [a, b, c]
+    assert (compose[0], compose[-1], len(compose)) == (a, c, 3)
+    assert list(compose[1:]) == [b, c]
+    assert compose.pop() is c
+    del compose[0]
+    compose.extend([a, c])
+    compose[0] = d = StepCounter(step_count_key="other")
+    assert list(compose) == [d, a, c]
+    assert b.container is None
+    with pytest.raises(IndexError):
+        compose[3]
+
+
+def test_order_matters(toy: MakeEnv) -> None:
+    """A sum placed before the scaling adds raw rewards, after it scaled ones."""
+    for order, total in ((0, 3.0), (1, 6.0)):
+        parts: list[Transform] = [RewardSum(), RewardScaling(0.0, 2.0)]
+        env = TransformedEnv(toy(), Compose(*(parts if order == 0 else parts[::-1])))
+        assert env.rollout(2)["next", "episode_reward"][-1].item() == total
+
+
+def test_nested_equals_flat(toy: MakeEnv) -> None:
+    """Nesting changes nothing but the way to an element."""
+    norm = ObservationNorm(1.0, 2.0, in_keys=["observation"])
+    nested = TransformedEnv(toy((2,)), Compose(StepCounter(), Compose(RewardSum(), Compose(norm))))
+    flat = TransformedEnv(toy((2,)), Compose(StepCounter(), RewardSum(), norm.clone()))
+    action = nested.full_action_spec["action"].zero()
+    one = nested.step(nested.reset().set("action", action))
+    two = flat.step(flat.reset().set("action", action))
+    assert (one == two).all()
+    assert nested.full_observation_spec == flat.full_observation_spec
+    parent = norm.parent
+    assert parent is not None
+    assert [type(leaf) for leaf in parent.transform] == [StepCounter, RewardSum]
+
+
+def test_forward_applies_all_in_turn() -> None:
+    """On stored data `Compose` is the composition of its parts."""
+    compose = Compose(RewardScaling(1.0, 2.0), ClipTransform(in_keys=["reward"], low=0.0, high=4.0))
+    data = compose(TensorDict({"reward": torch.tensor([[-3.0], [1.0], [9.0]])}, [3]))
+    assert data["reward"].flatten().tolist() == [0.0, 3.0, 4.0]
+
+
+def test_one_container_only(toy: MakeEnv) -> None:
+    """A transform that lives somewhere is refused elsewhere, with the way out in the message."""
+    shared = StepCounter()
+    TransformedEnv(toy(), shared)
+    with pytest.raises(RuntimeError, match=r"StepCounter: already part of another container.*clone\(\)"):
+        TransformedEnv(toy(), shared)
+    with pytest.raises(RuntimeError, match="already part"):
+        Compose(shared)
+    TransformedEnv(toy(), shared.clone())
+    again = RewardSum()
+    with pytest.raises(RuntimeError, match="RewardSum is there twice"):
+        Compose(again, again)
+    assert again.container is None
+
+
+def test_removed_transform_is_free(toy: MakeEnv) -> None:
+    """What is taken out of one environment can join another."""
+    env = TransformedEnv(toy(), Compose(StepCounter(), RewardSum()))
+    counter = env.remove_transform(0)
+    assert counter.container is None
+    assert counter.parent is None
+    assert "step_count" not in env.observation_spec.keys()  # noqa: SIM118
+    TransformedEnv(toy(), counter)
+
+
+def test_change_inside_an_env_updates_it(toy: MakeEnv) -> None:
+    """Changing `env.transform`, nested or not, changes specs and data at once."""
+    inner = Compose()
+    env = TransformedEnv(toy(), Compose(StepCounter(), inner))
+    inner.append(RewardSum())
+    assert "episode_reward" in env.observation_spec.keys()  # noqa: SIM118
+    assert "episode_reward" in env.reset().keys()  # noqa: SIM118
+    del env.transform[0]
+    assert "step_count" not in env.reset().keys()  # noqa: SIM118
+
+
+def test_refused_change_leaves_everything(toy: MakeEnv) -> None:
+    """A transform that does not fit is refused and free; the env is as before."""
+    env = TransformedEnv(toy(), StepCounter())
+    bad = ClipTransform(in_keys=["observatoin"], low=0)
+    specs = env.full_observation_spec
+    with pytest.raises(SpecError, match=r'"observatoin" missing.*Did you mean "observation"'):
+        env.append_transform(bad)
+    assert bad.container is None
+    assert len(env.transform) == 1
+    assert env.full_observation_spec == specs
+    env.rollout(2)
+
+
+def test_slices_are_views(toy: MakeEnv) -> None:
+    """A slice shows the same transforms, and says so when one tries to change it."""
+    env = TransformedEnv(toy(), Compose(*_three()))
+    part = env.transform[:2]
+    assert part[0] is env.transform[0]
+    assert part[0].container is env.transform
+    with pytest.raises(RuntimeError, match="view"):
+        part.append(StepCounter())
+
+
+def test_only_transforms() -> None:
+    """Anything else is refused by type."""
+    with pytest.raises(TypeError, match=r"expected|Expected Transform, found Linear"):
+        Compose(torch.nn.Linear(1, 1))  # type: ignore[arg-type]  # the mistake under test
+
+
+def test_repr() -> None:
+    """The repr lists the parts, indented."""
+    assert repr(Compose(RewardSum(), Compose(StepCounter(max_steps=3)))) == (
+        "Compose(\n        RewardSum(keys=['reward']),\n        Compose(\n"
+        "                StepCounter(max_steps=3, keys=[])))"
+    )
+    assert repr(Compose()) == "Compose()"

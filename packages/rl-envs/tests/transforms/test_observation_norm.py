@@ -1,0 +1,157 @@
+"""Constant normalisation and its estimation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from rl_envs import Compose, DoubleToFloat, ObservationNorm, StepCounter, ToTensorImage, TransformedEnv, check_env_specs
+from rl_specs import Bounded, SpecError
+
+MakeEnv = Callable[..., Any]
+
+
+def test_both_maps_by_hand() -> None:
+    """The default is `x * scale + loc`, the other `(x - loc) / scale`."""
+    data = TensorDict({"observation": torch.tensor([1.0, 4.0])})
+    assert ObservationNorm(2, 3, in_keys=["observation"])(data.clone())["observation"].tolist() == [5.0, 14.0]
+    standard = ObservationNorm(2, 4, in_keys=["observation"], standard_normal=True)
+    assert standard(data.clone())["observation"].tolist() == [-0.25, 0.5]
+
+
+def test_uninitialised_use_says_what_to_do(toy: MakeEnv) -> None:
+    """Before `init_stats` the specs can be read, and using the data is an error that names the fix."""
+    env = TransformedEnv(toy(), ObservationNorm(in_keys=["observation"]))
+    assert env.observation_spec["observation"].shape == (3,)
+    with pytest.raises(RuntimeError, match="init_stats"):
+        env.reset()
+
+
+@pytest.mark.parametrize("standard_normal", [True, False])
+def test_init_stats_makes_the_output_standard(toy: MakeEnv, standard_normal: bool) -> None:
+    """After `init_stats` the frames it has seen have mean 0 and deviation 1."""
+    norm = ObservationNorm(in_keys=["observation"], standard_normal=standard_normal)
+    env = TransformedEnv(toy(horizon=5), Compose(norm, DoubleToFloat(), StepCounter()))
+    env.transform[0].init_stats(num_iter=10, reduce_dim=0, cat_dim=0)
+    assert norm.loc is not None
+    assert norm.loc.shape == (3,)
+    data = env.rollout(5)["next", "observation"]
+    torch.testing.assert_close(data.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
+    # 10 frames, 1..5 twice: the unbiased variance of a column is 20 / 9
+    torch.testing.assert_close(data[:, 0] * (20 / 9) ** 0.5, torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]))
+    check_env_specs(env)
+
+
+def test_init_stats_by_hand(toy: MakeEnv) -> None:
+    """Over t = 1..5 of column k the mean is 3k and the standard deviation k times sqrt(2.5)."""
+    norm = ObservationNorm(in_keys=["observation"], standard_normal=True)
+    TransformedEnv(toy(horizon=5), norm)
+    norm.init_stats(5)
+    assert norm.loc is not None
+    assert norm.scale is not None
+    torch.testing.assert_close(norm.loc, torch.tensor([3.0, 6.0, 9.0], dtype=torch.float64))
+    torch.testing.assert_close(norm.scale, 2.5**0.5 * torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+
+
+def test_init_stats_of_a_batch_over_rows_and_time(toy: MakeEnv) -> None:
+    """With `reduce_dim=(0, 1)` rows and steps are pooled; `cat_dim` joins episodes."""
+    norm = ObservationNorm(in_keys=["observation"], standard_normal=True)
+    TransformedEnv(toy((2,), horizon=2), norm)
+    norm.init_stats(4, reduce_dim=(0, 1), cat_dim=1)
+    assert norm.loc is not None
+    torch.testing.assert_close(norm.loc, torch.tensor([2.0, 3.5, 5.0], dtype=torch.float64))
+
+
+def test_init_stats_keeps_dims_of_images(toy: MakeEnv) -> None:
+    """`keep_dims` gives one constant per channel, of shape `[C, 1, 1]`, from what earlier transforms make of it."""
+    norm = ObservationNorm(in_keys=["pixels"], standard_normal=True)
+    TransformedEnv(toy(horizon=3), Compose(ToTensorImage(), norm))
+    norm.init_stats(3, reduce_dim=(0, -1, -2), cat_dim=0, keep_dims=(-1, -2))
+    assert norm.loc is not None
+    assert norm.loc.shape == (3, 1, 1)
+    torch.testing.assert_close(norm.loc, torch.full((3, 1, 1), 20 / 255))
+
+
+def test_init_stats_misuse_is_told(toy: MakeEnv) -> None:
+    """Each way to call `init_stats` wrongly has its message."""
+    with pytest.raises(ValueError, match="which of"):
+        ObservationNorm(in_keys=["observation", ("agents", "x")]).init_stats(3)
+    norm = ObservationNorm(in_keys=["observation"])
+    with pytest.raises(RuntimeError, match="Append the transform to a TransformedEnv first"):
+        norm.init_stats(3, key="observation")
+    with pytest.raises(ValueError, match="Give cat_dim"):
+        norm.init_stats(3, (0, 1), key="observation")
+    with pytest.raises(ValueError, match="bad cat_dim"):
+        norm.init_stats(3, 0, cat_dim=1, key="observation")
+    TransformedEnv(toy(), norm)
+    with pytest.raises(ValueError, match="num_iter"):
+        norm.init_stats(0, key="observation")
+    with pytest.raises(ValueError, match="keep_dims"):
+        norm.init_stats(3, key="observation", keep_dims=(1,))
+    norm.init_stats(3, key="observation")
+    with pytest.raises(RuntimeError, match="set already"):
+        norm.init_stats(3, key="observation")
+
+
+def test_constants_that_fit_no_entry_are_refused(toy: MakeEnv) -> None:
+    """Constants of another shape than an entry are told when connecting; a failed `init_stats` leaves none behind."""
+    with pytest.raises(SpecError, match="ObservationNorm: specs do not fit"):
+        TransformedEnv(toy(), ObservationNorm([0.0, 0.0], [1.0, 1.0], in_keys=["observation"]))
+    norm = ObservationNorm(in_keys=["observation", ("agents", "x")])
+    TransformedEnv(toy(), norm)
+    with pytest.raises(SpecError, match="specs do not fit"):
+        norm.init_stats(3, key="observation")
+    assert not norm.is_initialized
+
+
+def test_constant_entry_has_the_lowest_deviation(toy: MakeEnv) -> None:
+    """An entry that never changes is divided by `eps`, not by zero."""
+    norm = ObservationNorm(in_keys=["pixels"], standard_normal=True, eps=0.5)
+    TransformedEnv(toy(), norm)
+    norm.init_stats(1 + 1, reduce_dim=(0, 1, 2, 3), cat_dim=0)
+    assert norm.scale is not None
+    assert norm.scale.item() > 0.5
+    other = ObservationNorm(in_keys=["observation"], standard_normal=True, eps=7.0)
+    TransformedEnv(toy(), other)
+    other.init_stats(3)
+    assert other.scale is not None
+    assert other.scale.tolist() == [7.0, 7.0, 7.0]
+
+
+def test_one_constant_alone_is_refused() -> None:
+    """`loc` without `scale` is an error."""
+    with pytest.raises(ValueError, match="both or none"):
+        ObservationNorm(loc=0.0, in_keys=["observation"])
+
+
+def test_state_loads_into_an_uninitialised_one(toy: MakeEnv) -> None:
+    """Constants come back from a state into a transform, in an env or not, that has none."""
+    first = ObservationNorm(in_keys=["observation"])
+    env = TransformedEnv(toy(), first)
+    first.init_stats(3)
+    fresh = TransformedEnv(toy(), ObservationNorm(in_keys=["observation"]))
+    fresh.load_state_dict(env.state_dict())
+    assert torch.equal(fresh.reset()["observation"], env.reset()["observation"])
+
+
+def test_bounds_map_to_bounds() -> None:
+    """A bounded entry stays bounded, in the right order under a negative scale."""
+    spec = ObservationNorm(1.0, -2.0, in_keys=["x"])._leaf_spec(Bounded(-1.0, 3.0, shape=(2,)))
+    assert isinstance(spec, Bounded)
+    assert spec.space.low.tolist() == [-5.0, -5.0]
+    assert spec.space.high.tolist() == [3.0, 3.0]
+
+
+def test_dtype_of_the_data_wins() -> None:
+    """Float64 constants leave float32 data float32."""
+    norm = ObservationNorm(torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64), in_keys=["x"])
+    assert norm(TensorDict({"x": torch.zeros(2)}))["x"].dtype == torch.float32
+
+
+def test_repr_shows_scalars() -> None:
+    """Scalar constants are part of the repr."""
+    assert (
+        repr(ObservationNorm(2, 1, in_keys=["pixels"])) == "ObservationNorm(loc=2.0000, scale=1.0000, keys=['pixels'])"
+    )

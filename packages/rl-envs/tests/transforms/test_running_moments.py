@@ -1,0 +1,106 @@
+"""Running mean and variance against a slow weighted reference."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rl_envs.transforms.running_moments import RunningMoments
+
+CALLS = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=4), min_size=1, max_size=6)
+
+
+def _reference(calls: list[list[float]], decay: float) -> tuple[float, float, float]:
+    """Count, mean and variance with a weight per row: `decay` to the power of the calls since."""
+    pairs = [(decay ** (len(calls) - 1 - at), x) for at, call in enumerate(calls) for x in call]
+    total = sum(weight for weight, _ in pairs)
+    mean = sum(weight * x for weight, x in pairs) / total
+    return total, mean, sum(weight * (x - mean) ** 2 for weight, x in pairs) / total
+
+
+@given(CALLS, st.floats(0.5, 1.0))
+@settings(max_examples=60, deadline=None)
+def test_equals_weighted_moments(calls: list[list[float]], decay: float) -> None:
+    """Count, mean and variance are the weighted moments of all rows."""
+    moments = RunningMoments(torch.Size((1,)), decay=decay, eps=1e-8)
+    for call in calls:
+        moments.update_and_normalize(torch.tensor(call, dtype=torch.float64).unsqueeze(-1))
+    count, mean, variance = _reference(calls, decay)
+    assert moments.count.item() == pytest.approx(count, rel=1e-9)
+    assert moments.mean.item() == pytest.approx(mean, rel=1e-9, abs=1e-6)
+    assert (moments.m2 / moments.count).item() == pytest.approx(variance, rel=1e-6, abs=1e-5)
+
+
+def test_hand_computed() -> None:
+    """Rows 1, 3, 2 with decay 0.9 weigh 0.81, 0.9 and 1: mean 5.51 / 2.71, and so on."""
+    moments = RunningMoments(torch.Size(()), decay=0.9, eps=0.04)
+    outputs = [moments.update_and_normalize(torch.tensor(x)).item() for x in (1.0, 3.0, 2.0)]
+    mean = 5.51 / 2.71
+    variance = 12.91 / 2.71 - mean**2
+    assert moments.count.item() == pytest.approx(2.71)
+    assert moments.mean.item() == pytest.approx(mean)
+    assert outputs == pytest.approx([0.0, 0.9486833, (2 - mean) / variance**0.5], abs=1e-6)
+
+
+def test_agrees_over_dims() -> None:
+    """Rows in one call weigh alike: one call of `[4, 2]` equals one of `[2, 2, 2]`."""
+    rows = torch.randn(4, 2, dtype=torch.float64)
+    flat, grid = (RunningMoments(torch.Size((2,)), decay=0.9, eps=1e-4) for _ in range(2))
+    one = flat.update_and_normalize(rows)
+    two = grid.update_and_normalize(rows.reshape(2, 2, 2))
+    torch.testing.assert_close(one, two.reshape(4, 2))
+    torch.testing.assert_close(flat.m2, rows.var(0, correction=0) * 4)
+
+
+def test_far_offset_keeps_the_variance() -> None:
+    """A mean of 1e6 beside a deviation of 1 costs no accuracy of the variance."""
+    rows = torch.randn(2000, 1, dtype=torch.float64)
+    moments = RunningMoments(torch.Size((1,)), decay=1.0, eps=1e-8)
+    for chunk in (rows + 1e6).reshape(200, 10, 1):
+        moments.update_and_normalize(chunk)
+    torch.testing.assert_close(moments.m2 / moments.count, rows.var(0, correction=0), rtol=1e-6, atol=0)
+
+
+def test_masked_rows_equal_the_rows_alone() -> None:
+    """`update_rows` takes in the rows of the mask, whatever stands in the others, NaN included."""
+    rows = torch.randn(3, 2, dtype=torch.float64)
+    some, masked = (RunningMoments(torch.Size((2,)), decay=0.9, eps=1e-4) for _ in range(2))
+    for moments in (some, masked):
+        moments.update_and_normalize(rows + 1)
+    some.update_and_normalize(rows[[0, 2]])
+    spoiled = rows.clone()
+    spoiled[1] = torch.nan
+    masked.update_rows(spoiled, torch.tensor([True, False, True]))
+    for name in ("count", "mean", "m2"):
+        torch.testing.assert_close(getattr(some, name), getattr(masked, name))
+
+
+def test_empty_mask_changes_nothing() -> None:
+    """With no row in the mask the statistics stay byte for byte, the count included."""
+    moments = RunningMoments(torch.Size((2,)), decay=0.5, eps=1e-4)
+    moments.update_and_normalize(torch.randn(3, 2))
+    before = copy.deepcopy(moments.state_dict())
+    moments.update_rows(torch.randn(3, 2), torch.zeros(3, dtype=torch.bool))
+    assert all(torch.equal(before[key], value) for key, value in moments.state_dict().items())
+
+
+def test_without_data_it_is_the_identity() -> None:
+    """Before the first row the mean is 0 and the deviation 1."""
+    moments = RunningMoments(torch.Size((2,)), decay=0.9, eps=1e-4)
+    value = torch.tensor([3.0, -4.0])
+    assert torch.equal(moments.normalize(value), value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dtype_and_gradient_of_the_input(dtype: torch.dtype) -> None:
+    """The result has the input's dtype, and the gradient of the input is 1 / scale."""
+    moments = RunningMoments(torch.Size((2,)), decay=0.9, eps=1e-4)
+    moments.update_and_normalize(torch.tensor([[1.0, 2.0], [3.0, 5.0]], dtype=dtype))
+    value = torch.tensor([1.0, 2.0], dtype=dtype, requires_grad=True)
+    result = moments.update_and_normalize(value)
+    (gradient,) = torch.autograd.grad(result.sum(), value)
+    assert result.dtype == dtype
+    torch.testing.assert_close(gradient, (1 / moments.scale()).to(dtype))
+    assert not moments.mean.requires_grad

@@ -1,0 +1,70 @@
+"""Counting and time limits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from rl_envs import Compose, StepCounter, TransformedEnv
+from rl_specs import Bounded, MissingKeyError
+
+MakeEnv = Callable[..., Any]
+
+
+def test_by_hand(toy: MakeEnv) -> None:
+    """Roots count from 0, next entries from 1, and an episode end starts anew."""
+    data = TransformedEnv(toy(), StepCounter()).rollout(5, break_when_any_done=False)
+    assert data["step_count"].flatten().tolist() == [0, 1, 2, 0, 1]
+    assert data["next", "step_count"].flatten().tolist() == [1, 2, 3, 1, 2]
+    assert data["step_count"].dtype == torch.int64
+
+
+def test_time_limit_truncates_and_never_terminates(toy: MakeEnv) -> None:
+    """At `max_steps` `truncated` and `done` are set, `terminated` is not; episodes restart from 0."""
+    data = TransformedEnv(toy(horizon=100), StepCounter(max_steps=3)).rollout(7, break_when_any_done=False)
+    at_limit = [False, False, True, False, False, True, False]
+    assert data["next", "truncated"].flatten().tolist() == at_limit
+    assert data["next", "done"].flatten().tolist() == at_limit
+    assert not data["next", "terminated"].any()
+    assert data["step_count"].flatten().tolist() == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_termination_stays_termination(toy: MakeEnv) -> None:
+    """An env that ends before the limit is terminated and not truncated; at the limit both hold."""
+    data = TransformedEnv(toy((2,), horizon=2), StepCounter(max_steps=3)).rollout(3, break_when_any_done=False)
+    assert data["next", "terminated"][..., 0].tolist() == [[False, True, False], [False, False, True]]
+    assert data["next", "truncated"][..., 0].tolist() == [[False, False, False], [False, False, True]]
+
+
+def test_done_can_be_left_alone(toy: MakeEnv) -> None:
+    """With `update_done=False` only the flag is set."""
+    data = TransformedEnv(toy(horizon=100), StepCounter(2, update_done=False)).rollout(2)
+    assert data["next", "truncated"].flatten().tolist() == [False, True]
+    assert not data["next", "done"].any()
+
+
+def test_names(toy: MakeEnv) -> None:
+    """Flag and count can have other names; a new flag is in the done spec."""
+    counter = StepCounter(2, truncated_key="time_limit", step_count_key=("agents", "count"))
+    env = TransformedEnv(toy(horizon=100), counter)
+    assert env.full_done_spec["time_limit"].dtype == torch.bool
+    assert env.observation_spec["agents", "count"] == Bounded(0, 2, shape=(1,), dtype=torch.int64)
+    data = env.rollout(2)
+    assert data["next", "time_limit"].flatten().tolist() == [False, True]
+    assert data["next", "agents", "count"].flatten().tolist() == [1, 2]
+
+
+def test_two_limits_are_the_smaller_one(toy: MakeEnv) -> None:
+    """Two counters of different names each set the flag."""
+    env = TransformedEnv(toy(horizon=100), Compose(StepCounter(4), StepCounter(2, step_count_key="other")))
+    assert env.rollout(10).shape == (2,)
+
+
+def test_misuse(toy: MakeEnv) -> None:
+    """A limit below 1 and a root without the count are errors."""
+    with pytest.raises(ValueError, match="max_steps"):
+        StepCounter(max_steps=0)
+    env = TransformedEnv(toy(), StepCounter())
+    with pytest.raises(MissingKeyError, match=r"step_count.*env.reset\(\)"):
+        env.step(env.rand_action(env.reset()).exclude("step_count"))

@@ -1,0 +1,226 @@
+"""Running normalisation in an environment."""
+
+import copy
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from rl_envs import ClipTransform, StepCounter, TransformedEnv, VecNorm
+from rl_specs import SpecError
+
+MakeEnv = Callable[..., Any]
+
+
+def _env(toy: MakeEnv, batch_size: tuple[int, ...] = (), **options: Any) -> tuple[TransformedEnv, VecNorm]:
+    norm = VecNorm(in_keys=["observation"], **({"decay": 1.0} | options))
+    return TransformedEnv(toy(batch_size, horizon=5), norm), norm
+
+
+def _bytes(norm: VecNorm) -> dict[str, Tensor]:
+    return copy.deepcopy(dict(norm.state_dict()))
+
+
+def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_counts_every_frame_of_every_row(toy: MakeEnv) -> None:
+    """A reset and four steps of 3 rows are 15 frames, with the mean of the env's own observations."""
+    env, norm = _env(toy, (3,))
+    env.rollout(4)
+    assert norm.count.item() == pytest.approx(15)
+    # t = 0..4 and row i: t * [1, 2, 3] + i
+    torch.testing.assert_close(norm.loc, torch.tensor([3.0, 5.0, 7.0], dtype=torch.float64))
+    variance = 2.0 * torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64) + 2 / 3
+    torch.testing.assert_close(norm.scale, variance.sqrt())
+
+
+def test_output_by_hand(toy: MakeEnv) -> None:
+    """After observations 0 and 1 the second is one deviation above the mean of 1/2."""
+    env, _ = _env(toy)
+    data = env.rollout(1)
+    assert torch.equal(data["observation"], torch.zeros(1, 3, dtype=torch.float64))
+    torch.testing.assert_close(data["next", "observation"], torch.ones(1, 3, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_evaluation_never_updates(toy: MakeEnv) -> None:
+    """Resets, steps and partial resets in evaluation mode leave the statistics byte for byte."""
+    env, norm = _env(toy, (3,))
+    env.rollout(4)
+    before = _bytes(norm)
+    env.eval()
+    assert not norm.training
+    env.rollout(20, break_when_any_done=False)
+    assert _same(before, _bytes(norm))
+    env.train().rollout(2)
+    assert not _same(before, _bytes(norm))
+
+
+def test_joining_an_env_in_evaluation_mode(toy: MakeEnv) -> None:
+    """A transform appended to an env in evaluation mode does not update either."""
+    env = TransformedEnv(toy()).eval()
+    norm = VecNorm(in_keys=["observation"])
+    env.append_transform(norm)
+    before = _bytes(norm)
+    env.rollout(3)
+    assert _same(before, _bytes(norm))
+
+
+def test_a_frozen_transform_stays_frozen(toy: MakeEnv) -> None:
+    """`norm.eval()` on its own freezes it inside an env in training mode."""
+    norm = VecNorm(in_keys=["observation"], shapes=[(3,)]).eval()
+    env = TransformedEnv(toy(), norm)
+    before = _bytes(norm)
+    env.rollout(3)
+    assert _same(before, _bytes(norm))
+
+
+def test_stored_data_never_update(toy: MakeEnv) -> None:
+    """`forward` leaves the statistics alone in training mode too."""
+    env, norm = _env(toy)
+    env.rollout(3)
+    before = _bytes(norm)
+    norm(TensorDict({"observation": torch.randn(7, 3, dtype=torch.float64)}, [7]))
+    assert _same(before, _bytes(norm))
+
+
+def test_partial_reset_counts_the_rows_reset(toy: MakeEnv) -> None:
+    """A reset of 1 row of 3 is 1 frame."""
+    env, norm = _env(toy, (3,))
+    root = env.reset()
+    assert norm.count.item() == pytest.approx(3)
+    env.reset(root.set("_reset", torch.tensor([[False], [True], [False]])))
+    assert norm.count.item() == pytest.approx(4)
+
+
+def test_auto_reset_equals_a_hand_written_loop(toy: MakeEnv) -> None:
+    """With rows that end at different times the statistics are those of all frames seen, once each."""
+    env, norm = _env(toy, (2,))
+    base = toy((2,), horizon=5)
+    root, raw = env.reset(), base.reset()
+    frames = [raw["observation"]]
+    action = base.full_action_spec["action"].zero()
+    for _ in range(9):
+        root = env.step_and_maybe_reset(root.set("action", action))[1]
+        stepped, raw = base.step_and_maybe_reset(raw.set("action", action))
+        frames += [stepped["next", "observation"], raw["observation"][stepped["next", "done"].squeeze(-1)]]
+    seen = torch.cat(frames)
+    assert len(seen) == 2 + 2 * 9 + 2
+    assert norm.count.item() == pytest.approx(len(seen))
+    torch.testing.assert_close(norm.loc, seen.mean(0))
+    torch.testing.assert_close(norm.scale, seen.std(0, correction=0))
+
+
+def test_survives_a_checkpoint_and_goes_on_bitwise(toy: MakeEnv) -> None:
+    """Statistics, the count included, come back from a saved file; two runs go on bit for bit."""
+    env, norm = _env(toy, (2,), decay=0.95)
+    root = env.rollout(4)[:, -1]["next"].exclude("reward")
+    file = io.BytesIO()
+    torch.save(env.state_dict(), file)
+    file.seek(0)
+    other, fresh = _env(toy, (2,), decay=0.95)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(fresh.count, norm.count)
+    action = env.full_action_spec["action"].zero()
+    one = env.step(root.clone().set("action", action))
+    two = other.step(root.clone().set("action", action))
+    assert torch.equal(one["next", "observation"], two["next", "observation"])
+    assert _same(_bytes(norm), _bytes(fresh))
+
+
+def test_loads_before_it_is_in_an_env(toy: MakeEnv) -> None:
+    """A transform that has seen no env takes the shape of its statistics from the state."""
+    env, norm = _env(toy)
+    env.rollout(3)
+    fresh = VecNorm(in_keys=["observation"])
+    with pytest.raises(RuntimeError, match=r"no statistics yet.*shapes"):
+        fresh(TensorDict({"observation": torch.zeros(3)}))
+    fresh.load_state_dict(norm.state_dict())
+    assert _same(_bytes(norm), _bytes(fresh))
+    joined = TransformedEnv(toy(), fresh).eval()
+    assert torch.equal(joined.reset()["observation"], env.eval().reset()["observation"])
+
+
+def test_state_is_a_snapshot(toy: MakeEnv) -> None:
+    """A state taken from the env does not move when the env goes on."""
+    env, _ = _env(toy)
+    state = env.state_dict()
+    before = copy.deepcopy(state)
+    env.rollout(3)
+    assert torch.equal(
+        state["transform"]["transforms.0.stats.0.mean"], before["transform"]["transforms.0.stats.0.mean"]
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_frozen_copy_gives_the_same_numbers(toy: MakeEnv, dtype: torch.dtype) -> None:
+    """The frozen copy normalises bit for bit as the original does, and does not follow it."""
+    env, norm = _env(toy)
+    env.rollout(4)
+    frozen = norm.frozen_copy()
+    value = torch.randn(5, 3, dtype=dtype)
+    expected = norm(TensorDict({"observation": value}, [5]))["observation"]
+    assert torch.equal(frozen(TensorDict({"observation": value}, [5]))["observation"], expected)
+    assert frozen.container is None
+    env.rollout(4)
+    assert torch.equal(frozen(TensorDict({"observation": value}, [5]))["observation"], expected)
+
+
+def test_frozen_copy_of_several_needs_a_key(toy: MakeEnv) -> None:
+    """With two entries `frozen_copy` asks which one."""
+    norm = VecNorm(in_keys=["observation", ("agents", "x")], shapes=[(3,), (2,)])
+    with pytest.raises(ValueError, match="key needed"):
+        norm.frozen_copy()
+    frozen = norm.frozen_copy(("agents", "x"))
+    assert frozen.in_keys == [("agents", "x")]
+    assert frozen.loc is not None
+    assert frozen.loc.shape == (2,)
+
+
+def test_uninitialised_env_in_evaluation_passes_data_on(toy: MakeEnv) -> None:
+    """An env in evaluation mode whose statistics are empty gives observations as they are."""
+    env, _ = _env(toy)
+    data = env.eval().rollout(2)
+    assert torch.equal(data["next", "observation"][1], torch.tensor([2.0, 4.0, 6.0], dtype=torch.float64))
+
+
+def test_rewards_are_not_taken_for_reset_data(toy: MakeEnv) -> None:
+    """Rewards have statistics of their own, which resets do not touch."""
+    norm = VecNorm(in_keys=["observation", "reward"], decay=1.0)
+    env = TransformedEnv(toy(), norm)
+    env.rollout(3)
+    state = norm.state_dict()
+    counts = [state[f"stats.{position}.count"].item() for position in (0, 1)]
+    assert counts == pytest.approx([4, 3])
+
+
+def test_wiring_problems_are_told_when_connecting(toy: MakeEnv) -> None:
+    """An integer entry, and statistics of another shape, are refused with what is wrong."""
+    with pytest.raises(SpecError, match=r"pixels.*uint8.*Cast it first"):
+        TransformedEnv(toy(), VecNorm(in_keys=["pixels"]))
+    with pytest.raises(SpecError, match=r"rows of shape \(3,\), its statistics \(2,\)"):
+        TransformedEnv(toy(), VecNorm(in_keys=["observation"], shapes=[(2,)]))
+
+
+@pytest.mark.parametrize(
+    ("options", "text"), [({"decay": 0.0}, "decay"), ({"eps": 0.0}, "eps"), ({"shapes": []}, "lengths")]
+)
+def test_bad_arguments(options: dict[str, Any], text: str) -> None:
+    """Arguments out of range are refused."""
+    with pytest.raises(ValueError, match=text):
+        VecNorm(in_keys=["observation"], **options)
+
+
+def test_moves_between_positions_keep_statistics(toy: MakeEnv) -> None:
+    """Inserting another transform keeps what has been learned."""
+    env, norm = _env(toy)
+    env.rollout(3)
+    before = _bytes(norm)
+    env.insert_transform(0, StepCounter())
+    env.append_transform(ClipTransform(in_keys=["observation"], low=-1, high=1))
+    assert _same(before, _bytes(norm))
