@@ -58,4 +58,5 @@ class BatchWriter:
         for key, value in extra.items():
             self._entries[key] = value if self._device is None else value.to(self._device)
         batch = pack_flat(self._entries, self._batch_size, self._device)
-        return batch.refine_names(..., "time")
+        batch.names = [*[None] * (len(self._batch_size) - 1), "time"]
+        return batch

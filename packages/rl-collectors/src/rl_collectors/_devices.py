@@ -50,9 +50,7 @@ def _as_device(device: DeviceLike) -> torch.device | None:
     if device is None:
         return None
     found = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
-    if found.type == "cuda" and found.index is None:
-        found = torch.device("cuda", 0)
-    return found
+    return torch.device("cuda", 0) if str(found) == "cuda" else found  # the device that tensors on it report
 
 
 def move_policy(policy: Callable[..., Any], device: torch.device | None) -> Callable[..., Any]:

@@ -5,7 +5,8 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from rl_specs import NestedKey, join_key, missing_key
+from rl_envs import pack_flat
+from rl_specs import FlatDict, NestedKey, canonical_key, join_key, missing_key
 
 
 def split_trajectories(
@@ -39,11 +40,11 @@ def split_trajectories(
     def pad(key: NestedKey) -> Tensor:
         return pad_sequence([piece.get(key) for piece in pieces], batch_first=True)
 
-    out = flat.empty(batch_size=[len(pieces), longest])
-    for key in flat.keys(True, True):
-        out.set(key, pad(key))
-    out.set(_under(prefix, "mask"), mask)
-    return out.refine_names(None, "time")
+    entries: FlatDict = {canonical_key(key): pad(key) for key in flat.keys(True, True)}
+    entries[canonical_key(_under(prefix, "mask"))] = mask
+    out = pack_flat(entries, torch.Size((len(pieces), longest)), flat.device)
+    out.names = [None, "time"]
+    return out
 
 
 def _under(prefix: NestedKey, name: str) -> NestedKey:

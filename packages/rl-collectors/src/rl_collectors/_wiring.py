@@ -6,7 +6,7 @@ from typing import Any
 from tensordict.nn import TensorDictModuleBase
 
 from rl_envs import EnvBase
-from rl_specs import FlatDict, SpecError, canonical_key, key_str, near_matches
+from rl_specs import FlatDict, LeafSpec, SpecError, canonical_key, key_str, near_matches
 
 
 class WiringError(SpecError):
@@ -74,11 +74,11 @@ def check_action(component: str, env: EnvBase, root: FlatDict) -> None:
         if value is None:
             problems.append(f"the policy wrote no {name}; the entries are {', '.join(sorted(map(key_str, root)))}.")
             continue
-        found: list[tuple[str, object, object]] = [
-            ("shape", tuple(spec.shape), tuple(value.shape)),
-            ("dtype", spec.dtype, value.dtype),
-            ("device type", spec.device.type if spec.device is not None else value.device.type, value.device.type),
-        ]
+        found: list[tuple[str, object, object]] = [("shape", tuple(spec.shape), tuple(value.shape))]
+        if isinstance(spec, LeafSpec):
+            found.append(("dtype", spec.dtype, value.dtype))
+        if spec.device is not None:
+            found.append(("device type", spec.device.type, value.device.type))
         differs = [f"{what} {have} where {want} is expected" for what, want, have in found if want != have]
         if differs:
             problems.append(f"{name} has {' and '.join(differs)}.")
