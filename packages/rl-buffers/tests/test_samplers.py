@@ -119,7 +119,7 @@ def test_more_rows_than_stored_without_replacement_is_an_error() -> None:
     assert [len(batch) for batch in buffer] == [5]
 
 
-def test_batches_do_not_alias_the_order_of_the_pass() -> None:
+def test_writing_to_an_index_leaves_the_pass_alone() -> None:
     """Writing to the index of a batch does not change which rows come next."""
     buffer = _filled(6, SamplerWithoutReplacement(shuffle=False))
     _, info = buffer.sample(3, return_info=True)

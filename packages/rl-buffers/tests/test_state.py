@@ -190,3 +190,13 @@ def test_a_tensor_storage_takes_the_state_of_a_lazy_one() -> None:
     other = ReplayBuffer(storage=TensorStorage(torch.zeros(4, dtype=torch.int64)))
     other.load_state_dict(buffer.state_dict())
     assert other[:].tolist() == [0, 1, 2]
+
+
+def test_entries_are_loaded_by_key() -> None:
+    """A buffer whose first data had the keys in another order gets each entry under its key."""
+    buffer, other = _buffer(1), _buffer(1)
+    buffer.extend(TensorDict({"a": torch.zeros(2), "b": torch.ones(2)}, [2]))
+    other.extend(TensorDict({"b": torch.full((2,), 7.0), "a": torch.full((2,), 7.0)}, [2]))
+    other.load_state_dict(buffer.state_dict())
+    assert other[:]["a"].tolist() == [0.0, 0.0]
+    assert other[:]["b"].tolist() == [1.0, 1.0]

@@ -140,7 +140,7 @@ class SamplerWithoutReplacement(Sampler):
             self._order = self._new_order(storage, generator)
         elif self._order.device != storage.device:
             self._order = self._order.to(storage.device)
-        index = self._order[self._position : self._position + count].clone()
+        index = self._order[self._position : self._position + count]
         self._position += count
         return index, {}
 
