@@ -32,6 +32,12 @@ from rl_envs import (
 from rl_envs import ExplorationType as Exploration
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """The same weights and samples in each run."""
+    torch.manual_seed(0)
+
+
 class DiagonalNormal(Independent):  # type: ignore[type-arg]  # generic in the stubs alone
     """A normal over the last dimension, with a deterministic sample."""
 
@@ -49,6 +55,8 @@ def squashed_policy() -> TensorDictModule:
 def sampling_policy() -> ProbabilisticTensorDictSequential:
     """A stochastic policy for Pendulum, of small scale."""
     network = nn.Sequential(nn.Linear(3, 2), NormalParamExtractor(scale_mapping="biased_softplus_0.05"))
+    nn.init.normal_(network[0].weight, std=0.01)
+    nn.init.zeros_(network[0].bias)
     return ProbabilisticTensorDictSequential(
         TensorDictModule(network, in_keys=["observation"], out_keys=["loc", "scale"]),
         ProbabilisticTensorDictModule(

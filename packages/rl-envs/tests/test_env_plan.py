@@ -1,0 +1,149 @@
+"""Plans of environments: the public calls, without their checks."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tensordict import TensorDictBase
+
+from rl_envs import (
+    EnvBase,
+    EnvPlan,
+    GymEnv,
+    InitTracker,
+    PendulumEnv,
+    RewardSum,
+    StepCounter,
+    TransformedEnv,
+    pack_flat,
+    unpack_flat,
+)
+from rl_envs._env_plan import complete_flags, merge_reset
+from rl_envs.testing import CountingEnv, TensorDictCountingEnv
+from rl_specs import FlatDict, join_key
+
+ENVS: dict[str, Callable[[], EnvBase]] = {
+    "counting": lambda: CountingEnv(),
+    "counting, rows of mixed length": lambda: CountingEnv((3,), max_steps=[2, 3, 5]),
+    "nested keys": lambda: CountingEnv((2,), max_steps=3, prefix=("agents",)),
+    "written with TensorDicts": lambda: TensorDictCountingEnv((2,), max_steps=3),
+    "transformed": lambda: TransformedEnv(CountingEnv((3,), max_steps=[2, 3, 5]), [RewardSum(), InitTracker()]),
+    "transformed, written with TensorDicts": lambda: TransformedEnv(
+        TensorDictCountingEnv((2,), max_steps=3), [RewardSum(), StepCounter(max_steps=2)]
+    ),
+    "gym": lambda: TransformedEnv(GymEnv("CartPole-v1"), [StepCounter(max_steps=4)]),
+    "native": lambda: TransformedEnv(PendulumEnv(batch_size=(2, 2)), [StepCounter(max_steps=4)]),
+}
+
+
+def by_plan(env: EnvBase, actions: list[TensorDictBase]) -> list[FlatDict]:
+    """Steps through the plan."""
+    plan = EnvPlan(env)
+    root = plan.reset()
+    steps = []
+    for action in actions:
+        root.update(unpack_flat(action))
+        nxt = plan.step(root)
+        steps.append(
+            {**root, **{("next", key) if isinstance(key, str) else ("next", *key): v for key, v in nxt.items()}}
+        )
+        root, _ = plan.advance(root, nxt)
+    return steps
+
+
+def by_hand(env: EnvBase, actions: list[TensorDictBase]) -> list[FlatDict]:
+    """Steps through the public calls."""
+    root: TensorDictBase = env.reset()
+    steps = []
+    for action in actions:
+        stepped, root = env.step_and_maybe_reset(root.update(action))
+        steps.append(unpack_flat(stepped))
+    return steps
+
+
+@pytest.mark.parametrize("kind", ENVS)
+def test_plan_equals_the_public_calls(kind: str) -> None:
+    """Twelve steps with resets in the middle are bitwise those of `step_and_maybe_reset`."""
+    torch.manual_seed(0)
+    env, other = ENVS[kind](), ENVS[kind]()
+    env.set_seed(1)
+    other.set_seed(1)
+    actions = [env.rand_action().copy() for _ in range(12)]
+    for planned, expected in zip(by_plan(env, actions), by_hand(other, actions), strict=True):
+        assert set(planned) == set(expected)
+        for key, value in expected.items():
+            assert torch.equal(planned[key], value), key
+
+
+def test_mask_names_the_rows_that_were_reset() -> None:
+    """`advance` returns None where no row is done, else the mask of done rows."""
+    env = CountingEnv((2,), max_steps=[1, 3])
+    plan = EnvPlan(env)
+    root = plan.reset()
+    plan.random_action(root)
+    nxt = plan.step(root)
+    root, mask = plan.advance(root, nxt)
+    assert mask is not None
+    assert mask.squeeze(-1).tolist() == [True, False]
+    assert root["observation"].squeeze(-1).tolist() == [0.0, 1.0]
+    assert nxt["observation"].squeeze(-1).tolist() == [1.0, 1.0]
+
+
+def test_recurrent_state_written_ahead_moves_on() -> None:
+    """An entry that the policy writes under "next" is part of the step and of the next root."""
+    plan = EnvPlan(CountingEnv())
+    root = plan.reset()
+    plan.random_action(root)
+    root["next", "hidden"] = torch.ones(3)
+    nxt = plan.step(root)
+    assert ("next", "hidden") not in root
+    assert torch.equal(nxt["hidden"], torch.ones(3))
+    assert torch.equal(plan.advance(root, nxt)[0]["hidden"], torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("given", "terminated", "truncated", "done"),
+    [
+        ({"done": 1}, 1, 0, 1),
+        ({"done": 0}, 0, 0, 0),
+        ({"terminated": 1}, 1, 0, 1),
+        ({"truncated": 1}, 0, 1, 1),
+        ({"done": 1, "truncated": 1}, 0, 1, 1),
+        ({"done": 1, "terminated": 1}, 1, 0, 1),
+        ({"terminated": 0, "truncated": 1}, 0, 1, 1),
+    ],
+)
+def test_flags_complete_each_other(given: dict[str, int], terminated: int, truncated: int, done: int) -> None:
+    """`done = terminated | truncated`, and a bare `done` is a termination."""
+    entries: FlatDict = {key: torch.tensor([bool(value)]) for key, value in given.items()}
+    complete_flags(entries, "done", "terminated", "truncated")
+    found = [int(entries[key]) for key in ("terminated", "truncated", "done")]
+    assert found == [terminated, truncated, done]
+
+
+def test_merge_keeps_rows_outside_the_mask() -> None:
+    """Rows outside the mask stay bit-identical, NaN included."""
+    before: FlatDict = {"a": torch.tensor([[1.0], [float("nan")]]), "kept": torch.arange(2.0)}
+    merged = merge_reset(before, {"a": torch.zeros(2, 1), "new": torch.ones(2)}, torch.tensor([[True], [False]]), 1)
+    assert merged["a"][0] == 0
+    assert merged["a"][1].isnan()
+    assert torch.equal(merged["kept"], before["kept"])
+    assert torch.equal(merged["new"], torch.ones(2))
+    assert before["a"][0] == 1
+
+
+def test_partial_reset_through_tensordicts_equals_flat_dicts() -> None:
+    """The same mask gives the same root in both forms of data."""
+    env, other = CountingEnv((2,), max_steps=9), CountingEnv((2,), max_steps=9)
+    roots = []
+    for each in (env, other):
+        plan = EnvPlan(each)
+        root = plan.reset()
+        plan.random_action(root)
+        root["action"] = torch.zeros(2, 1)
+        roots.append(plan.advance(root, plan.step(root))[0])
+    mask = torch.tensor([[False], [True]])
+    flat = EnvPlan(env).reset({**roots[0], "_reset": mask})
+    packed = other.reset(pack_flat({**roots[1], "_reset": mask}, torch.Size([2])))
+    assert torch.equal(flat["observation"], packed["observation"])
+    assert flat["observation"].squeeze(-1).tolist() == [1.0, 0.0]
