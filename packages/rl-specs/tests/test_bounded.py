@@ -48,6 +48,13 @@ def test_rand_stays_inside_after_rounding(dtype: torch.dtype) -> None:
     assert bool(((sample >= low) & (sample <= high)).all())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rand_between_equal_bounds_is_that_number(dtype: torch.dtype) -> None:
+    """Rounding inside the draw does not push a sample off a bound that leaves it no room."""
+    spec = Bounded([0.1, 0.7, 1 / 3, 5.3], [0.1, 0.7, 1 / 3, 5.3], dtype=dtype)
+    assert bool((spec.rand((5_000,)) == spec.low).all())
+
+
 def test_rand_of_the_widest_floats_is_finite() -> None:
     """Bounds whose difference overflows still give finite samples."""
     greatest = torch.finfo(torch.float32).max
@@ -64,6 +71,13 @@ def test_rand_with_infinite_bounds() -> None:
     assert bool(sample.isfinite().all())
     torch.testing.assert_close(sample.mean(0), torch.tensor([3.0, 2.0, 0.0, 0.0]), atol=0.05, rtol=0)
     torch.testing.assert_close(sample.std(0), torch.tensor([1.0, 1.0, 1.0, 3**-0.5]), atol=0.05, rtol=0)
+
+
+def test_infinite_bounds_survive_shape_operations() -> None:
+    """A moved spec draws as the original does."""
+    spec = Bounded(torch.tensor([0.0, -math.inf]), math.inf)
+    for moved in (spec.expand(50, 2), spec.expand(50, 2)[1:], stack_specs([Bounded(0, 1, (2,)), spec]), spec.clone()):
+        assert bool(moved.rand((20,)).isfinite().all())
 
 
 def test_integer_rand_takes_both_bounds() -> None:
@@ -105,6 +119,14 @@ def test_is_in_reads_bounds_shape_and_dtype() -> None:
     assert not spec.is_in(torch.zeros(2, dtype=torch.float64))
     assert not spec.is_in([0.0, 0.0])
     assert torch.zeros(2) in spec
+
+
+def test_another_device_is_not_in() -> None:
+    """A value on another device is refused, and the table says which."""
+    value = torch.zeros(2, device="meta")
+    assert not Bounded(-1, 1, (2,)).is_in(value)
+    with pytest.raises(SpecError, match=r"device +cpu +meta"):
+        Bounded(-1, 1, (2,)).assert_is_in(value)
 
 
 def test_project_clamps_casts_and_keeps_nan() -> None:

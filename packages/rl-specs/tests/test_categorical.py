@@ -77,3 +77,10 @@ def test_stack_wants_equal_specs() -> None:
     assert stack_specs([Categorical(3), Categorical(3)]) == Categorical(3, (2,))
     with pytest.raises(SpecError, match=r"spec 1 differs from spec 0.*n=3.*n=4"):
         stack_specs([Categorical(3), Categorical(4)])
+
+
+def test_dtype_and_device_are_part_of_the_spec() -> None:
+    """Specs that differ in dtype or device alone are not equal."""
+    assert Categorical(3) == Categorical(3, ())
+    assert Categorical(3) != Categorical(3, dtype=torch.int32)
+    assert Categorical(3) != Categorical(3, device="meta")
