@@ -54,9 +54,10 @@ def squashed_policy() -> TensorDictModule:
 
 def sampling_policy() -> ProbabilisticTensorDictSequential:
     """A stochastic policy for Pendulum, of small scale."""
-    network = nn.Sequential(nn.Linear(3, 2), NormalParamExtractor(scale_mapping="biased_softplus_0.05"))
-    nn.init.normal_(network[0].weight, std=0.01)
-    nn.init.zeros_(network[0].bias)
+    linear = nn.Linear(3, 2)
+    nn.init.normal_(linear.weight, std=0.01)
+    nn.init.zeros_(linear.bias)
+    network = nn.Sequential(linear, NormalParamExtractor(scale_mapping="biased_softplus_0.05"))
     return ProbabilisticTensorDictSequential(
         TensorDictModule(network, in_keys=["observation"], out_keys=["loc", "scale"]),
         ProbabilisticTensorDictModule(

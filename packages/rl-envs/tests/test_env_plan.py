@@ -44,9 +44,8 @@ def by_plan(env: EnvBase, actions: list[TensorDictBase]) -> list[FlatDict]:
     for action in actions:
         root.update(unpack_flat(action))
         nxt = plan.step(root)
-        steps.append(
-            {**root, **{("next", key) if isinstance(key, str) else ("next", *key): v for key, v in nxt.items()}}
-        )
+        ahead: FlatDict = {join_key("next", key): value for key, value in nxt.items()}
+        steps.append({**root, **ahead})
         root, _ = plan.advance(root, nxt)
     return steps
 
