@@ -101,3 +101,12 @@ def test_physical_constants() -> None:
     env.set_state({"angle": torch.tensor(math.pi / 2), "speed": torch.tensor(0.0)})
     following = env.step(root.set("action", torch.tensor([1.0])))["next"]
     assert following["observation"][2].item() == pytest.approx((3 * 2 / (2 * 0.5) + 3 / (3 * 0.25)) * 0.1)
+
+
+def test_no_step_reads_a_value_back() -> None:
+    """Steps and partial resets work on a device that has no values to read."""
+    env = PendulumEnv((3,))
+    env.to("meta")
+    mask = torch.zeros(3, 1, dtype=torch.bool, device="meta")
+    assert env._step({"action": torch.zeros(3, 1, device="meta")})["reward"].device.type == "meta"
+    assert env._reset({"_reset": mask})["observation"].device.type == "meta"
