@@ -14,9 +14,10 @@ def test_first_signal_only_asks(number: signal.Signals, capsys: pytest.CaptureFi
     """One signal sets `requested` and says what happens; leaving puts the old handlers back."""
     before = signal.getsignal(number)
     with GracefulStop() as stop:
-        assert not stop.requested
+        requested = [stop.requested]
         os.kill(os.getpid(), number)
-        assert stop.requested
+        requested.append(stop.requested)
+    assert requested == [False, True]
     assert signal.getsignal(number) is before
     assert f"{number.name}: stopping after this batch" in capsys.readouterr().err
 

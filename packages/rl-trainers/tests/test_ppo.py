@@ -85,7 +85,7 @@ def test_entropy_bonus_widens_the_policy(make_config: MakeConfig) -> None:
         config = make_config(f"ppo.entropy_coeff={coefficient}", "optim.lr=0.01", "network.initial_scale=0.3")
         ppo = make_ppo(config)
         ppo.update(next(iter(ppo)))
-        scales.append(next(float(p) for n, p in ppo.actor.named_parameters() if "scale" in n))
+        scales.append(next(float(p.detach()) for n, p in ppo.actor.named_parameters() if "scale" in n))
         ppo.close()
     assert scales[1] > scales[0]
 

@@ -22,8 +22,6 @@ KILL_AT_BATCH = 10
 PRELOADED = [
     "rl_trainers.cli",
     "hydra.core.override_parser.overrides_parser",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
     "gymnasium.envs.classic_control.cartpole",
     "gymnasium.envs.mujoco.inverted_double_pendulum_v5",
 ]
@@ -31,7 +29,7 @@ PRELOADED = [
 JOB = """
 import os, signal, sys
 from pathlib import Path
-from rl_trainers import checkpoint, cli, metrics
+from rl_trainers import checkpoint, cli, metrics, train
 from rl_trainers.ppo import PPO
 
 def dying(original, at, number):
@@ -44,6 +42,7 @@ def dying(original, at, number):
         return original(*arguments, **keywords)
     return call
 
+train.plot_run = lambda run: None  # a picture takes longer than these runs
 target, at, number = {kill!r}
 places = {{
     "update": (PPO, "update"),
@@ -68,7 +67,9 @@ def job() -> Job:
     context.set_forkserver_preload(PRELOADED)
 
     def run(arguments: list[str], kill: tuple[str, int, int] = ("", 0, 0)) -> int:
-        process = context.Process(target=exec, args=(JOB.format(kill=(kill[0], kill[1], int(kill[2])), arguments=arguments), {}))
+        process = context.Process(
+            target=exec, args=(JOB.format(kill=(kill[0], kill[1], int(kill[2])), arguments=arguments), {})
+        )
         process.start()
         process.join(120)
         code = process.exitcode
@@ -149,17 +150,22 @@ MUJOCO, CLASSIC, NATIVE = "InvertedDoublePendulum-v5", "Pendulum-v1", "PendulumE
     [
         (MUJOCO, "update", KILL_AT_BATCH + 1),
         (MUJOCO, "write", 24),
-        (MUJOCO, "write", 28),
-        (MUJOCO, "rename", 6),
         (MUJOCO, "rename", 7),
-        (MUJOCO, "remove", 12),
-        (MUJOCO, "row", KILL_AT_BATCH),
-        (MUJOCO, "update", 1),
         (CLASSIC, "update", KILL_AT_BATCH + 1),
-        (CLASSIC, "write", 25),
         (NATIVE, "update", KILL_AT_BATCH + 1),
-        (NATIVE, "rename", 7),
-        ("CartPole-v1", "update", KILL_AT_BATCH + 1),
+        *(
+            pytest.param(env, target, at, marks=pytest.mark.slow)
+            for env, target, at in (
+                (MUJOCO, "update", 1),
+                (MUJOCO, "write", 28),
+                (MUJOCO, "rename", 6),
+                (MUJOCO, "remove", 12),
+                (MUJOCO, "row", KILL_AT_BATCH),
+                (CLASSIC, "write", 25),
+                (NATIVE, "rename", 7),
+                ("CartPole-v1", "update", KILL_AT_BATCH + 1),
+            )
+        ),
     ],
 )
 def test_kill_and_resume_is_exact(
@@ -172,6 +178,7 @@ def test_kill_and_resume_is_exact(
     assert_same_end(tmp_path / "cut", whole_run(env))
 
 
+@pytest.mark.slow
 def test_killed_twice(job: Job, whole_run: Callable[[str], Path], tmp_path: Path) -> None:
     """A run that is killed, resumed, killed while saving and resumed again ends the same."""
     assert job(overrides(tmp_path, MUJOCO, "run_name=cut"), ("update", 8, signal.SIGKILL)) == -signal.SIGKILL
@@ -180,7 +187,7 @@ def test_killed_twice(job: Job, whole_run: Callable[[str], Path], tmp_path: Path
     assert_same_end(tmp_path / "cut", whole_run(MUJOCO))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_stopped_and_resumed(
     job: Job, whole_run: Callable[[str], Path], tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -22,6 +22,12 @@ from rl_trainers.train import episode_metrics, evaluate_folder, train
 MakeConfig = Callable[..., PPOConfig]
 
 
+@pytest.fixture
+def without_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the curve out, whose drawing takes longer than the run."""
+    monkeypatch.setattr("rl_trainers.train.plot_run", lambda run: None)
+
+
 def deterministic_columns(path: Path) -> list[dict[str, str]]:
     """The rows of a metrics file without the columns that depend on the clock, as the text they are."""
     with path.open() as file:
@@ -51,6 +57,7 @@ def test_run_leaves_everything_behind(make_config: MakeConfig) -> None:
     assert (counters["frames"], counters["batches"]) == (256, 4)
 
 
+@pytest.mark.usefixtures("without_curve")
 def test_one_seed_one_result(make_config: MakeConfig) -> None:
     """Two runs with one seed have identical metrics, another seed has others; evaluating in between changes nothing."""
     rows = []
@@ -63,6 +70,7 @@ def test_one_seed_one_result(make_config: MakeConfig) -> None:
     assert rows[0] != rows[3]
 
 
+@pytest.mark.usefixtures("without_curve")
 def test_evaluation_in_between_is_logged(make_config: MakeConfig) -> None:
     """With an interval of 2 every second row has an evaluation."""
     config = make_config("env.name=Pendulum-v1", "env.max_steps=5", "evaluation.interval=2", "evaluation.episodes=1")
@@ -103,6 +111,7 @@ def _refuse(path: Path, parts: Mapping[str, Any], counters: Mapping[str, Any]) -
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.usefixtures("without_curve")
 def test_full_disk_during_a_save_does_not_stop_training(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +134,7 @@ def test_full_disk_during_a_save_does_not_stop_training(
     assert load_checkpoint(run.checkpoint)[1]["batches"] == 4
 
 
+@pytest.mark.usefixtures("without_curve")
 def test_full_disk_at_the_end_saves_elsewhere(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -149,6 +159,7 @@ def test_full_disk_at_the_end_saves_elsewhere(
     assert load_checkpoint(run.checkpoint)[1]["frames"] == 0
 
 
+@pytest.mark.usefixtures("without_curve")
 def test_more_frames_later(make_config: MakeConfig) -> None:
     """A finished run trains on when it is resumed with a larger total, as if that had been the total from the start."""
     whole_config = make_config("env.name=Pendulum-v1", "collector.total_frames=384")
@@ -161,6 +172,7 @@ def test_more_frames_later(make_config: MakeConfig) -> None:
     assert deterministic_columns(run.metrics_file) == deterministic_columns(whole.metrics_file)
 
 
+@pytest.mark.usefixtures("without_curve")
 def test_evaluate_folder_repeats_the_evaluation(make_config: MakeConfig) -> None:
     """Evaluating a finished run gives the same episodes as the evaluation at its end."""
     config = make_config("env.name=Pendulum-v1", "env.max_steps=10", "evaluation.episodes=2")

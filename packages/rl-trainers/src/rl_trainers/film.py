@@ -16,6 +16,13 @@ from rl_trainers.train import Training
 FRAMES_PER_S = 30
 
 
+def _writer(path: Path, rate: int) -> Any:
+    """A writer of MP4 whose `append_data` takes a picture; imageio's types leave that method out."""
+    import imageio
+
+    return imageio.get_writer(path, fps=rate, macro_block_size=1)
+
+
 def film(run_path: Path, output: Path, max_steps: int = 10_000) -> int:
     """Record one episode under the most likely actions.
 
@@ -26,8 +33,6 @@ def film(run_path: Path, output: Path, max_steps: int = 10_000) -> int:
     Returns:
         Number of pictures.
     """
-    import imageio
-
     run = open_run_folder(run_path)
     training = Training(run.config(), run, resume=True)
     config = training.config
@@ -43,7 +48,7 @@ def film(run_path: Path, output: Path, max_steps: int = 10_000) -> int:
     with (
         torch.no_grad(),
         set_exploration_type(ExplorationType.DETERMINISTIC),
-        imageio.get_writer(partial, fps=rate, macro_block_size=1) as writer,
+        _writer(partial, rate) as writer,
     ):
         data = env.reset()
         for _ in range(max_steps):

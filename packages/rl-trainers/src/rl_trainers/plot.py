@@ -1,5 +1,6 @@
 """Pictures of runs: the curves of one, and several compared."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,19 @@ PANELS: Mapping[str, str] = {
     "policy/clip_fraction": "clip fraction",
     "time/frames_per_s": "speed [frames/s]",
 }
-NOT_COMPARED = frozenset({"seed", "run_dir", "run_name", "progress", "record_video", "torch_threads"})
+NOT_COMPARED = (
+    "seed",
+    "run_dir",
+    "run_name",
+    "progress",
+    "record_video",
+    "torch_threads",
+    "evaluation.",
+    "logger.",
+    "checkpoint.",
+)
+"""Options, or groups of them, that do not make runs differ."""
+
 GRID_POINTS = 200
 
 
@@ -35,9 +48,20 @@ def _figure(panels: int) -> "tuple[Figure, list[Axes]]":
 
     columns = min(panels, 4)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
+    figure = Figure(figsize=(4 * columns, 3.2 * rows))
+    figure.subplots_adjust(left=0.05, right=0.99, top=0.9, bottom=0.12, wspace=0.25, hspace=0.45)
     FigureCanvasAgg(figure)
     return figure, [figure.add_subplot(rows, columns, index + 1) for index in range(panels)]
+
+
+def _dress(axis: "Axes", title: str) -> None:
+    """Title, grid, and frames as 50k or 1M."""
+    from matplotlib.ticker import EngFormatter
+
+    axis.set_title(title, fontsize=10)
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.3)
 
 
 def _present(values: Sequence[float], frames: Sequence[float]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -78,11 +102,8 @@ def plot_run(run: RunFolder, output: Path | None = None) -> Path:
         x, y = _present(metrics.get(name, [np.nan] * len(metrics["frames"])), metrics["frames"])
         axis.plot(x, y, linewidth=0.8, alpha=0.4, color="tab:blue")
         axis.plot(x, smooth(y, 9), linewidth=1.6, color="tab:blue")
-        axis.set_title(label, fontsize=10)
-        axis.set_xlabel("frames", fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.grid(alpha=0.3)
-    figure.suptitle(run.path.name, fontsize=11)
+        _dress(axis, label)
+    figure.suptitle(f"{run.path.name}, over frames", fontsize=11)
     target = output or run.curve_file
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=100)
@@ -98,7 +119,8 @@ def group_runs(runs: Sequence[RunFolder]) -> dict[str, list[RunFolder]]:
         Label (environment, and the options in which groups differ) to runs, in the order given.
     """
     options = [
-        {item.key: item.value for item in iterate_options(run.config()) if item.key not in NOT_COMPARED} for run in runs
+        {item.key: item.value for item in iterate_options(run.config()) if not item.key.startswith(NOT_COMPARED)}
+        for run in runs
     ]
     differing = [key for key in options[0] if key != "env.name" and any(o[key] != options[0][key] for o in options)]
     groups: dict[str, list[RunFolder]] = {}
@@ -139,8 +161,8 @@ def plot_runs(runs: Sequence[RunFolder], output: Path) -> Path:
     groups = group_runs(runs)
     tables = {run.path: read_metrics(run.metrics_file) for run in runs}
     panels = {name: label for name, label in PANELS.items() if not name.startswith(WALL_CLOCK_PREFIX)}
-    figure, axes = _figure(len(panels))
-    for axis, (name, title) in zip(axes, panels.items(), strict=True):
+    figure, axes = _figure(len(panels) + 1)
+    for axis, (name, title) in zip(axes[:-1], panels.items(), strict=True):
         for index, (label, members) in enumerate(groups.items()):
             pairs = [
                 _present(tables[run.path].get(name, []), tables[run.path]["frames"])
@@ -151,13 +173,11 @@ def plot_runs(runs: Sequence[RunFolder], output: Path) -> Path:
             if not curves:
                 continue
             x, mean, band = mean_and_band(curves)
-            axis.plot(x, mean, color=f"C{index % 10}", label=f"{label} (n={len(curves)})")
+            axis.plot(x, mean, color=f"C{index % 10}", label=textwrap.fill(f"{label} (n={len(curves)})", 45))
             axis.fill_between(x, mean - band, mean + band, color=f"C{index % 10}", alpha=0.2, linewidth=0)
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("frames", fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8)
+        _dress(axis, title)
+    axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center", fontsize=8, frameon=False)
+    axes[-1].set_axis_off()
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=100)
     return output
