@@ -20,7 +20,7 @@ from rl_envs import (
 )
 from rl_envs._env_plan import complete_flags, merge_reset
 from rl_envs.testing import CountingEnv, TensorDictCountingEnv
-from rl_specs import FlatDict, join_key
+from rl_specs import FlatDict, MissingKeyError, join_key
 
 ENVS: dict[str, Callable[[], EnvBase]] = {
     "counting": lambda: CountingEnv(),
@@ -118,6 +118,12 @@ def test_flags_complete_each_other(given: dict[str, int], terminated: int, trunc
     complete_flags(entries, "done", "terminated", "truncated")
     found = [int(entries[key]) for key in ("terminated", "truncated", "done")]
     assert found == [terminated, truncated, done]
+
+
+def test_a_step_without_flags_is_an_error() -> None:
+    """A step that says nothing of the end of the episode is told which flags to return."""
+    with pytest.raises(MissingKeyError, match='key "done" missing.*Return done, or terminated and truncated'):
+        complete_flags({"reward": torch.zeros(1)}, "done", "terminated", "truncated")
 
 
 def test_merge_keeps_rows_outside_the_mask() -> None:

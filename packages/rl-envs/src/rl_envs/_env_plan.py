@@ -12,7 +12,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._flat import pack_flat, unpack_flat
-from rl_specs import FlatDict, NestedKey, TensorMap, canonical_key
+from rl_specs import FlatDict, NestedKey, TensorMap, canonical_key, missing_key
 
 if TYPE_CHECKING:
     from rl_envs._env_base import EnvBase
@@ -133,6 +133,13 @@ def complete_flags(nxt: TensorMap, done: NestedKey, terminated: NestedKey, trunc
     """Write the flags that a step left out: `done = terminated | truncated`; `done` alone is a termination."""
     have_done, have_terminated, have_truncated = (nxt.get(key, None) for key in (done, terminated, truncated))
     if have_terminated is None and have_truncated is None:
+        if have_done is None:
+            raise missing_key(
+                "environment",
+                done,
+                unpack_flat(nxt),
+                fix="Return done, or terminated and truncated, from _step for every group of flags",
+            )
         nxt[terminated] = have_done.clone()
         nxt[truncated] = torch.zeros_like(nxt[done])
         return

@@ -2,8 +2,8 @@
 
 `TensorDictModule.__call__` costs about 50 microseconds before the network is run. A stock module is nothing but "read
 these keys, call this, write those keys", so it is taken apart once, when the policy is connected, and the step runs the
-parts. Whatever is not stock (another `forward`, hooks, selected output keys, an unknown callable) is called as it is, on
-a TensorDict. The numbers and the random draws are those of the plain call either way.
+parts. Whatever is not stock (another `forward`, hooks, selected output keys, an unknown callable) is called as it is,
+on a TensorDict. The numbers and the random draws are those of the plain call either way.
 """
 
 from collections.abc import Callable
