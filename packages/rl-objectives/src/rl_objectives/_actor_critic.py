@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from rl_objectives._coefficients import check_choice
-from rl_objectives._keys import read
+from rl_objectives._keys import input_keys, read
 from rl_objectives._policy import entropies, key_name, log_prob, policy_distribution, weigh
 from rl_objectives._policy_value import PolicyValueLoss
 from rl_objectives.functional.critic import Distance, clipped_value_loss, explained_variance, value_distance
@@ -87,7 +87,7 @@ class ActorCriticLoss(PolicyValueLoss):
         )
         target = [] if self.critic_coeff is None else [names.value_target]
         stored = names.log_prob_keys if self._reads_sample_log_prob else []
-        ordered = [*self.actor_network.in_keys, *critic_in, names.action, *stored, names.advantage, *target]
+        ordered = [*input_keys(self.actor_network), *critic_in, names.action, *stored, names.advantage, *target]
         self.in_keys = list(dict.fromkeys(ordered))
         self.out_keys = self._output_keys()
 

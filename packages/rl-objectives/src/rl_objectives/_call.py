@@ -19,7 +19,7 @@ from tensordict.nn import (
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from rl_objectives._keys import read, select_inputs
+from rl_objectives._keys import input_keys, read, select_inputs
 from rl_specs import NestedKey, TensorMap
 
 
@@ -29,11 +29,12 @@ def call_module(component: str, module: TensorDictModuleBase, data: TensorDictBa
     Raises:
         MissingKeyError: an input of the module is not there; `fix` ends the message.
     """
-    parts = _stock_parts([module], module.in_keys)
+    keys = input_keys(module)
+    parts = _stock_parts([module], keys)
     if parts is None:
-        output: TensorMap = module(select_inputs(component, data, module.in_keys, fix=fix))
+        output: TensorMap = module(select_inputs(component, data, keys, fix=fix))
         return output
-    return _run(parts, component, module.in_keys, data, fix)
+    return _run(parts, component, keys, data, fix)
 
 
 def call_distribution(
@@ -44,15 +45,21 @@ def call_distribution(
     Raises:
         MissingKeyError: an input of the policy is not there; `fix` ends the message.
     """
+    keys = input_keys(policy)
     if type(policy).get_dist is ProbabilisticTensorDictSequential.get_dist:
         *body, head = [policy[i] for i in range(len(policy))]
         if type(head).get_dist is ProbabilisticTensorDictModule.get_dist:
-            parts = _stock_parts(body, policy.in_keys)
-            if parts is not None:
-                entries: Any = _run(parts, component, policy.in_keys, data, fix)
+            parts = _stock_parts(body, keys)
+            if parts is not None and _is_connected(head, parts, keys):
+                entries: Any = _run(parts, component, keys, data, fix)
                 dist: Distribution = head.get_dist(entries)
                 return dist
-    return policy.get_dist(select_inputs(component, data, policy.in_keys, fix=fix))
+    return policy.get_dist(select_inputs(component, data, keys, fix=fix))
+
+
+def _is_connected(head: Any, parts: Iterable[Any], in_keys: Iterable[NestedKey]) -> bool:
+    """Whether `head` reads just what is known, entry by entry."""
+    return set(head.in_keys) <= {*in_keys, *(key for part in parts for key in part.out_keys)}
 
 
 def _run(

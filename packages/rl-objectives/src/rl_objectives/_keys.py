@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
 from rl_specs import NestedKey, canonical_key, message, missing_key, near_matches
@@ -70,6 +71,20 @@ def read(component: str, data: TensorDictBase, key: NestedKey, *, fix: str) -> T
     if value is None:
         raise missing_key(component, key, data.keys(True, True), fix=fix)
     return value
+
+
+def input_keys(module: TensorDictModuleBase) -> list[NestedKey]:
+    """What `module` reads, without the parents of entries that it writes itself.
+
+    A policy over several heads names the TensorDict of its distribution parameters among its inputs, although it fills
+    it; what a batch holds there is from another time.
+    """
+    written = [key for key in module.out_keys if isinstance(key, tuple)]
+    if not written:
+        return list(module.in_keys)
+    paths = [(key,) if isinstance(key, str) else key for key in module.in_keys]
+    is_parent = [any(len(path) < len(key) and key[: len(path)] == path for key in written) for path in paths]
+    return [key for key, parent in zip(module.in_keys, is_parent, strict=True) if not parent]
 
 
 def select_inputs(component: str, data: TensorDictBase, keys: Iterable[NestedKey], *, fix: str) -> TensorDict:

@@ -12,7 +12,7 @@ from rl_objectives._estimators import ValueEstimators, build_value_estimator
 from rl_objectives._keys import read, select_inputs
 from rl_objectives.common import LossModule
 from rl_objectives.value import ValueEstimatorBase
-from rl_specs import MissingKeyError, TensorMap, key_str, message, missing_key
+from rl_specs import MissingKeyError, ShapeError, TensorMap, key_str, message, missing_key
 
 _ADVANTAGE_FIX = "Run GAE first, or rename with loss.set_keys(advantage=...)"
 
@@ -67,6 +67,16 @@ class PolicyValueLoss(LossModule):
         if advantage is None:
             tensordict = self._estimate(tensordict)
             advantage = read(type(self).__name__, tensordict, key, fix=_ADVANTAGE_FIX)
+        if advantage.shape == tensordict.batch_size:
+            raise ShapeError(
+                message(
+                    type(self).__name__,
+                    f"{key_str(key)} has no trailing dimension",
+                    expected=[*advantage.shape, 1],
+                    found=list(advantage.shape),
+                    fix="Unsqueeze it: data[key] = data[key].unsqueeze(-1)",
+                )
+            )
         return tensordict, advantage.detach()
 
     def _estimate(self, tensordict: TensorDictBase) -> TensorDictBase:

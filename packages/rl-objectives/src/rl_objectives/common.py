@@ -1,5 +1,6 @@
 """The base of losses: parameters as TensorDicts, names of entries, the value estimator, exploration switched off."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
@@ -67,14 +68,18 @@ class LossModule(TensorDictModuleBase, ABC):
             network: left unchanged; the loss holds its very parameters.
             create_target: hold a copy that does not train under `target_<name>_params`; see `SoftUpdate`.
         """
-        params = TensorDict.from_module(network, as_module=True)
         self._networks[name] = network
-        setattr(self, f"{name}_params", params)
-        probe = next((key for key, leaf in params.items(True, True) if isinstance(leaf, nn.Parameter)), None)
-        self._probes[name] = None if probe is None else (probe, params.get(probe))
+        params = self._list_parameters(name)
         if create_target:
             target = TensorDictParams(params.data.clone(), no_convert=True)
             setattr(self, f"target_{name}_params", target)
+
+    def _list_parameters(self, name: str) -> TensorDictParams:
+        params: TensorDictParams = TensorDict.from_module(self._networks[name], as_module=True)
+        setattr(self, f"{name}_params", params)
+        probe = next((key for key, leaf in params.items(True, True) if isinstance(leaf, nn.Parameter)), None)
+        self._probes[name] = None if probe is None else (probe, params.get(probe))
+        return params
 
     def network(self, name: str) -> Any:
         """The network that was registered as `name`, or None."""
@@ -97,11 +102,21 @@ class LossModule(TensorDictModuleBase, ABC):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch does not annotate it
         for name, network in self._networks.items():
             network._apply(fn)
-            setattr(self, f"{name}_params", TensorDict.from_module(network, as_module=True))
-            probe = self._probes[name]
-            if probe is not None:
-                self._probes[name] = (probe[0], getattr(self, f"{name}_params").get(probe[0]))
+            self._list_parameters(name)
         return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A loss over copies of the networks, with the parameters of those copies."""
+        clone = type(self).__new__(type(self))
+        memo[id(self)] = clone
+        clone.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k != "_modules"}, memo))
+        listed = {f"{name}_params" for name in self._networks}
+        clone.__dict__["_modules"] = {
+            name: copy.deepcopy(module, memo) for name, module in self._modules.items() if name not in listed
+        }
+        for name in clone._networks:
+            clone._list_parameters(name)
+        return clone
 
     # Keys
 

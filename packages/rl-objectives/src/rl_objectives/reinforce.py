@@ -7,7 +7,7 @@ from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModuleBase
 
 from rl_objectives._coefficients import check_choice
-from rl_objectives._keys import read
+from rl_objectives._keys import input_keys, read
 from rl_objectives._policy import log_prob, policy_distribution
 from rl_objectives._policy_value import PolicyValueLoss
 from rl_objectives.functional.critic import Distance, value_distance
@@ -63,7 +63,7 @@ class ReinforceLoss(PolicyValueLoss):
 
     def _list_keys(self) -> None:
         names, critic = self.tensor_keys, self.critic_network
-        keys: list[NestedKey] = [*self.actor_network.in_keys, names.action, names.advantage]
+        keys: list[NestedKey] = [*input_keys(self.actor_network), names.action, names.advantage]
         if critic is not None:
             keys += [*critic.in_keys, names.value_target]
         self.in_keys = list(dict.fromkeys(keys))
