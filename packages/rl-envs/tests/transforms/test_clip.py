@@ -21,6 +21,14 @@ def test_by_hand() -> None:
     assert result[4].isnan()
 
 
+def test_integers_stay_integers() -> None:
+    """Bounds that the dtype cannot hold do not wrap around; fractions are rounded inwards."""
+    data = TensorDict({"x": torch.tensor([0, 7, 255], dtype=torch.uint8)})
+    wide = ClipTransform(in_keys=["x"], low=-1, high=300)(data.clone())["x"]
+    assert (wide.tolist(), wide.dtype) == ([0, 7, 255], torch.uint8)
+    assert ClipTransform(in_keys=["x"], low=0.5, high=9.5)(data.clone())["x"].tolist() == [1, 7, 9]
+
+
 def test_one_sided() -> None:
     """With one bound the other side is free."""
     data = TensorDict({"x": torch.tensor([-3.0, 3.0])})

@@ -37,6 +37,15 @@ def test_termination_stays_termination(toy: MakeEnv) -> None:
     assert data["next", "truncated"][..., 0].tolist() == [[False, False, False], [False, False, True]]
 
 
+def test_truncations_of_the_env_stay() -> None:
+    """A row that the env itself truncates stays truncated below the limit."""
+    counter = StepCounter(max_steps=3)
+    flags = {"done": torch.tensor([[True], [False]]), "truncated": torch.tensor([[True], [False]])}
+    found = counter._step({"step_count": torch.tensor([[0], [2]])}, dict(flags))
+    assert found["truncated"].flatten().tolist() == found["done"].flatten().tolist() == [True, True]
+    assert flags["truncated"].flatten().tolist() == [True, False]
+
+
 def test_done_can_be_left_alone(toy: MakeEnv) -> None:
     """With `update_done=False` only the flag is set."""
     data = TransformedEnv(toy(horizon=100), StepCounter(2, update_done=False)).rollout(2)

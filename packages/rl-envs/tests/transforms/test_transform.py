@@ -127,6 +127,20 @@ def test_actions_on_their_way_in(toy: MakeEnv) -> None:
         env.step(env.reset())
 
 
+def test_inverse_runs_from_the_outside_in(toy: MakeEnv) -> None:
+    """With two inverse transforms the outer one maps first; so does a `Compose` on its own."""
+    base = toy()
+    inner = ScaleAction(in_keys_inv=["action"], out_keys_inv=["middle"])
+    outer = ScaleAction(in_keys_inv=["middle"], out_keys_inv=["outer"])
+    env = TransformedEnv(base, [inner, outer])
+    assert env.action_keys == ["outer"]
+    env.step(env.reset().set("outer", torch.tensor([1.0, -5.0])))
+    expected = torch.tensor([0.01, -0.05], dtype=torch.float64)
+    torch.testing.assert_close(base.actions[-1], expected)
+    mapped = env.transform._inv_call({"outer": torch.tensor([1.0, -5.0])})
+    torch.testing.assert_close(mapped["action"], expected)
+
+
 def test_action_read_from_the_root(toy: MakeEnv) -> None:
     """A transform with its own `_step` may name an action among its in keys, and carries its entry."""
     env = TransformedEnv(toy(), MoveCounter(in_keys=["action"], out_keys=["moved"]))
