@@ -111,6 +111,23 @@ def test_evaluation_disturbs_nothing(make_config: MakeConfig) -> None:
     ppo.close()
 
 
+def test_random_draws_of_a_policy_do_not_reach_training(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The global random streams are put back even if acting draws from them."""
+
+    def run(*arguments: object, **keywords: object) -> Evaluation:
+        return Evaluation([float(torch.rand(()))], [1])
+
+    monkeypatch.setattr("rl_trainers.evaluation.run_episodes", run)
+    config = make_config()
+    ppo = PPO(config)
+    before = _bytes(random_state())
+    evaluate_ppo(ppo, config, 1)
+    assert _bytes(random_state()) == before
+    ppo.close()
+
+
 def test_evaluation_uses_the_training_normalizer(make_config: MakeConfig) -> None:
     """The evaluation environment divides by the deviations of training, and goes on doing so."""
     config = make_config("env.clip_observation=0")
