@@ -18,7 +18,7 @@ from torch.distributions import Independent, Normal
 OBSERVATION, ACTION = 3, 2
 
 
-def independent_normal(loc: torch.Tensor, scale: torch.Tensor) -> Independent:
+def independent_normal(loc: torch.Tensor, scale: torch.Tensor) -> Any:
     """Normal over vectors."""
     return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
 

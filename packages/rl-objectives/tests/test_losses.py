@@ -73,7 +73,7 @@ def test_each_term_trains_its_parameters(
         "loss_critic": value,
         "loss_value": value,
     }
-    terms = [key for key in out.keys() if key.startswith("loss_")]
+    terms = [key for key in list(out.keys()) if key.startswith("loss_")]
     assert len(terms) in (2, 3)
     for key in terms:
         assert reached(out[key], groups) == expected[key], key
@@ -134,7 +134,7 @@ def test_estimates_a_missing_advantage(cls: Any, make_actor: Make, make_critic: 
     found, expected = loss(batch), cls(actor, critic)(given)
     for key in loss.out_keys:
         torch.testing.assert_close(found[key], expected[key])
-    assert "advantage" not in batch.keys()
+    assert "advantage" not in set(batch.keys())
     assert default_value_kwargs(ValueEstimators.GAE) == {"gamma": 0.99, "lmbda": 0.95}
 
 
@@ -252,7 +252,9 @@ def test_compiles_in_one_graph(cls: Any, make_actor: Make, make_critic: Make, ma
     actor, critic = make_actor(), make_critic()
     batch = make_batch(actor, 16)
     expected = cls(actor, critic)(batch)
-    found = torch.compile(cls(actor, critic), fullgraph=True, backend="eager")(batch)
+    loss: Any = cls(actor, critic)
+    compiled: Any = torch.compile(loss, fullgraph=True, backend="eager")
+    found = compiled(batch)
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value)
 
@@ -270,14 +272,15 @@ def test_with_the_actors_of_rl_modules(distribution: Any, make_batch: Make) -> N
     batch = make_batch(actor, 32)
     for cls in ALL:
         out = cls(actor, critic)(batch)
-        sum(value for key, value in out.items() if key.startswith("loss_")).backward()
+        total = sum(value for key, value in out.items() if key.startswith("loss_"))
+        torch.autograd.backward(total)
         assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in both.parameters())
 
 
 def test_sampled_entropy_approaches_the_closed_form(make_actor: Make, make_critic: Make, make_batch: Make) -> None:
     """The average of `-log p` over draws is the entropy where both exist."""
 
-    class Opaque(torch.distributions.Independent):
+    class Opaque(torch.distributions.Independent):  # type: ignore[type-arg]  # not generic when run
         def entropy(self) -> Tensor:
             raise NotImplementedError
 

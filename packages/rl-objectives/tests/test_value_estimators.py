@@ -106,8 +106,8 @@ def test_recurrent_critic_concatenated_equals_split(kind: str, lengths: list[int
         flags = {"done": done, "terminated": done & (torch.rand(1) < 0.5)}
         following = TensorDict({"observation": observations[1:], "reward": torch.randn(length, 1), **flags}, [length])
         pieces.append(with_resets(TensorDict({"observation": observations[:-1], "next": following}, [length])))
-    joined = estimator(torch.cat(pieces).clone())
-    apart = torch.cat([estimator(piece.clone()) for piece in pieces])
+    joined = estimator(TensorDict.cat(pieces))
+    apart = TensorDict.cat([estimator(piece.clone()) for piece in pieces])
     for key in ("advantage", "value_target", "state_value", ("next", "state_value")):
         torch.testing.assert_close(joined[key], apart[key], atol=1e-5, rtol=1e-5)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import TensorDictBase, TensorDictParams
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModuleBase
 from torch import Tensor, nn
 
@@ -21,6 +21,9 @@ class PolicyValueLoss(LossModule):
     """Holds a policy and a value network, and reads or estimates the advantage."""
 
     default_value_estimator = ValueEstimators.GAE
+    actor_network_params: TensorDictParams
+    critic_network_params: TensorDictParams
+    target_critic_network_params: TensorDictParams
 
     def __init__(
         self,

@@ -26,16 +26,24 @@ def reverse_linear_recurrence(coefficient: Tensor, offset: Tensor, *, time_dim: 
     Returns:
         `[*B, T, *F]` solution, dtype and device of `offset`.
     """
+    return scan_scratch(coefficient.clone(), offset.clone(), time_dim=time_dim)
+
+
+def scan_scratch(coefficient: Tensor, offset: Tensor, *, time_dim: int) -> Tensor:
+    """`reverse_linear_recurrence` that may overwrite its arguments, which nobody else holds."""
     steps = offset.shape[time_dim]
     last = offset.movedim(time_dim, -1)
     shape = last.shape
     flat_b = last.reshape(-1)
-    alive = torch.ones(steps, dtype=offset.dtype, device=offset.device)
-    alive[-1] = 0
-    flat_a = (coefficient.movedim(time_dim, -1) * alive).reshape(-1)
-    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and (flat_a.requires_grad or flat_b.requires_grad)):
+    needs_graph = torch.is_grad_enabled() and (coefficient.requires_grad or offset.requires_grad)
+    if torch.compiler.is_compiling() or needs_graph:
+        alive = torch.ones(steps, dtype=offset.dtype, device=offset.device)
+        alive[-1] = 0
+        flat_a = (coefficient.movedim(time_dim, -1) * alive).reshape(-1)
         solution = _double_functional(flat_a, flat_b, steps)
     else:
+        coefficient.select(time_dim, -1).zero_()
+        flat_a = coefficient.movedim(time_dim, -1).reshape(-1)
         solution = _double_in_buffers(flat_a, flat_b, steps)
     return solution.view(shape).movedim(-1, time_dim)
 
@@ -52,18 +60,16 @@ def _double_functional(a: Tensor, b: Tensor, steps: int) -> Tensor:
 
 
 def _double_in_buffers(a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """The same passes between two pairs of buffers; may use `a` as scratch, never writes into `b`."""
+    """The same passes between two pairs of buffers, of which `a` and `b` are the first."""
     n = b.numel()
     shift = 1
-    into_b, spare_b = torch.empty_like(b), None
-    into_a = torch.empty_like(a)
+    into_a, into_b = torch.empty_like(a), torch.empty_like(b)
     while shift < steps:
-        torch.addcmul(b[:-shift], a[:-shift], b[shift:], out=into_b[: n - shift])
+        torch.addcmul(b[:-shift], a[:-shift], b[shift:], out=into_b[:-shift])
         into_b[n - shift :] = b[n - shift :]
-        spare_b = torch.empty_like(b) if spare_b is None else b
-        b, into_b = into_b, spare_b
+        b, into_b = into_b, b
         if 2 * shift < steps:
-            torch.mul(a[:-shift], a[shift:], out=into_a[: n - shift])
+            torch.mul(a[:-shift], a[shift:], out=into_a[:-shift])
             into_a[n - shift :] = a[n - shift :]
             a, into_a = into_a, a
         shift *= 2

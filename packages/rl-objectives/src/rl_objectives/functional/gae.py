@@ -4,7 +4,7 @@ from torch import Tensor
 
 from rl_objectives.functional._checks import check_same_shape, check_time_dim
 from rl_objectives.functional._discount import bootstrapped_reward, cut_discount
-from rl_objectives.functional._scan import reverse_linear_recurrence
+from rl_objectives.functional._scan import scan_scratch
 
 
 def generalized_advantage_estimate(
@@ -51,7 +51,7 @@ def generalized_advantage_estimate(
         terminated=terminated,
     )
     check_time_dim("generalized_advantage_estimate", state_value, time_dim)
-    delta = bootstrapped_reward(gamma, next_state_value, reward, terminated) - state_value
+    delta = bootstrapped_reward(gamma, next_state_value, reward, terminated).sub_(state_value)
     coefficient = cut_discount(gamma * lmbda, done, delta)
-    advantage = reverse_linear_recurrence(coefficient, delta, time_dim=time_dim)
+    advantage = scan_scratch(coefficient, delta, time_dim=time_dim)
     return advantage, advantage + state_value

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from rl_objectives.functional._checks import check_same_shape, check_time_dim
 from rl_objectives.functional._discount import as_weight, bootstrapped_reward
-from rl_objectives.functional._scan import reverse_linear_recurrence
+from rl_objectives.functional._scan import scan_scratch
 
 
 def td_lambda_return_estimate(
@@ -55,7 +55,7 @@ def td_lambda_return_estimate(
     one_step = bootstrapped_reward(gamma, next_state_value, reward, terminated)
     # What the trace carries is taken out of the bootstrap: lmbda * gamma * V' moves to the recursion.
     offset = one_step - trace * (one_step - reward)
-    return reverse_linear_recurrence(trace * gamma, offset, time_dim=time_dim)
+    return scan_scratch(trace * gamma, offset, time_dim=time_dim)
 
 
 def td_lambda_advantage_estimate(

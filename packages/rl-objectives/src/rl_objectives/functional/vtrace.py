@@ -5,7 +5,7 @@ from torch import Tensor
 
 from rl_objectives.functional._checks import check_same_shape, check_time_dim
 from rl_objectives.functional._discount import as_weight, bootstrapped_reward, cut_discount
-from rl_objectives.functional._scan import reverse_linear_recurrence
+from rl_objectives.functional._scan import scan_scratch
 
 
 def vtrace_advantage_estimate(
@@ -65,7 +65,7 @@ def vtrace_advantage_estimate(
     rho = weight.clamp(max=rho_thresh)
     one_step = bootstrapped_reward(gamma, next_state_value, reward, terminated)
     coefficient = cut_discount(gamma, done, reward) * weight.clamp(max=c_thresh)
-    correction = reverse_linear_recurrence(coefficient, rho * (one_step - state_value), time_dim=time_dim)
+    correction = scan_scratch(coefficient, rho * (one_step - state_value), time_dim=time_dim)
     target = state_value + correction
     following = torch.cat(
         [target.narrow(time_dim, 1, target.shape[time_dim] - 1), next_state_value.narrow(time_dim, -1, 1)], time_dim
