@@ -128,13 +128,14 @@ def test_random_draws_of_a_policy_do_not_reach_training(
     ppo.close()
 
 
-def test_evaluation_uses_the_training_normalizer(make_config: MakeConfig) -> None:
-    """The evaluation environment divides by the deviations of training, and goes on doing so."""
-    config = make_config("env.clip_observation=0")
+@pytest.mark.parametrize("limit", [-1, 20])
+def test_evaluation_uses_the_training_normalizer(make_config: MakeConfig, limit: int) -> None:
+    """The evaluation environment normalises as training does at that moment, with a limit on trajectories too."""
+    config = make_config("env.clip_observation=0", f"collector.max_frames_per_traj={limit}")
     seed_everything(0)
     ppo = PPO(config)
     ppo.update(next(iter(ppo)))
-    normalizer = build.find_normalizer(ppo.env)
+    normalizer = ppo.normalizer
     assert normalizer is not None
     frozen = build.build_env(config.env, 1, normalizer.frozen_copy())
     plain = build.build_env(make_config("env.normalize_observation=false").env, 1)

@@ -37,7 +37,7 @@ def film(run_path: Path, output: Path, max_steps: int = 10_000) -> int:
     training = Training(run.config(), run, resume=True)
     config = training.config
     simulator: Any = gymnasium.make(config.env.name, render_mode="rgb_array", **config.env.options)
-    normalizer = build.find_normalizer(training.ppo.env)
+    normalizer = training.ppo.normalizer
     frozen = None if normalizer is None else normalizer.frozen_copy()
     env = build.add_transforms(GymWrapper(simulator, frame_skip=config.env.frame_skip), config.env, frozen)
     env.eval()

@@ -13,6 +13,7 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from rl_collectors import Collector
+from rl_envs import TransformedEnv, VecNorm
 from rl_specs import message
 from rl_trainers import build
 from rl_trainers.config import PPOConfig
@@ -58,12 +59,12 @@ class PPO:
     def __init__(self, config: PPOConfig) -> None:
         self.config = config
         self.device = torch.device(config.device)
-        self.env = build.build_env(config.env, config.env.num_envs)
-        self.env.set_seed(config.seed)
-        self.actor = build.build_actor(config.network, self.env, self.device)
-        self.critic = build.build_critic(config.network, self.env, self.device)
+        env = build.build_env(config.env, config.env.num_envs)
+        env.set_seed(config.seed)
+        self.actor = build.build_actor(config.network, env, self.device)
+        self.critic = build.build_critic(config.network, env, self.device)
         self.collector = Collector(
-            self.env,
+            env,
             self.actor,
             frames_per_batch=config.collector.frames_per_batch,
             total_frames=config.collector.total_frames,
@@ -82,6 +83,15 @@ class PPO:
     def __iter__(self) -> Iterator[TensorDictBase]:
         """Batches of data `[num_envs, T]`, until `total_frames` are collected."""
         return iter(self.collector)
+
+    @property
+    def normalizer(self) -> VecNorm | None:
+        """The running normalisation of observations, if there is one.
+
+        Found in the collector's environment: with `max_frames_per_traj` that is another object than the one it was given.
+        """
+        env = self.collector.env
+        return build.find_normalizer(env) if isinstance(env, TransformedEnv) else None
 
     def update(self, data: TensorDictBase) -> dict[str, float]:
         """Improve actor and critic with one batch.
