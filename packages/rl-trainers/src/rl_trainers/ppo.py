@@ -88,7 +88,7 @@ class PPO:
     def normalizer(self) -> VecNorm | None:
         """The running normalisation of observations, if there is one.
 
-        Found in the collector's environment: with `max_frames_per_traj` that is another object than the one it was given.
+        Found in the collector's environment: with `max_frames_per_traj` that is another object than it was given.
         """
         env = self.collector.env
         return build.find_normalizer(env) if isinstance(env, TransformedEnv) else None
