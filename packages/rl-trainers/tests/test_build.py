@@ -33,7 +33,7 @@ def test_env_actor_and_critic_fit(make_config: MakeConfig, name: str) -> None:
 
 def test_reward_scale_leaves_logged_returns_alone(make_config: MakeConfig) -> None:
     """The learner's reward is scaled, the episode's return is the sum of unscaled rewards."""
-    plain = build.build_env(make_config("env.name=Pendulum-v1").env, 1)
+    plain = build.build_env(make_config("env.name=Pendulum-v1", "env.reward_scale=1").env, 1)
     scaled = build.build_env(make_config("env.name=Pendulum-v1", "env.reward_scale=0.1").env, 1)
     rollouts = []
     for env in (plain, scaled):

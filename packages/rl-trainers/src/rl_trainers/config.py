@@ -83,7 +83,11 @@ class EnvConfig:
     normalize_decay: float = option(0.99999, "decay of the running statistics per step", above=0.0, high=1.0)
     normalize_eps: float = option(1e-4, "least variance that normalisation divides by", above=0.0)
     clip_observation: float = option(10.0, "clip normalised observations to +-this; 0 does not clip", low=0.0)
-    reward_scale: float = option(1.0, "factor on the reward the learner sees; logged returns are unscaled", above=0.0)
+    reward_scale: float = option(
+        0.1,
+        "factor on the reward the learner sees, best so that values are near 1; logged returns are unscaled",
+        above=0.0,
+    )
 
 
 @dataclass
