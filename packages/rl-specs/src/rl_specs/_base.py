@@ -35,6 +35,16 @@ class TensorSpec(ABC):
         return self._device
 
     @property
+    def dtype(self) -> torch.dtype | None:
+        """Dtype of a value; `None` where entries differ (`Composite`) or are no tensors."""
+        return None
+
+    @property
+    def space(self) -> Any:
+        """What elements may be (`low` and `high`, `n`, ...); `None` for a `Composite`, whose entries have their own."""
+        return None
+
+    @property
     def ndim(self) -> int:
         """Number of dimensions."""
         return len(self._shape)
