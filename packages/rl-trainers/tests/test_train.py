@@ -162,10 +162,10 @@ def test_full_disk_at_the_end_saves_elsewhere(
 @pytest.mark.usefixtures("without_curve")
 def test_more_frames_later(make_config: MakeConfig) -> None:
     """A finished run trains on when it is resumed with a larger total, as if that had been the total from the start."""
-    whole_config = make_config("env.name=Pendulum-v1", "collector.total_frames=384")
+    whole_config = make_config("env.name=Pendulum-v1", "optim.anneal=false", "collector.total_frames=384")
     whole = create_run_folder(whole_config)
     train(whole_config, whole)
-    config = make_config("env.name=Pendulum-v1")
+    config = make_config("env.name=Pendulum-v1", "optim.anneal=false")
     run = create_run_folder(config)
     train(config, run)
     train(whole_config, run, resume=True)

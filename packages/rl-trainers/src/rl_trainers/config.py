@@ -145,7 +145,7 @@ class OptimConfig:
 
     lr: float = option(3e-4, "learning rate", above=0.0)
     eps: float = option(1e-5, "Adam's epsilon", above=0.0)
-    anneal: bool = option(False, "let the learning rate fall linearly to 0 over total_frames")
+    anneal: bool = option(True, "let the learning rate fall linearly to 0 over total_frames")
 
 
 @dataclass
