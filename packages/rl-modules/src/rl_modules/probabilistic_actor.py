@@ -108,7 +108,7 @@ def _check_connection(module: TensorDictModuleBase, in_keys: InKeys) -> None:
         )
     read = canonical_keys(list(in_keys.values()) if isinstance(in_keys, Mapping) else in_keys)
     written = [canonical_key(key) for key in module.out_keys]
-    if read and not any(_is_under(key, parent) for key in read for parent in written):
+    if read and not any(_is_under(a, b) or _is_under(b, a) for a in read for b in written):
         raise ValueError(
             message(
                 "ProbabilisticActor",
