@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from tensordict import TensorDictBase
-from tensordict.nn import CompositeDistribution, ProbabilisticTensorDictSequential
+from tensordict.nn import CompositeDistribution, ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -37,6 +37,18 @@ def stored_log_prob(component: str, data: TensorDictBase, keys: Sequence[NestedK
     fix = "Collect with a policy built with return_log_prob=True, or rename with set_keys(sample_log_prob=...)"
     terms = [align(component, key_str(k), read(component, data, k, fix=fix).detach(), like) for k in keys]
     return terms[0] if len(terms) == 1 else torch.stack(terms).sum(0)
+
+
+def log_prob_entry(policy: ProbabilisticTensorDictSequential) -> NestedKey | list[NestedKey]:
+    """Where the policy writes the log-probability of its action: one entry, or one for each head of a composite."""
+    sampler: object = policy
+    while isinstance(sampler, ProbabilisticTensorDictSequential):
+        sampler = sampler[-1]
+    keys = sampler.log_prob_keys if isinstance(sampler, ProbabilisticTensorDictModule) else []
+    written = [key for key in keys if key in policy.out_keys]
+    if not written:
+        return "sample_log_prob"
+    return written[0] if len(written) == 1 else written
 
 
 def align(component: str, name: str, value: Tensor, like: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """What the losses with a policy and a value network share: the networks, the advantage, the value."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from rl_objectives._call import call_module
 from rl_objectives._estimators import ValueEstimators, build_value_estimator
 from rl_objectives._keys import read, select_inputs
+from rl_objectives._policy import log_prob_entry
 from rl_objectives.common import LossModule
 from rl_objectives.value import ValueEstimatorBase
 from rl_specs import MissingKeyError, ShapeError, TensorMap, key_str, message, missing_key
@@ -37,6 +39,7 @@ class PolicyValueLoss(LossModule):
         self.separate_losses = separate_losses
         self.delay_value = delay_value
         self.register_network("actor_network", actor_network)
+        self._keys = replace(self._keys, sample_log_prob=log_prob_entry(actor_network))
         if critic_network is not None:
             self.register_network("critic_network", critic_network, create_target=delay_value)
         self._shared = _shared_parameters(actor_network, critic_network)
