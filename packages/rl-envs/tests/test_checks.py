@@ -36,8 +36,8 @@ def test_true_specs_pass(env: EnvBase) -> None:
 
 
 def test_all_lies_are_in_one_table() -> None:
-    """Every difference has its line: shape, dtype, values, an entry too few and one too many."""
-    with pytest.raises(SpecError, match="5 differences") as caught:
+    """Every difference has its line, of reset and step: shape, dtype, values, an entry too few and one too many."""
+    with pytest.raises(SpecError, match="11 differences") as caught:
         check_env_specs(LyingEnv())
     lines = str(caught.value).splitlines()
     wanted = [
@@ -46,6 +46,8 @@ def test_all_lies_are_in_one_table() -> None:
         ('"c"', "outside its spec"),
         ('"d"', "missing"),
         ('"e"', "in no spec"),
+        ('("next", "d")', "missing"),
+        ('("next", "reward")', "shape"),
     ]
     for key, problem in wanted:
         assert any(key in line and problem in line for line in lines), (key, problem, lines)

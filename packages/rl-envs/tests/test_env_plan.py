@@ -122,7 +122,7 @@ def test_flags_complete_each_other(given: dict[str, int], terminated: int, trunc
 
 def test_a_step_without_flags_is_an_error() -> None:
     """A step that says nothing of the end of the episode is told which flags to return."""
-    with pytest.raises(MissingKeyError, match='key "done" missing.*Return done, or terminated and truncated'):
+    with pytest.raises(MissingKeyError, match=r'key "done" missing.*Return done, or terminated and truncated'):
         complete_flags({"reward": torch.zeros(1)}, "done", "terminated", "truncated")
 
 

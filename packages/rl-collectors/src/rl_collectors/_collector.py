@@ -15,15 +15,16 @@ from rl_collectors._batch_writer import BatchWriter
 from rl_collectors._devices import Devices, move_policy
 from rl_collectors._split import split_trajectories
 from rl_collectors._state import pack_root, unpack_root
-from rl_collectors._wiring import check_action, check_frames, check_keys
+from rl_collectors._wiring import check_action, check_count, check_env, check_frames, check_keys, check_source
 from rl_envs import EnvBase, EnvPlan, ExplorationType, StepCounter, TransformedEnv, plan_policy, set_exploration_type
-from rl_specs import FlatDict, message
+from rl_specs import FlatDict, message, missing_key
 
 EnvSource: TypeAlias = EnvBase | Callable[..., EnvBase]
 Policy: TypeAlias = Callable[..., Any]
 
 _TRAJ_IDS = ("collector", "traj_ids")
 _VERSION = ("collector", "policy_version")
+_STATE_ENTRIES = {"collected_frames", "policy_version", "next_traj_id", "traj_ids", "root", "env_state_dict"}
 
 
 class Collector:
@@ -80,10 +81,13 @@ class Collector:
         self.env = self._make_env(create_env_fn, create_env_kwargs, max_frames_per_traj)
         self.frames_per_batch = frames_per_batch
         self._num_steps = check_frames(self._name, frames_per_batch, max(1, self.env.batch_size.numel()))
-        if total_frames != -1 and total_frames < 1:
-            raise ValueError(
-                message(self._name, "total_frames out of range", expected="-1 or at least 1", found=total_frames)
+        if total_frames != -1:
+            check_count(self._name, "total_frames", total_frames, expected="-1 or at least 1", low=1)
+        if init_random_frames is not None:
+            check_count(
+                self._name, "init_random_frames", init_random_frames, expected="at least 0, or -1 for none", low=-1
             )
+        _check_exploration(self._name, exploration_type)
         self.total_frames = total_frames
         self.exploration_type = exploration_type
         self.reset_at_each_iter = reset_at_each_iter
@@ -118,17 +122,9 @@ class Collector:
                 )
             env = source
         else:
+            check_source(self._name, source)
             env = source(**(kwargs or {}))
-        if not isinstance(env, EnvBase):
-            raise TypeError(
-                message(
-                    self._name,
-                    "create_env_fn gave no environment",
-                    expected="an rl_envs.EnvBase",
-                    found=type(env).__name__,
-                    fix="Wrap it: rl_envs.GymWrapper(env) for a Gymnasium environment",
-                )
-            )
+        check_env(self._name, env)
         if self._devices.env is not None and env.device != self._devices.env:
             env = env.to(self._devices.env)
         if max_frames_per_traj is not None and max_frames_per_traj > 0:
@@ -186,6 +182,7 @@ class Collector:
 
     def _start(self) -> FlatDict:
         """The root that the batch begins with."""
+        check_env(self._name, self.env)
         if self._root is None or self.reset_at_each_iter:
             rows = torch.ones((*self.env.batch_size, 1), dtype=torch.bool, device=self.env.device)
             self._traj_ids = self._renumber(self._traj_ids, rows)
@@ -238,12 +235,13 @@ class Collector:
         acting = self._acting_policy
         source = self.policy if policy_or_weights is None else policy_or_weights
         if isinstance(acting, nn.Module) and source is not acting:
-            if isinstance(source, TensorDictBase):
-                _copy_weights(acting, source)
-            elif isinstance(source, nn.Module):
-                acting.load_state_dict(source.state_dict())
-            elif isinstance(source, Mapping):
-                acting.load_state_dict(source)
+            where = f"{self._name}.update_policy_weights_"
+            try:
+                _copy_weights(where, acting, source)
+            except (KeyError, RuntimeError) as error:
+                problem = f"the weights do not fit the policy ({error})"
+                fix = "Pass the policy that the collector was given, a copy of it, or its state_dict()"
+                raise ValueError(message(where, problem, found=type(source).__name__, fix=fix)) from error
         self.policy_version += 1
 
     def set_seed(self, seed: int, static_seed: bool = False) -> int:
@@ -290,8 +288,13 @@ class Collector:
         Args:
             state: what `state_dict` returned.
         Raises:
+            MissingKeyError: it is not the state of a collector.
             ValueError: the state was saved with another number of environments.
         """
+        absent = sorted(_STATE_ENTRIES - set(state))
+        if absent:
+            fix = "Pass what state_dict() of a collector returned"
+            raise missing_key(f"{self._name}.load_state_dict", absent[0], state, fix=fix)
         ids = state["traj_ids"]
         if ids.shape != self._traj_ids.shape:
             raise ValueError(
@@ -313,9 +316,26 @@ class Collector:
         self._root = unpack_root(root, self.env.device) if keeps_root else None
 
 
-def _copy_weights(module: nn.Module, weights: TensorDictBase) -> None:
-    own: TensorDictBase = TensorDict.from_module(module)
-    own.data.copy_(weights.data)
+def _copy_weights(where: str, module: nn.Module, source: object) -> None:
+    if isinstance(source, TensorDictBase):
+        own: TensorDictBase = TensorDict.from_module(module)
+        own.data.copy_(source.data)
+    elif isinstance(source, nn.Module):
+        module.load_state_dict(source.state_dict())
+    elif isinstance(source, Mapping):
+        module.load_state_dict(source)
+    else:
+        expected, fix = "a module, a TensorDict of parameters, or a state_dict", "Pass the policy itself"
+        raise TypeError(message(where, "weights", expected=expected, found=type(source).__name__, fix=fix))
+
+
+def _check_exploration(component: str, value: object) -> None:
+    if not isinstance(value, ExplorationType):
+        choices = ", ".join(f"ExplorationType.{choice.name}" for choice in ExplorationType)
+        fix = "Pass ExplorationType.RANDOM to sample"
+        raise TypeError(
+            message(component, "exploration_type", expected=f"one of {choices}", found=repr(value), fix=fix)
+        )
 
 
 SyncDataCollector = Collector

@@ -7,8 +7,10 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_base import EnvBase
+from rl_envs._env_plan import _flag_groups, complete_flags
 from rl_envs._flat import unpack_flat
-from rl_specs import FlatDict, LeafSpec, NestedKey, SpecError, canonical_key, join_key, key_str
+from rl_envs._output_checks import not_entries
+from rl_specs import FlatDict, LeafSpec, NestedKey, SpecError, canonical_key, join_key, key_str, message
 
 _STEPS = 3
 
@@ -49,8 +51,19 @@ def check_env_specs(
         check_dtype: compare dtypes too.
         seed: seeds the env and the random actions.
     Raises:
+        TypeError: `env` is no `EnvBase`.
         EnvSpecError: the env and its specs differ; one table has all differences.
     """
+    if not isinstance(env, EnvBase):
+        raise TypeError(
+            message(
+                "check_env_specs",
+                "env is no environment",
+                expected="an rl_envs.EnvBase",
+                found=type(env).__name__,
+                fix="Wrap it: GymWrapper(env) for a Gymnasium environment, GymEnv(name) for a name",
+            )
+        )
     with torch.random.fork_rng():
         if seed is not None:
             torch.manual_seed(seed)
@@ -67,24 +80,52 @@ def spec_differences(env: EnvBase, *, return_contiguous: bool = True, check_dtyp
     states = {canonical_key(key) for key in env.state_keys}
     root_only = {k: v for k, v in expected.items() if k[0] != "next" and k not in actions and k not in states}
     observed = {canonical_key(key) for key in env.observation_keys}
-    root = env.reset()
-    found = _compare(
-        "reset", root, root_only | {k: v for k, v in expected.items() if k in states & observed}, check_dtype
-    )
+    try:
+        root = env.reset()
+    except Exception as error:
+        return [_raised("reset", error)]
+    entries = unpack_flat(root)
+    at_reset = root_only | {k: v for k, v in expected.items() if k in states & observed}
+    found = _compare("reset", entries, at_reset, check_dtype)
     found += _batch_difference("reset", root, env.batch_size)
-    found += _outside("reset", env, unpack_flat(root), is_root=True)
+    found += _outside("reset", env, entries, is_root=True)
+    try:
+        following = _step_once(env, root)
+    except Exception as error:
+        return [*found, _raised("step", error)]
+    in_next = {key: value for key, value in expected.items() if key[0] == "next"}
+    found += _compare("step", following, in_next, check_dtype)
+    found += _outside("step", env, following, is_root=False)
     if found:
         return found
-    stepped = env.rand_step(root)
-    found += _compare("step", stepped, expected, check_dtype)
-    found += _outside("step", env, unpack_flat(stepped), is_root=True)
-    found += _outside("step", env, unpack_flat(stepped), is_root=False)
-    if found:
-        return found
-    steps = env.rollout(_STEPS, break_when_any_done=False, return_contiguous=return_contiguous)
+    try:
+        steps = env.rollout(_STEPS, break_when_any_done=False, return_contiguous=return_contiguous)
+    except Exception as error:
+        return [_raised("rollout", error)]
     found += _batch_difference("rollout", steps, torch.Size((*env.batch_size, _STEPS)))
     last = steps[(..., -1)] if env.batch_size else steps[-1]
-    return found + _compare("rollout", last, expected, check_dtype)
+    return found + _compare("rollout", unpack_flat(last), expected, check_dtype)
+
+
+def _step_once(env: EnvBase, root: TensorDictBase) -> FlatDict:
+    """Entries that one random step returns, under `"next"`, flags completed where that is possible."""
+    result = env._step(env.rand_action(root))
+    try:
+        following = dict(unpack_flat(result))
+    except TypeError:
+        raise not_entries(type(env).__name__, "_step", result) from None
+    for group in _flag_groups([canonical_key(key) for key in env.done_keys]):
+        flags = [following[key] for key in group if key in following]
+        if flags and all(isinstance(flag, Tensor) for flag in flags):
+            complete_flags(following, *group)
+        elif flags:
+            following |= {key: env.full_done_spec[key].zero() for key in group if key not in following}
+    return {join_key("next", key): value for key, value in following.items()}
+
+
+def _raised(where: str, error: Exception) -> SpecDifference:
+    lines = str(error).splitlines() or [""]
+    return SpecDifference(where, "(all)", "raised", "entries", f"{type(error).__name__}: {lines[0][:200]}")
 
 
 def difference_table(title: str, differences: list[SpecDifference]) -> str:
@@ -99,8 +140,7 @@ def difference_table(title: str, differences: list[SpecDifference]) -> str:
     return "\n".join([head, *(line.rstrip() for line in lines), fix])
 
 
-def _compare(where: str, data: TensorDictBase, expected: FlatDict, check_dtype: bool) -> list[SpecDifference]:
-    entries = unpack_flat(data)
+def _compare(where: str, entries: FlatDict, expected: FlatDict, check_dtype: bool) -> list[SpecDifference]:
     found = [
         SpecDifference(where, key_str(key), "missing", "an entry", "none") for key in expected if key not in entries
     ]
@@ -108,8 +148,12 @@ def _compare(where: str, data: TensorDictBase, expected: FlatDict, check_dtype: 
         SpecDifference(where, key_str(key), "in no spec", "none", "an entry") for key in entries if key not in expected
     ]
     for key, model in expected.items():
-        value = entries.get(key)
-        if isinstance(value, Tensor) and isinstance(model, Tensor):
+        value: object = entries.get(key)
+        if value is None or not isinstance(model, Tensor):
+            continue
+        if not isinstance(value, Tensor):
+            found.append(SpecDifference(where, key_str(key), "type", "Tensor", type(value).__name__))
+        else:
             found += _tensor_differences(where, key, value, model, check_dtype)
     return found
 

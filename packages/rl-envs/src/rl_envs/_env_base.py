@@ -13,7 +13,7 @@ from rl_envs._env_specs import EnvSpecs, default_done_spec, full_spec
 from rl_envs._errors import ClosedEnvError, StateNotSupportedError
 from rl_envs._fake_data import fake_tensordict
 from rl_envs._flat import pack_flat, unpack_flat
-from rl_envs._input_checks import check_reset_mask, check_step_input
+from rl_envs._input_checks import check_reset_mask, check_step_input, check_tensordict
 from rl_envs._rollout import rollout
 from rl_envs._seeding import next_seed, stream_seed
 from rl_envs._spec_views import SpecViews
@@ -118,7 +118,12 @@ class EnvBase(SpecViews):
     @property
     def batch_size(self) -> torch.Size:
         """Batch shape of the env."""
-        return self._batch_size
+        try:
+            return self._batch_size
+        except AttributeError:
+            fix = "Call super().__init__(device=..., batch_size=...) first in __init__, before setting specs"
+            problem = "used before EnvBase was initialised"
+            raise RuntimeError(message(f"{self._name}.__init__", problem, fix=fix)) from None
 
     @property
     def device(self) -> torch.device | None:
@@ -160,6 +165,7 @@ class EnvBase(SpecViews):
             self.set_seed(seed)
         if tensordict is None:
             return self._packed(self._plan().reset(None))
+        check_tensordict(f"{self._name}.reset", tensordict)
         entries = {key: value for key, value in unpack_flat(tensordict).items() if key[0] != "next"}
         mask = entries.pop(RESET_KEY, None)
         if mask is None:

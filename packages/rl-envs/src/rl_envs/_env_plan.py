@@ -12,6 +12,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._flat import pack_flat, unpack_flat
+from rl_envs._output_checks import check_first_step, not_entries
 from rl_specs import FlatDict, NestedKey, TensorMap, canonical_key, missing_key
 
 if TYPE_CHECKING:
@@ -55,11 +56,11 @@ class EnvPlan:
             Root entries; rows outside the mask are those of `root`.
         """
         if root is None or root.get(RESET_KEY, None) is None:
-            return self._fill_flags(unpack_flat(self._env_reset(root)))
+            return self._fill_flags(self._fresh(root))
         mask = root[RESET_KEY]
         before = dict(unpack_flat(root))
         before.pop(RESET_KEY)
-        fresh = self._fill_flags(unpack_flat(self._env_reset(root)))
+        fresh = self._fill_flags(self._fresh(root))
         return merge_reset(before, fresh, mask, len(self._batch_size))
 
     def random_action(self, root: FlatDict) -> None:
@@ -73,7 +74,10 @@ class EnvPlan:
             result = self._env._step(root)
         else:
             result = self._env._step(pack_flat(root, self._batch_size, self._device))
-        nxt = unpack_flat(result)
+        try:
+            nxt = unpack_flat(result)
+        except TypeError:
+            raise not_entries(type(self._env).__name__, "_step", result) from None
         if self._written_ahead is None:
             self._learn_step(root, nxt)
         for key in self._written_ahead or ():  # a recurrent policy writes its next state itself
@@ -102,8 +106,19 @@ class EnvPlan:
         return self.reset({**new, RESET_KEY: mask}), mask
 
     def _learn_step(self, root: FlatDict, nxt: FlatDict) -> None:
+        env = self._env
+        check_first_step(
+            type(env).__name__, nxt, reward=env.full_reward_spec, done=env.full_done_spec, groups=self._flag_groups
+        )
         self._written_ahead = [key for key in root if isinstance(key, tuple) and key[0] == "next"]
         self._incomplete_groups = [group for group in self._flag_groups if any(key not in nxt for key in group)]
+
+    def _fresh(self, root: TensorMap | None) -> FlatDict:
+        result = self._env_reset(root)
+        try:
+            return unpack_flat(result)
+        except TypeError:
+            raise not_entries(type(self._env).__name__, "_reset", result) from None
 
     def _env_reset(self, root: TensorMap | None) -> TensorMap:
         if root is None or self._takes_mapping or isinstance(root, TensorDictBase):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rl_specs import Categorical, Composite, NestedKey, TensorSpec, canonical_key, join_key
+from rl_specs import Categorical, Composite, NestedKey, TensorSpec, canonical_key, join_key, key_str, message
 
 FLAG_NAMES = ("done", "terminated", "truncated")
 
@@ -60,7 +60,19 @@ def full_spec(spec: TensorSpec, key: NestedKey, batch_size: torch.Size) -> Compo
         batch_size: batch shape of the result.
     Returns:
         A Composite whose shape is `batch_size`.
+    Raises:
+        TypeError: `spec` is no spec.
     """
+    if not isinstance(spec, TensorSpec):
+        raise TypeError(
+            message(
+                f"spec of {key_str(key)}",
+                "not a spec",
+                expected="a spec of rl_specs",
+                found=type(spec).__name__,
+                fix="Use Composite({name: spec, ...}) for several entries, spec_from_space for a Gymnasium space",
+            )
+        )
     if isinstance(spec, Composite):
         if spec.shape == batch_size:
             return spec

@@ -22,6 +22,7 @@ from rl_specs import (
 _ACTION_FIX = (
     "Write it with a policy whose out_keys name it, with env.rand_action(td), or rename the policy's output to it"
 )
+_SHAPE_FIX = "Make the last layer of the policy as wide as env.action_spec says, or reshape its output"
 _STATE_FIX = "Start from env.reset(), or write it before the step"
 _ROUNDING = 1e-5
 
@@ -42,6 +43,7 @@ def check_step_input(component: str, data: TensorDictBase, specs: EnvSpecs, batc
             the device.
     """
     where = f"{component}.step"
+    check_tensordict(where, data)
     if data.batch_size != batch_size:
         raise ShapeError(
             message(
@@ -64,7 +66,25 @@ def check_step_input(component: str, data: TensorDictBase, specs: EnvSpecs, batc
         if value is None:
             raise missing_key(where, key, data.keys(include_nested=True, leaves_only=True), fix=_STATE_FIX)
         if isinstance(value, Tensor):
-            _check_form(f"{where}: state {key_str(key)}", value, spec)
+            _check_form(f"{where}: state {key_str(key)}", value, spec, fix=_STATE_FIX)
+
+
+def check_tensordict(where: str, data: object) -> None:
+    """Check that what a person passes is a TensorDict.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(data, TensorDictBase):
+        raise TypeError(
+            message(
+                where,
+                "input is no TensorDict",
+                expected="a TensorDict of root entries, as env.reset() returns",
+                found=type(data).__name__,
+                fix="Write into what env.reset() returned, or wrap: TensorDict(entries, batch_size=env.batch_size)",
+            )
+        )
 
 
 def check_reset_mask(mask: Tensor, *, batch_size: torch.Size, component: str) -> Tensor:
@@ -87,29 +107,39 @@ def check_reset_mask(mask: Tensor, *, batch_size: torch.Size, component: str) ->
         return mask
     if mask.shape == batch_size:
         return mask.unsqueeze(-1)
-    raise ShapeError(message(where, "another shape", expected=(*batch_size, 1), found=tuple(mask.shape)))
+    fix = "Give one flag per row of the batch"
+    raise ShapeError(message(where, "another shape", expected=(*batch_size, 1), found=tuple(mask.shape), fix=fix))
 
 
-def check_action_forms(component: str, root: FlatDict, spec: Composite) -> None:
-    """What a policy has written, against the action specs: all there, each of its shape, dtype and device.
+def check_first_action(component: str, root: FlatDict, spec: Composite) -> None:
+    """What a policy has written, against the action specs: all there, each of its form and, on the CPU, in its domain.
 
     Args:
         component: name of the env.
         root: root entries, with what the policy wrote.
         spec: action specs of the env.
     Raises:
-        MissingKeyError, ShapeError, DTypeError, DeviceError: an action is not what the env reads.
+        MissingKeyError, ShapeError, DTypeError, DeviceError, SpecError: an action is not what the env reads.
     """
     for key, leaf in spec.flat_items():
         if key not in root:
             raise missing_key(f"{component}: the policy wrote no action", key, root, fix=_ACTION_FIX)
-        _check_form(f"{component}: action {key_str(key)}", root[key], leaf)
+        value = root[key]
+        if isinstance(value, Tensor):
+            _check_form(f"{component}: action {key_str(key)}", value, leaf)
+            _check_values(f"{component}: action {key_str(key)}", value, leaf)
 
 
-def _check_form(where: str, value: Tensor, spec: TensorSpec) -> None:
+def _check_form(where: str, value: Tensor, spec: TensorSpec, fix: str = _SHAPE_FIX) -> None:
     if value.shape != spec.shape:
         raise ShapeError(
-            message(where, "another shape than its spec", expected=tuple(spec.shape), found=tuple(value.shape))
+            message(
+                where,
+                "another shape than its spec",
+                expected=tuple(spec.shape),
+                found=tuple(value.shape),
+                fix=fix,
+            )
         )
     if isinstance(spec, LeafSpec) and value.dtype is not spec.dtype:
         raise DTypeError(

@@ -15,6 +15,7 @@ from tensordict.nn import (
     ProbabilisticTensorDictModule,
     ProbabilisticTensorDictSequential,
     TensorDictModule,
+    TensorDictModuleBase,
     TensorDictSequential,
 )
 from tensordict.nn import distributions as td_distributions
@@ -22,7 +23,7 @@ from tensordict.nn.probabilistic import interaction_type
 from torch import nn
 
 from rl_envs._flat import pack_flat, unpack_flat
-from rl_specs import FlatDict, NestedKey, missing_key
+from rl_specs import FlatDict, NestedKey, key_str, missing_key
 from rl_specs import message as error_message
 
 PolicyPlan = Callable[[FlatDict], None]
@@ -116,7 +117,13 @@ def _module_stage(module: TensorDictModule) -> list[PolicyPlan] | None:
         in_key, out_key = in_keys[0], single
 
         def run_single(data: FlatDict) -> None:
-            out = call(read(data, in_key))
+            value = read(data, in_key)
+            try:
+                out = call(value)
+            except RuntimeError as error:
+                if type(error) is not RuntimeError:
+                    raise
+                raise _network_failed(component, in_keys, data, error) from error
             if isinstance(out, torch.Tensor):
                 data[out_key] = out
             else:
@@ -125,10 +132,13 @@ def _module_stage(module: TensorDictModule) -> list[PolicyPlan] | None:
         return [run_single]
 
     def run(data: FlatDict) -> None:
-        if names is None:
-            out = call(*[read(data, key) for key in in_keys])
-        else:
-            out = call(**{name: read(data, key) for name, key in zip(names, in_keys, strict=True)})
+        values = [read(data, key) for key in in_keys]
+        try:
+            out = call(*values) if names is None else call(**dict(zip(names, values, strict=True)))
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:
+                raise
+            raise _network_failed(component, in_keys, data, error) from error
         _write(component, data, tuple(out_keys), out)
 
     return [run]
@@ -192,12 +202,41 @@ def _absent(component: str, key: NestedKey, data: FlatDict) -> Exception:
     )
 
 
+def _no_tensordict_module(policy: object, error: Exception) -> str:
+    return error_message(
+        f"policy ({type(policy).__name__})",
+        f"the module failed on the TensorDict that it was called with ({str(error).splitlines()[0]})",
+        expected="a module from TensorDict to TensorDict that writes the action",
+        found=type(policy).__name__,
+        fix='Wrap the network: TensorDictModule(network, in_keys=["observation"], out_keys=["action"])',
+    )
+
+
+def _network_failed(component: str, in_keys: list[NestedKey], data: FlatDict, error: RuntimeError) -> RuntimeError:
+    inputs = ", ".join(f"{key_str(key)} {tuple(data[key].shape)} {data[key].dtype}" for key in in_keys)
+    return RuntimeError(
+        error_message(
+            f"policy ({component})",
+            f"the network failed on its inputs ({str(error).splitlines()[0]})",
+            found=inputs,
+            fix="Make the first layer as wide as env.observation_spec says, in its dtype and on its device",
+        )
+    )
+
+
 def _plain_call(policy: Callable[..., Any], batch_size: torch.Size, device: torch.device | None) -> PolicyPlan:
     """The policy called as it is, on a TensorDict over the entries."""
 
+    is_plain_module = isinstance(policy, nn.Module) and not isinstance(policy, TensorDictModuleBase)
+
     def run(data: FlatDict) -> None:
         given = pack_flat(data, batch_size, device)
-        result = policy(given)
+        try:
+            result = policy(given)
+        except (TypeError, AttributeError) as error:
+            if not is_plain_module:
+                raise
+            raise TypeError(_no_tensordict_module(policy, error)) from error
         if result is None:
             result = given
         if not isinstance(result, TensorDictBase):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rl_envs._env_plan import EnvPlan
 from rl_envs._flat import pack_flat, unpack_flat
-from rl_envs._input_checks import check_action_forms
+from rl_envs._input_checks import check_first_action
 from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_specs import FlatDict, NestedKey, canonical_key, join_key, message
 
@@ -42,7 +42,7 @@ def rollout(
     for index in range(max_steps):
         act(root)
         if index == 0:
-            check_action_forms(type(env).__name__, root, env.full_action_spec)
+            check_first_action(type(env).__name__, root, env.full_action_spec)
         following = plan.step(root)
         step = {**root, **{join_key("next", key): value for key, value in following.items()}}
         if finished is not None:
@@ -98,6 +98,7 @@ class _FinishedRows:
 def _check_arguments(
     max_steps: int, auto_reset: bool, tensordict: TensorDictBase | None, any_done: bool, all_done: bool
 ) -> None:
+    _check_type(max_steps)
     if max_steps < 1:
         raise ValueError(message("rollout", "max_steps too small", expected=">= 1", found=max_steps))
     if not auto_reset and tensordict is None:
@@ -114,6 +115,12 @@ def _check_arguments(
                 fix="Pass break_when_any_done=False with break_when_all_done=True",
             )
         )
+
+
+def _check_type(max_steps: object) -> None:
+    if not isinstance(max_steps, int):
+        fix, found = "Call env.rollout(max_steps, policy)", type(max_steps).__name__
+        raise TypeError(message("rollout", "max_steps", expected="an integer", found=found, fix=fix))
 
 
 def _first_root(env: "EnvBase", auto_reset: bool, tensordict: TensorDictBase | None) -> FlatDict:

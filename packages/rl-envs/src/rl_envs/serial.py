@@ -20,7 +20,8 @@ class SerialEnv(EnvBase):
         num_workers: number of environments `N`.
         create_env_fn: makes an environment, or a list of `N` such callables.
     Raises:
-        ValueError: another number of callables than `num_workers`.
+        ValueError: another number of callables than `num_workers`, or callables that give one environment twice.
+        TypeError: something that is not a callable, or not one that gives an environment.
         SpecError: the environments have different specs.
     """
 
@@ -29,14 +30,7 @@ class SerialEnv(EnvBase):
     def __init__(
         self, num_workers: int, create_env_fn: Callable[[], EnvBase] | Sequence[Callable[[], EnvBase]]
     ) -> None:
-        makers = [create_env_fn] * num_workers if callable(create_env_fn) else list(create_env_fn)
-        if num_workers < 1 or len(makers) != num_workers:
-            raise ValueError(
-                message(
-                    "SerialEnv", "another number of callables than num_workers", expected=num_workers, found=len(makers)
-                )
-            )
-        self._envs = [make() for make in makers]
+        self._envs = _make_envs(num_workers, create_env_fn)
         first = self._envs[0]
         super().__init__(device=first.device, batch_size=(num_workers, *first.batch_size))
         for index, env in enumerate(self._envs):
@@ -138,6 +132,33 @@ class SerialEnv(EnvBase):
         return parts
 
 
+def _make_envs(num_workers: object, create_env_fn: Any) -> list[EnvBase]:
+    fix = 'Call SerialEnv(2, lambda: GymEnv("CartPole-v1")), or pass a list of such callables'
+    if not isinstance(num_workers, int) or num_workers < 1:
+        found = f"{type(num_workers).__name__} {num_workers!r}"
+        raise ValueError(message("SerialEnv", "num_workers", expected="an integer >= 1", found=found, fix=fix))
+    makers = create_env_fn if isinstance(create_env_fn, Sequence) else [create_env_fn] * num_workers
+    wrong = next((make for make in makers if not callable(make)), None)
+    if wrong is not None:
+        expected, found = "a callable that makes an environment", type(wrong).__name__
+        raise TypeError(message("SerialEnv", "create_env_fn", expected=expected, found=found, fix=fix))
+    if len(makers) != num_workers:
+        problem = "another number of callables than num_workers"
+        fix = "Pass one callable per environment, or a single one for all"
+        raise ValueError(message("SerialEnv", problem, expected=num_workers, found=len(makers), fix=fix))
+    envs = [make() for make in makers]
+    for env in envs:
+        if not isinstance(env, EnvBase):
+            problem, fix = "create_env_fn gave no environment", "Wrap it: rl_envs.GymWrapper(env) for a Gymnasium one"
+            found = type(env).__name__
+            raise TypeError(message("SerialEnv", problem, expected="an rl_envs.EnvBase", found=found, fix=fix))
+    if len({id(env) for env in envs}) != len(envs):
+        problem = "create_env_fn gave the same environment twice"
+        fix = "Make the environment inside the callable, so that every call gives a new one"
+        raise ValueError(message("SerialEnv", problem, expected="a new environment per call", found="one", fix=fix))
+    return envs
+
+
 def _stacked(rows: list[FlatDict]) -> FlatDict:
     return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
 
@@ -154,4 +175,5 @@ def _compare_specs(index: int, first: EnvBase, env: EnvBase) -> None:
     ]
     if differences:
         table = "\n".join(differences)
-        raise SpecError(f"SerialEnv: the specs of env {index} differ from those of env 0.\n{table}")
+        fix = "Make all of them with the same spaces and batch size, or bring them to one form with transforms."
+        raise SpecError(f"SerialEnv: the specs of env {index} differ from those of env 0.\n{table}\n{fix}")

@@ -115,7 +115,7 @@ def test_keywords_reach_gymnasium() -> None:
 
 def test_unknown_name_lists_near_matches() -> None:
     """An unknown name is an error with the names close to it."""
-    with pytest.raises(ValueError, match=r'registered as "HalfCheeta-v5".*Did you mean HalfCheetah-v5'):
+    with pytest.raises(ValueError, match=r'not registered.*"HalfCheeta-v5".*Did you mean HalfCheetah-v5'):
         GymEnv("HalfCheeta-v5")
 
 

@@ -150,7 +150,8 @@ def check_encoded(spec: S, value: Tensor) -> Tensor:
     """
     if not shape_fits(value.shape, spec.shape, None):
         component, found = f"{type(spec).__name__}.encode", tuple(value.shape)
-        raise ShapeError(message(component, "shape differs", expected=trailing_str(spec.shape), found=found))
+        fix = "Reshape the value, or build the spec with the shape of the values"
+        raise ShapeError(message(component, "shape differs", expected=trailing_str(spec.shape), found=found, fix=fix))
     return value
 
 

@@ -36,7 +36,7 @@ def message(
     component: str, problem: str, *, expected: object = None, found: object = None, fix: str | None = None
 ) -> str:
     """One error message: `component: problem. Expected ..., found .... fix.`"""
-    parts = [f"{component}: {problem.rstrip('.')}."]
+    parts = [_sentence(f"{component}: {problem}")]
     if expected is not None and found is not None:
         parts.append(f"Expected {expected}, found {found}.")
     elif expected is not None:
@@ -44,8 +44,13 @@ def message(
     elif found is not None:
         parts.append(f"Found {found}.")
     if fix is not None:
-        parts.append(f"{fix.rstrip('.')}.")
+        parts.append(_sentence(fix))
     return " ".join(parts)
+
+
+def _sentence(text: str) -> str:
+    """`text` with a full stop, unless it ends in a mark of its own."""
+    return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
 
 
 def missing_key(component: str, key: NestedKey, available: Iterable[NestedKey], *, fix: str) -> MissingKeyError:
@@ -63,7 +68,7 @@ def missing_key(component: str, key: NestedKey, available: Iterable[NestedKey], 
     listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "") if names else "nothing"
     near = near_matches(key_str(key), names)
     return MissingKeyError(
-        f"{component}: key {key_str(key)} missing from the input (has: {listed}).{near} {fix.rstrip('.')}."
+        f"{component}: key {key_str(key)} missing from the input (has: {listed}).{near} {_sentence(fix)}"
     )
 
 

@@ -1,11 +1,15 @@
 """Gymnasium environments by name."""
 
+import inspect
+import re
 from typing import Any
 
 import torch
 
 from rl_envs.gym._wrapper import GymWrapper
 from rl_specs import message, near_matches
+
+_UNKNOWN_KEYWORD = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 class GymEnv(GymWrapper):
@@ -22,6 +26,7 @@ class GymEnv(GymWrapper):
         categorical_action_encoding: see `GymWrapper`.
         **make_kwargs: handed on to `gymnasium.make`.
     Raises:
+        TypeError: a keyword that neither this class nor the environment takes.
         ValueError: the name is not registered; the message lists near matches.
     """
 
@@ -37,8 +42,8 @@ class GymEnv(GymWrapper):
         categorical_action_encoding: bool = False,
         **make_kwargs: Any,
     ) -> None:
-        if num_envs is not None and num_envs < 1:
-            raise ValueError(message(f"GymEnv({env_name})", "num_envs too small", expected=">= 1", found=num_envs))
+        if num_envs is not None and (not isinstance(num_envs, int) or num_envs < 1):
+            raise ValueError(message(f"GymEnv({env_name})", "num_envs", expected="an integer >= 1", found=num_envs))
         if from_pixels:
             make_kwargs.setdefault("render_mode", "rgb_array")
         envs = [_make(env_name, make_kwargs) for _ in range(num_envs or 1)]
@@ -64,10 +69,37 @@ def _make(name: str, kwargs: dict[str, Any]) -> Any:
     try:
         return gymnasium.make(name, **kwargs)
     except (error.UnregisteredEnv, error.DeprecatedEnv) as exception:
+        near = near_matches(name, gymnasium.registry)
+        extra = " (pip install rl-envs[atari])" if name.startswith("ALE/") else ""
         raise ValueError(
             message(
                 "GymEnv",
-                f'no environment is registered as "{name}"',
-                fix=f"Check the name, or import the package that registers it.{near_matches(name, gymnasium.registry)}",
+                "env_name is not registered",
+                expected="the id of a registered environment",
+                found=f'"{name}"',
+                fix=f"Check the name, or import the package that registers it{extra}.{near}",
             )
         ) from exception
+    except TypeError as exception:
+        unknown = _UNKNOWN_KEYWORD.search(str(exception))
+        if unknown is None:
+            raise
+        taken = _keywords(gymnasium.spec(name))
+        raise TypeError(
+            message(
+                f"GymEnv({name})",
+                f'unknown keyword "{unknown[1]}"',
+                expected=f"one of {', '.join(taken)}",
+                found=", ".join(kwargs),
+                fix=f"Rename or drop it.{near_matches(unknown[1], taken)}",
+            )
+        ) from exception
+
+
+def _keywords(spec: Any) -> list[str]:
+    """Keywords that `GymEnv` and the environment of a registered id take, as far as its signature tells."""
+    from gymnasium.envs.registration import load_env_creator
+
+    creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    own = (*inspect.signature(GymEnv).parameters, *inspect.signature(creator).parameters)
+    return sorted({name for name in own if name not in ("self", "args", "kwargs", "make_kwargs", "env_name")})

@@ -37,6 +37,7 @@ class GymWrapper(EnvBase):
         pixels_only: with `from_pixels`, leave the other observations out.
         categorical_action_encoding: discrete spaces as indices rather than one-hot.
     Raises:
+        TypeError: `env` is none of these.
         ValueError: `frame_skip` below 1; an autoreset mode that is not known; options that a `VectorEnv` does not take.
         SpecError: a space of a kind that has no spec.
     """
@@ -171,8 +172,20 @@ class GymWrapper(EnvBase):
 
 
 def _backend(env: Any, options: Options) -> Backend:
+    from gymnasium import Env
     from gymnasium.vector import VectorEnv
 
     if isinstance(env, VectorEnv):
         return VectorBackend(env, options)
+    for each in env if isinstance(env, list) else [env]:
+        if not isinstance(each, Env):
+            raise TypeError(
+                message(
+                    "GymWrapper",
+                    "env is no Gymnasium environment",
+                    expected="a gymnasium.Env, a list of them, or a VectorEnv",
+                    found=f"{type(each).__name__} {each!r}" if isinstance(each, str) else type(each).__name__,
+                    fix='Pass gymnasium.make("CartPole-v1"), or use GymEnv("CartPole-v1") for a name',
+                )
+            )
     return LoopBackend(env, options) if isinstance(env, list) else SingleBackend(env, options)

@@ -1,0 +1,72 @@
+"""What an environment returns from its first step and reset, and what authors get wrong there.
+
+`check_env_specs` compares everything; this is what a loop cannot run without, checked once per plan.
+"""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from rl_specs import Composite, FlatDict, NestedKey, ShapeError, canonical_key, key_str, message, missing_key
+
+_HINT = "check_env_specs(env) lists all that differs"
+
+
+def not_entries(component: str, method: str, found: object) -> TypeError:
+    """Error for a `_reset` or `_step` that returned something else than entries."""
+    fix = f'Return a dict of tensors from {method}, such as {{"observation": ...}}'
+    if method == "_step":
+        fix = 'Return a dict of tensors from _step: {"observation": ..., "reward": ..., "terminated": ...}'
+    return TypeError(
+        message(
+            f"{component}.{method}",
+            "returned no entries",
+            expected="a TensorDict or a dict",
+            found=type(found).__name__,
+            fix=fix,
+        )
+    )
+
+
+def check_first_step(
+    component: str, nxt: FlatDict, *, reward: Composite, done: Composite, groups: Iterable[tuple[NestedKey, ...]]
+) -> None:
+    """Compare the first step of an env with what the loop around it relies on.
+
+    Args:
+        component: name of the env.
+        nxt: what the step returned.
+        reward: reward specs of the env.
+        done: flag specs of the env.
+        groups: keys of flags, one group per level; a step returns at least one flag of each.
+    Raises:
+        TypeError: an entry is no tensor.
+        MissingKeyError: no reward, or no flag.
+        ShapeError: a reward or a flag has another shape than its spec.
+    """
+    where = f"{component}._step"
+    forms = {canonical_key(key): spec.shape for composite in (reward, done) for key, spec in composite.flat_items()}
+    for key, value in list[tuple[NestedKey, object]](nxt.items()):
+        if key in forms and not isinstance(value, Tensor):
+            fix = f"Return a tensor of shape {tuple(forms[key])}, e.g. with torch.as_tensor(value)"
+            found = f"{type(value).__name__} {value!r}"
+            raise TypeError(message(where, f"{key_str(key)} is no tensor", expected="Tensor", found=found, fix=fix))
+    for key, _ in reward.flat_items():
+        if key not in nxt:
+            raise missing_key(where, key, nxt, fix="Return it from _step, or declare its name in reward_spec")
+    for group in groups:
+        if all(key not in nxt for key in group):
+            fix = "Return done, or terminated and truncated, from _step for every group of flags"
+            raise missing_key(where, group[0], nxt, fix=fix)
+    for key, shape in forms.items():
+        returned = nxt.get(key)
+        if returned is not None and returned.shape != shape:
+            raise ShapeError(
+                message(
+                    where,
+                    f"{key_str(key)} has another shape than its spec",
+                    expected=tuple(shape),
+                    found=tuple(returned.shape),
+                    fix=f"Return it in that shape, or correct the spec; {_HINT}",
+                )
+            )
