@@ -18,7 +18,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
 
-class Curve(BaseCallback):
+class Curve(BaseCallback):  # type: ignore[misc]  # peers are not installed where this is checked
     """Mean return of the last 100 episodes, once per rollout."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 
-class Clock(BaseCallback):
+class Clock(BaseCallback):  # type: ignore[misc]  # peers are not installed where this is checked
     """Seconds of each rollout and of the whole run after the first batch."""
 
     def __init__(self) -> None:
