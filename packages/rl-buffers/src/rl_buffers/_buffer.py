@@ -37,13 +37,15 @@ class BufferBase(ABC):
         self._sampler = sampler if sampler is not None else RandomSampler()
         self._writer = writer if writer is not None else RoundRobinWriter()
         parts = (
-            ("storage", self._storage, Storage),
-            ("sampler", self._sampler, Sampler),
-            ("writer", self._writer, Writer),
+            ("storage", self._storage, Storage, "LazyTensorStorage(10_000)"),
+            ("sampler", self._sampler, Sampler, "RandomSampler()"),
+            ("writer", self._writer, Writer, "RoundRobinWriter()"),
         )
-        for name, part, kind in parts:
+        for name, part, kind, example in parts:
             if not isinstance(part, kind):
-                raise TypeError(message(self._name, name, expected=f"an instance of {kind.__name__}", found=repr(part)))
+                fix = f"Pass an object, such as {example}"
+                expected = f"an instance of {kind.__name__}"
+                raise TypeError(message(self._name, name, expected=expected, found=repr(part), fix=fix))
         self._batch_size = None if batch_size is None else self._valid_batch_size(batch_size)
         self._collate_fn = collate_fn
         self._transforms: list[Callable[[Any], Any]] = []

@@ -7,11 +7,11 @@ from typing import Any, final
 import torch
 from torch import Size, Tensor
 
-from rl_buffers._layout import inferred, leaf_paths, outline, outline_differences, stack_rows
+from rl_buffers._layout import inferred, leaf_paths, outline, outline_differences, path_str, stack_rows
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._structure import Path, Structure, parse
 from rl_buffers._table import Table, group
-from rl_specs import SpecError, message
+from rl_specs import DeviceError, SpecError, message
 
 _NOTHING = torch.empty(0)
 
@@ -77,6 +77,8 @@ class BaseTensorStorage(Storage):
             if len(row_shape) != 1:
                 leaf = leaves[position] = leaf.reshape(*lead, prod(row_shape))
             if leaf.device != device:
+                if leaf.is_meta:
+                    raise self._no_data(component, position)
                 leaves[position] = leaf.to(device)
         return Block(lead[0] if lead_dims else 1, leaves)
 
@@ -120,6 +122,13 @@ class BaseTensorStorage(Storage):
                 fix="Nothing was written. Give every row the entries of the first, or use another buffer for these",
             )
         )
+
+    def _no_data(self, component: str, position: int) -> DeviceError:
+        assert self._structure is not None
+        path = leaf_paths(self._structure, len(self._dtypes))[position]
+        fix = "Make the tensors on a device that holds data"
+        problem = f"{path_str(path)} holds no data"
+        return DeviceError(message(component, problem, expected=self._device, found="meta", fix=fix))
 
     def write(self, where: Where, block: Block, source: slice | None = None) -> None:
         """See `Storage.write`; ranges are plain copies, without an index."""

@@ -1,11 +1,16 @@
 """Replay buffers, for rows of any kind and for TensorDicts."""
 
+from collections.abc import Callable
 from typing import Any, final
 
+import torch
 from tensordict import TensorDictBase
 
 from rl_buffers._buffer import BufferBase
 from rl_buffers._layout import stack_rows
+from rl_buffers._storage import Storage
+from rl_buffers.samplers import Sampler
+from rl_buffers.writers import Writer
 from rl_specs import message
 
 
@@ -27,6 +32,27 @@ class ReplayBuffer(BufferBase):
         generator: source of randomness; None for torch's global one.
     """
 
+    def __init__(
+        self,
+        *,
+        storage: Storage | None = None,
+        sampler: Sampler | None = None,
+        writer: Writer | None = None,
+        collate_fn: Callable[[Any], Any] | None = None,
+        batch_size: int | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            storage=storage,
+            sampler=sampler,
+            writer=writer,
+            collate_fn=collate_fn,
+            batch_size=batch_size,
+            transform=transform,
+            generator=generator,
+        )
+
     def _accept(self, data: Any, method: str) -> Any:
         return data
 
@@ -44,6 +70,27 @@ class TensorDictReplayBuffer(BufferBase):
 
     Args: as for `ReplayBuffer`.
     """
+
+    def __init__(
+        self,
+        *,
+        storage: Storage | None = None,
+        sampler: Sampler | None = None,
+        writer: Writer | None = None,
+        collate_fn: Callable[[Any], Any] | None = None,
+        batch_size: int | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            storage=storage,
+            sampler=sampler,
+            writer=writer,
+            collate_fn=collate_fn,
+            batch_size=batch_size,
+            transform=transform,
+            generator=generator,
+        )
 
     def _accept(self, data: Any, method: str) -> Any:
         if type(data) is list:

@@ -51,6 +51,30 @@ def layer_count(component: str, depth: int | None, described: Mapping[str, objec
     return default
 
 
+def check_widths(component: str, name: str, widths: Sequence[object]) -> None:
+    """Check that each layer has an output.
+
+    Raises:
+        ValueError: a width is no integer of at least 1.
+    """
+    wrong = [width for width in widths if not isinstance(width, int) or width < 1]
+    if wrong:
+        fix = f"Give the width of each hidden layer, e.g. {name}=[64, 64]"
+        raise ValueError(message(component, name, expected="integers >= 1", found=repr(wrong[0]), fix=fix))
+
+
+def check_factory(component: str, name: str, factory: object) -> None:
+    """Check that something is a class of modules, or a function that builds one.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not callable(factory) or isinstance(factory, nn.Module):
+        fix = "Pass the class, such as torch.nn.Tanh, without calling it"
+        expected = "a module class, or a callable that makes a module"
+        raise TypeError(message(component, name, expected=expected, found=repr(factory), fix=fix))
+
+
 def per_layer(value: _T | Sequence[_T], n_layers: int) -> list[_T]:
     """`value` for each of `n_layers`: a sequence, known to be that long, as it is; anything else repeated."""
     return list(value) if isinstance(value, Sequence) else [value] * n_layers

@@ -7,7 +7,15 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from rl_modules._layers import Keywords, ModuleFactory, keywords_per_layer, layer_count, per_layer
+from rl_modules._layers import (
+    Keywords,
+    ModuleFactory,
+    check_factory,
+    check_widths,
+    keywords_per_layer,
+    layer_count,
+    per_layer,
+)
 from rl_specs import message
 
 
@@ -38,8 +46,8 @@ class MLP(nn.Sequential):
     Shape:
         `[*B, in_features]` to `[*B, out_features]` or `[*B, *out_features]`.
     Raises:
-        ValueError: depth and widths disagree, or a lazy layer is asked of a `layer_class` that has none.
-        TypeError: `out_features` is missing, or a keyword argument is unknown.
+        ValueError: a width below 1; depth and widths disagree; a lazy layer of a `layer_class` that has none.
+        TypeError: `out_features` is missing, a keyword argument is unknown, or a class is none.
     """
 
     def __init__(
@@ -66,6 +74,8 @@ class MLP(nn.Sequential):
         out_shape = (out_features,) if isinstance(out_features, int) else tuple(out_features)
         widths = [*per_layer(32 if num_cells is None else num_cells, n_hidden), math.prod(out_shape)]
         n_activated = len(widths) if activate_last_layer else n_hidden
+        check_widths("MLP", "num_cells", widths)
+        check_factory("MLP", "activation_class", activation_class)
         activations = keywords_per_layer("MLP", "activation_kwargs", activation_kwargs, n_activated)
         norms = keywords_per_layer("MLP", "norm_kwargs", norm_kwargs, n_activated)
         layers: list[nn.Module] = []

@@ -1,7 +1,7 @@
 """Tensor specs for reinforcement learning in PyTorch: shape, dtype, device and domain of TensorDict entries."""
 
 from rl_specs.__about__ import __version__
-from rl_specs._base import TensorSpec, stack_specs
+from rl_specs._base import TensorSpec, resolve_device, stack_specs
 from rl_specs._deprecated import (
     BinaryDiscreteTensorSpec,
     BoundedTensorSpec,
@@ -82,6 +82,7 @@ __all__ = [
     "message",
     "missing_key",
     "near_matches",
+    "resolve_device",
     "spec_differences",
     "stack_specs",
 ]

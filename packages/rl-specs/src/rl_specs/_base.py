@@ -253,10 +253,16 @@ def stack_specs(specs: Sequence[TensorSpec], dim: int = 0) -> TensorSpec:
 
 
 def resolve_device(device: torch.device | str | int | None) -> torch.device:
-    """`device` with its index where it is an accelerator; the default device for `None`."""
+    """`device` as tensors on it report theirs: an accelerator with its index, the CPU without.
+
+    Args:
+        device: `"cuda"`, `"cpu:0"`, a number of an accelerator, ...; None: torch's default device.
+    """
     found = torch.get_default_device() if device is None else torch.device(device)
-    if str(found) == "cuda":
-        return torch.device("cuda", torch.cuda.current_device())
+    if found.type == "cpu":
+        return torch.device("cpu")
+    if found.index is None and found.type != "meta":
+        return torch.empty(0, device=found).device
     return found
 
 

@@ -10,7 +10,7 @@ from torch import Generator, Size, Tensor
 from rl_specs._base import TensorSpec, resolve_device
 from rl_specs._shape_ops import SizeLike, as_size
 from rl_specs.difference import Difference
-from rl_specs.errors import ShapeError, SpecError, message
+from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 from rl_specs.keys import NestedKey
 from rl_specs.spaces import ContinuousBox
 
@@ -25,6 +25,7 @@ class LeafSpec(TensorSpec):
 
     def __init__(self, shape: SizeLike, device: torch.device | str | int | None, dtype: torch.dtype) -> None:
         super().__init__(as_size(shape), resolve_device(device))
+        _check_dtype(type(self).__name__, dtype)
         self._dtype = dtype
 
     @property
@@ -128,6 +129,12 @@ class LeafSpec(TensorSpec):
         first = tuple(int(i) for i in is_bad.nonzero()[0])
         shown = value[first].tolist()
         return f"{int(is_bad.sum())} of {is_bad.numel()} outside, first at {first}: {shown}"
+
+
+def _check_dtype(component: str, dtype: object) -> None:
+    if not isinstance(dtype, torch.dtype):
+        fix = f"Pass torch.{dtype}" if isinstance(dtype, str) else "Pass one, such as torch.float32"
+        raise DTypeError(message(component, "dtype", expected="a torch.dtype", found=repr(dtype), fix=fix))
 
 
 def shape_fits(found: Size, shape: Size, lead: Size | None) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, dtype_str
+from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, dtype_str, trailing_str
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 from rl_specs.spaces import ContinuousBox, bound_str
@@ -113,7 +113,13 @@ class Bounded(LeafSpec):
             value = value.round().clamp(low, high)
         elif value.dtype != self._dtype and not value.is_floating_point() and not self._dtype.is_floating_point:
             value = value.to(torch.int64).clamp(self._box.low.to(torch.int64), self._box.high.to(torch.int64))
-        return value.to(self._dtype).clamp(self._box.low, self._box.high)
+        try:
+            return value.to(self._dtype).clamp(self._box.low, self._box.high)
+        except RuntimeError as error:
+            fix = "Pass a value whose last dimensions are those of the spec, on its device"
+            expected, found = trailing_str(self._shape), f"{tuple(value.shape)} on {value.device}"
+            problem = "the value does not fit the bounds"
+            raise ShapeError(message("Bounded.project", problem, expected=expected, found=found, fix=fix)) from error
 
     def encode(self, value: Any) -> Tensor:
         """`value` as a tensor of the spec's dtype on its device; the bounds are not checked.
