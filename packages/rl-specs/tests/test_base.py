@@ -23,6 +23,7 @@ from rl_specs import (
     ShapeError,
     TensorSpec,
     Unbounded,
+    resolve_device,
 )
 
 fast = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -193,6 +194,15 @@ def test_index_forms() -> None:
     assert spec[range(3), 0].shape == (3,)
     assert spec[..., 0].shape == (4,)
     assert spec[()] == spec
+
+
+def test_devices_are_those_that_tensors_report() -> None:
+    """The CPU has no number, whatever was written; specs compare equal."""
+    tensor = torch.zeros(1, device="cpu:0")
+    for device in ("cpu", "cpu:0", torch.device("cpu", 0), None):
+        assert resolve_device(device) == tensor.device
+        assert Unbounded((2,), device=device) == Unbounded((2,))
+    assert resolve_device("meta") == torch.zeros(1, device="meta").device
 
 
 def test_other_torch_functions_are_refused() -> None:

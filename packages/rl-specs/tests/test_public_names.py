@@ -11,7 +11,7 @@ ContinuousBox DTypeError DeviceError Difference DiscreteTensorSpec FlatDict Leaf
 MultiCategoricalBox MultiDiscreteTensorSpec MultiOneHot MultiOneHotDiscreteTensorSpec NestedKey NonTensor NonTensorSpec
 OneHot OneHotDiscreteTensorSpec ShapeError SpecError TensorMap TensorSpec Unbounded UnboundedContinuousTensorSpec
 __version__ canonical_key canonical_keys difference_table explain_difference join_key key_str message missing_key
-near_matches spec_differences stack_specs
+near_matches resolve_device spec_differences stack_specs
 """
 
 

@@ -261,9 +261,8 @@ def resolve_device(device: torch.device | str | int | None) -> torch.device:
     found = torch.get_default_device() if device is None else torch.device(device)
     if found.type == "cpu":
         return torch.device("cpu")
-    if found.index is None and found.type != "meta":
-        return torch.empty(0, device=found).device
-    return found
+    has_index = str(found) != found.type
+    return found if has_index else torch.empty(0, device=found).device
 
 
 def _unflatten(value: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
