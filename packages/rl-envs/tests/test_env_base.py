@@ -184,6 +184,14 @@ def test_reset_takes_a_seed() -> None:
     assert torch.equal(first, env.reset()["observation"])
 
 
+def test_device_is_the_one_that_tensors_report() -> None:
+    """An index that tensors do not report, as in "cpu:0", is no other device: data and actions fit the env."""
+    for env in (PendulumEnv(device="cpu:0"), PendulumEnv().to("cpu:0")):
+        assert env.device == torch.device("cpu")
+        data = env.reset().set("action", torch.zeros(1))
+        assert env.step(data).device == env.device
+
+
 def test_modes_and_repr() -> None:
     """The mode is switched by `train` and `eval`; `repr` names batch size and device."""
     env = CountingEnv((2,))

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeAlias
 import torch
 from torch import nn
 
-from rl_specs import FlatDict
+from rl_specs import FlatDict, resolve_device
 
 DeviceLike: TypeAlias = torch.device | str | int | None
 
@@ -47,10 +47,7 @@ class Devices:
 
 
 def _as_device(device: DeviceLike) -> torch.device | None:
-    if device is None:
-        return None
-    found = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
-    return torch.device("cuda", 0) if str(found) == "cuda" else found  # the device that tensors on it report
+    return None if device is None else resolve_device(device)
 
 
 def move_policy(policy: Callable[..., Any], device: torch.device | None) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from rl_envs._input_checks import check_reset_mask, check_step_input, check_tens
 from rl_envs._rollout import rollout
 from rl_envs._seeding import next_seed, stream_seed
 from rl_envs._spec_views import SpecViews
-from rl_specs import Composite, TensorMap, Unbounded, message
+from rl_specs import Composite, TensorMap, Unbounded, message, resolve_device
 
 
 class EnvBase(SpecViews):
@@ -35,7 +35,7 @@ class EnvBase(SpecViews):
     """Whether `_step` and `_reset` use nothing of their data but `[key]`, `[key] = value` and `get`."""
 
     def __init__(self, *, device: torch.device | str | int | None = None, batch_size: Sequence[int] = ()) -> None:
-        self._device = None if device is None else torch.device(device)
+        self._device = None if device is None else resolve_device(device)
         self._batch_size = torch.Size(batch_size)
         self._is_closed = False
         self._training = True
@@ -339,7 +339,7 @@ class EnvBase(SpecViews):
 
     def to(self, device: torch.device | str | int) -> Self:
         """Move the env: from the next reset on, its tensors are on `device`."""
-        self._device = torch.device(device)
+        self._device = resolve_device(device)
         self._specs = self._specs.to(self._device)
         self._to(self._device)
         return self
