@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from rl_objectives._keys import input_keys, read, select_inputs
-from rl_specs import NestedKey, TensorMap
+from rl_specs import NestedKey, TensorMap, key_str, message
 
 
 def call_module(component: str, module: TensorDictModuleBase, data: TensorDictBase, *, fix: str) -> TensorMap:
@@ -67,12 +67,25 @@ def _run(
 ) -> dict[NestedKey, Tensor]:
     entries = {key: read(component, data, key, fix=fix) for key in in_keys}
     for part in parts:
-        output = part.module(*[entries[key] for key in part.in_keys])
+        inputs = [entries[key] for key in part.in_keys]
+        try:
+            output = part.module(*inputs)
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:
+                raise
+            raise _failed(component, part.in_keys, inputs, error) from error
         if isinstance(output, Tensor):
             entries[part.out_keys[0]] = output
         else:
             entries.update(zip(part.out_keys, output, strict=True))
     return entries
+
+
+def _failed(component: str, keys: Sequence[NestedKey], inputs: Sequence[Tensor], error: Exception) -> RuntimeError:
+    listed = [f"{key_str(k)} {tuple(x.shape)} {x.dtype} on {x.device}" for k, x in zip(keys, inputs, strict=True)]
+    problem = f"a network failed on its inputs ({str(error).splitlines()[0]})"
+    fix = "Give the network and the data one device, one dtype, and as many features"
+    return RuntimeError(message(component, problem, found=", ".join(listed), fix=fix))
 
 
 def _stock_parts(modules: Iterable[Any], in_keys: Iterable[NestedKey]) -> list[Any] | None:

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from rl_objectives._call import call_distribution
 from rl_objectives._keys import read
-from rl_specs import NestedKey, ShapeError, key_str, message
+from rl_specs import DeviceError, NestedKey, ShapeError, key_str, message
 
 
 def policy_distribution(
@@ -55,8 +55,13 @@ def align(component: str, name: str, value: Tensor, like: Tensor) -> Tensor:
     """`value` in the shape of `like`, which it has already or has but for the trailing dimension of size 1.
 
     Raises:
+        DeviceError: they are on two devices.
         ShapeError: any other shape.
     """
+    if value.device != like.device:
+        fix = "Move the whole batch to the device of the networks: data.to(device)"
+        problem = f"{name} and the advantage are on two devices"
+        raise DeviceError(message(component, problem, expected=value.device, found=like.device, fix=fix))
     if value.shape == like.shape:
         return value
     if (*value.shape, 1) == tuple(like.shape):

@@ -8,6 +8,7 @@ from tensordict import TensorDictBase, TensorDictParams
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModuleBase
 from torch import Tensor, nn
 
+from rl_objectives._arguments import check_actor, check_value_network
 from rl_objectives._call import call_module
 from rl_objectives._estimators import ValueEstimators, build_value_estimator
 from rl_objectives._keys import read, select_inputs
@@ -35,6 +36,8 @@ class PolicyValueLoss(LossModule):
         separate_losses: bool,
         delay_value: bool = False,
     ) -> None:
+        check_actor(type(self).__name__, actor_network)
+        check_value_network(type(self).__name__, "critic_network", critic_network)
         super().__init__()
         self.separate_losses = separate_losses
         self.delay_value = delay_value

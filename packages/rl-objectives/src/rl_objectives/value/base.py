@@ -9,6 +9,7 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
+from rl_objectives._arguments import check_factor, check_value_network
 from rl_objectives._keys import TensorKeys, read
 from rl_objectives.functional.reduce import standardize
 from rl_objectives.value._network import evaluate, evaluate_shifted, resolve_time_dim
@@ -48,6 +49,9 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
             step's observation.
         device: where `gamma` goes when it is a tensor.
         time_dim: batch dimension of time.
+    Raises:
+        TypeError: `value_network` is a module that knows no keys.
+        ValueError: `gamma` is outside of [0, 1].
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
         device: torch.device | str | None,
         time_dim: int | None,
     ) -> None:
+        check_factor(type(self).__name__, "gamma", gamma)
+        check_value_network(type(self).__name__, "value_network", value_network)
         super().__init__()
         self.gamma = gamma.to(device) if isinstance(gamma, Tensor) else float(gamma)
         self.value_network = value_network

@@ -7,6 +7,7 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
+from rl_objectives._arguments import check_factor
 from rl_objectives.functional.gae import generalized_advantage_estimate
 from rl_objectives.value.base import Trajectories, ValueEstimatorBase
 from rl_specs import NestedKey
@@ -57,6 +58,7 @@ class GAE(ValueEstimatorBase):
             device=device,
             time_dim=time_dim,
         )
+        check_factor(type(self).__name__, "lmbda", lmbda)
         self.lmbda = lmbda.to(device) if isinstance(lmbda, Tensor) else float(lmbda)
         self.vectorized = vectorized
 
