@@ -381,3 +381,48 @@ def squashed_policy_with_seed() -> TensorDictModule:
     """The same policy each time."""
     torch.manual_seed(0)
     return squashed_policy()
+
+
+@pytest.mark.parametrize("limit", [None, 50])
+@pytest.mark.parametrize("use", ["rollout", "step", "other collector", "view"])
+def test_trajectories_do_not_go_through_what_others_do_in_the_env(use: str, limit: int | None) -> None:
+    """After an evaluation in the same env a new trajectory begins, with its own id; no transition joins the two."""
+    env = TransformedEnv(GymEnv("Pendulum-v1"), StepCounter())
+    env.set_seed(0)
+    collector = Collector(env, None, frames_per_batch=5, max_frames_per_traj=limit)
+    first, second = collector.rollout(), collector.rollout()
+    assert torch.equal(first["next", "observation"][-1], second["observation"][0])
+    if use == "rollout":
+        env.rollout(3)
+    elif use == "step":
+        env.rand_step(env.reset())
+    elif use == "other collector":
+        Collector(env, None, frames_per_batch=3).rollout()
+    else:
+        TransformedEnv(env, RewardSum()).rollout(3)
+    root = collector.state_dict()["root"]
+    third = collector.rollout()
+    assert root is None
+    assert third["step_count"].flatten().tolist() == [0, 1, 2, 3, 4]
+    assert third["collector", "traj_ids"].unique().tolist() == [1]
+    fourth = collector.rollout()
+    assert torch.equal(third["next", "observation"][-1], fourth["observation"][0])
+    assert fourth["collector", "traj_ids"].unique().tolist() == [1]
+
+
+def test_an_interrupted_batch_leaves_no_trajectory_behind() -> None:
+    """When the policy fails in the middle of a batch, the next batch starts with a reset."""
+    calls = 0
+
+    def policy(data: TensorDictBase) -> TensorDictBase:
+        nonlocal calls
+        calls += 1
+        if calls == 8:
+            raise KeyboardInterrupt
+        return data.set("action", torch.zeros(1))
+
+    collector = Collector(TransformedEnv(PendulumEnv(), StepCounter()), policy, frames_per_batch=5)
+    collector.rollout()
+    with pytest.raises(KeyboardInterrupt):
+        collector.rollout()
+    assert collector.rollout()["step_count"].flatten().tolist() == [0, 1, 2, 3, 4]

@@ -35,6 +35,9 @@ class Collector:
     `("collector", "policy_version")`, the number of `update_policy_weights_` calls that preceded the step; both int64
     `[*B, T]`.
 
+    A batch goes on where the one before it stopped. Where that is no more where the environment is, because an
+    evaluation ran in it with `env.rollout` or a batch was interrupted, new trajectories begin.
+
     Args:
         create_env_fn: an environment, or a callable that makes one.
         policy: module or callable from TensorDict to TensorDict; None draws actions from the action spec.
@@ -99,6 +102,7 @@ class Collector:
         self._act: Callable[[FlatDict], None] | None = None
         self._plan = EnvPlan(self.env)
         self._root: FlatDict | None = None
+        self._token = object()
         self._is_wired = False
         self._is_shut_down = False
         self.collected_frames = 0
@@ -178,16 +182,23 @@ class Collector:
         assert writer is not None
         extra = self._bookkeeping(ids_changed)
         self._root, self._traj_ids = root, ids
+        self.env.drive(self._token)
         return writer.finish(extra)
 
     def _start(self) -> FlatDict:
         """The root that the batch begins with."""
         check_env(self._name, self.env)
+        self._root = self._current_root()
         if self._root is None or self.reset_at_each_iter:
             rows = torch.ones((*self.env.batch_size, 1), dtype=torch.bool, device=self.env.device)
             self._traj_ids = self._renumber(self._traj_ids, rows)
             self._root = self._plan.reset()
+        self.env.drive(None)  # signed again once the batch is whole
         return self._root
+
+    def _current_root(self) -> FlatDict | None:
+        """The root at which collection stopped; None where others have moved the env since, an evaluation say."""
+        return self._root if self.env.driver is self._token else None
 
     def _renumber(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Trajectory ids with fresh ones in the rows of `mask`; never read back from the device."""
@@ -273,12 +284,13 @@ class Collector:
         Returns:
             Counters, the root at which collection stopped, trajectory ids, and the environment's state.
         """
+        root = self._current_root()
         return {
             "collected_frames": self.collected_frames,
             "policy_version": self.policy_version,
             "next_traj_id": int(self._next_traj_id),
             "traj_ids": self._traj_ids.clone(),
-            "root": None if self._root is None else pack_root(self._root),
+            "root": None if root is None else pack_root(root),
             "env_state_dict": self.env.state_dict(),
         }
 
@@ -314,6 +326,7 @@ class Collector:
         root = state["root"]
         keeps_root = root is not None and self.env.has_exact_state
         self._root = unpack_root(root, self.env.device) if keeps_root else None
+        self.env.drive(self._token)
 
 
 def _copy_weights(where: str, module: nn.Module, source: object) -> None:

@@ -49,6 +49,7 @@ class EnvBase(SpecViews):
             state=empty,
         )
         self._plan_and_specs: tuple[EnvPlan, EnvSpecs] | None = None
+        self._driver: object | None = None
 
     # What an author writes.
 
@@ -145,6 +146,22 @@ class EnvBase(SpecViews):
         """Whether `get_state` and `set_state` exist, so that a run can be resumed in the middle of an episode."""
         return False
 
+    @property
+    def driver(self) -> object | None:
+        """Who moved the simulator last: the token given to `drive`, None after `reset`, `step` or `rollout`."""
+        return self._simulator()._driver
+
+    def drive(self, driver: object | None) -> None:
+        """Sign as the last one who moved the simulator.
+
+        A collector that finds another name under its batch knows that the simulator is not where it left it.
+        """
+        self._simulator()._driver = driver
+
+    def _simulator(self) -> "EnvBase":
+        """The env that is moved: itself, or the one inside a wrapper."""
+        return self
+
     # Interaction.
 
     def reset(self, tensordict: TensorDictBase | None = None, *, seed: int | None = None) -> TensorDict:
@@ -161,6 +178,7 @@ class EnvBase(SpecViews):
             ShapeError: the mask has another shape.
         """
         self._check_open("reset")
+        self.drive(None)
         if seed is not None:
             self.set_seed(seed)
         if tensordict is None:
@@ -187,6 +205,7 @@ class EnvBase(SpecViews):
             SpecError: an action on the CPU is outside its bounds by more than rounding.
         """
         self._check_open("step")
+        self.drive(None)
         check_step_input(self._name, tensordict, self._env_specs(), self._batch_size)
         root = {key: value for key, value in unpack_flat(tensordict).items() if key[0] != "next"}
         result = self._packed(self._plan().step(root))
@@ -257,6 +276,7 @@ class EnvBase(SpecViews):
             Steps `[*B, T]`; the last batch dimension is named `"time"`. Differentiable where env and policy are.
         """
         self._check_open("rollout")
+        self.drive(None)
         return rollout(
             self,
             max_steps,

@@ -63,6 +63,9 @@ class TransformedEnv(EnvBase):
         """The environment inside."""
         return self._base_env
 
+    def _simulator(self) -> EnvBase:
+        return self._base_env
+
     @property
     def transform(self) -> Compose:
         """The transforms, first the one next to the base env."""
