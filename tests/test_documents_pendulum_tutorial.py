@@ -256,6 +256,8 @@ def test_the_whole_program_runs(env: TransformedEnv) -> None:
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optim, total_frames // frames_per_batch, 0.0)
     logs: dict[str, list[float]] = defaultdict(list)
     for i, data in enumerate(collector):
+        steps = data["step_count"].squeeze(-1)
+        assert steps[0] == 0 or i != 1, "the evaluation left the env elsewhere, so a new trajectory begins"
         for _ in range(epochs):
             advantage_module(data)
             buffer.extend(data.reshape(-1).cpu())
