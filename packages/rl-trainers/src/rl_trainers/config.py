@@ -125,7 +125,7 @@ class PPOLossConfig:
     """The PPO update."""
 
     num_epochs: int = option(10, "passes over each batch", unit="epochs", low=1)
-    minibatch_size: int = option(64, "samples per optimiser step", unit="frames", low=1)
+    minibatch_size: int = option(128, "samples per optimiser step", unit="frames", low=1)
     clip_epsilon: float = option(0.2, "the probability ratio is clipped to 1 +- this", above=0.0, high=1.0)
     clip_value: float = option(0.0, "clip value predictions to +- this around the old ones; 0 does not clip", low=0.0)
     entropy_coeff: float = option(0.0, "weight of the entropy bonus", low=0.0)
