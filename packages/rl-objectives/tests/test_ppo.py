@@ -257,6 +257,15 @@ def test_composite_heads(composite: Any, make_critic: Make) -> None:
         wrong(batch)
 
 
+def test_log_probability_is_read_where_the_policy_writes_it(composite: Any, make_critic: Make) -> None:
+    """Without `set_keys` the loss knows the policy's entries, one for each head; `set_keys` still decides."""
+    loss = ClipPPOLoss(composite, make_critic())
+    assert loss.tensor_keys.sample_log_prob == ["move_log_prob", "turn_log_prob"]
+    assert {"move_log_prob", "turn_log_prob"} < set(loss.in_keys)
+    loss.set_keys(sample_log_prob="mine")
+    assert "mine" in loss.in_keys
+
+
 def test_composite_divergence(composite: Any, make_critic: Make) -> None:
     """The divergence of a composite is the sum over its heads; that of a policy from itself is zero."""
     batch = TensorDict({"observation": torch.randn(16, 3)}, [16])
