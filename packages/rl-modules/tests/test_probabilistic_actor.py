@@ -258,6 +258,18 @@ def test_composite_actions() -> None:
     assert (data["a_log_prob"].shape, data["b_log_prob"].shape) == ((4,), (4,))
 
 
+def test_composite_actions_from_parameters_written_one_by_one() -> None:
+    """A module that writes each head's parameters under a common entry feeds the distribution that reads that entry."""
+    actor = ProbabilisticActor(
+        TensorDictModule(NormalParamExtractor(), ["observation"], [("params", "a", "loc"), ("params", "a", "scale")]),
+        ["params"],
+        distribution_class=CompositeDistribution,
+        distribution_kwargs={"distribution_map": {"a": IndependentNormal}},
+    )
+    data = actor(TensorDict({"observation": torch.randn(4, 6)}, [4]))
+    assert torch.equal(data["a"], data["params", "a", "loc"])
+
+
 def test_actor_compiles_into_one_graph() -> None:
     """The whole actor, draw and score included, compiles without a graph break."""
     actor = _actor(return_log_prob=True, default_interaction_type=ExplorationType.RANDOM)
