@@ -56,12 +56,22 @@ class EnvPlan:
             Root entries; rows outside the mask are those of `root`.
         """
         if root is None or root.get(RESET_KEY, None) is None:
-            return self._fill_flags(self._fresh(root))
+            return self.fresh(root)
         mask = root[RESET_KEY]
         before = dict(unpack_flat(root))
         before.pop(RESET_KEY)
-        fresh = self._fill_flags(self._fresh(root))
-        return merge_reset(before, fresh, mask, len(self._batch_size))
+        return merge_reset(before, self.fresh(root), mask, len(self._batch_size))
+
+    def fresh(self, root: TensorMap | None = None) -> FlatDict:
+        """What `reset` merges in: entries for the whole batch, of use in the rows that are reset alone.
+
+        An environment inside transforms takes this one: the root that it is given has their entries, not its own.
+        """
+        result = self._env_reset(root)
+        try:
+            return self._fill_flags(unpack_flat(result))
+        except TypeError:
+            raise not_entries(type(self._env).__name__, "_reset", result) from None
 
     def random_action(self, root: FlatDict) -> None:
         """Write actions drawn from the action spec into `root`."""
@@ -112,13 +122,6 @@ class EnvPlan:
         )
         self._written_ahead = [key for key in root if isinstance(key, tuple) and key[0] == "next"]
         self._incomplete_groups = [group for group in self._flag_groups if any(key not in nxt for key in group)]
-
-    def _fresh(self, root: TensorMap | None) -> FlatDict:
-        result = self._env_reset(root)
-        try:
-            return unpack_flat(result)
-        except TypeError:
-            raise not_entries(type(self._env).__name__, "_reset", result) from None
 
     def _env_reset(self, root: TensorMap | None) -> TensorMap:
         if root is None or self._takes_mapping or isinstance(root, TensorDictBase):

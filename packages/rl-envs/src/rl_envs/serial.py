@@ -62,11 +62,14 @@ class SerialEnv(EnvBase):
         rows: list[FlatDict | None] = []
         for index, plan in enumerate(self._plans):
             root = {key: value[index] for key, value in entries.items()}
-            rows.append(plan.reset(root) if bool(root[RESET_KEY].any()) else None)
-        keys = [key for row in rows if row is not None for key in row if key in _reset_keys(self._specs)]
+            rows.append(plan.fresh(root) if bool(root[RESET_KEY].any()) else None)
+        model = next((row for row in rows if row is not None), None)
+        if model is None:
+            return {key: spec.zero() for key, spec in self._specs.observation.flat_items()}
+        keys = [key for key in model if key in _reset_keys(self._specs)]
         return {
-            key: torch.stack([entries[key][i] if row is None else row[key] for i, row in enumerate(rows)])
-            for key in dict.fromkeys(keys)
+            key: torch.stack([torch.zeros_like(model[key]) if row is None else row[key] for row in rows])
+            for key in keys
         }
 
     def _step(self, data: TensorMap) -> FlatDict:
