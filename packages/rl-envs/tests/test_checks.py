@@ -75,6 +75,32 @@ def test_reward_of_another_shape_is_found() -> None:
         check_env_specs(env)
 
 
+class ReusingEnv(EnvBase):
+    """Returns its own buffer and counts in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_spec = Unbounded(shape=(1,))
+        self.action_spec = Bounded(-1.0, 1.0, shape=(1,))
+        self.count = torch.zeros(1)
+
+    def _reset(self, data: TensorMap | None) -> FlatDict:
+        return {"observation": self.count}
+
+    def _step(self, data: TensorMap) -> FlatDict:
+        self.count += 1
+        return {"observation": self.count, "reward": torch.ones(1), "done": torch.zeros(1, dtype=torch.bool)}
+
+    def _set_seed(self, seed: int) -> None:
+        self.seed = seed
+
+
+def test_a_buffer_that_is_used_again_is_found() -> None:
+    """An env that returns a tensor and writes to it later is told so: every step of a batch would be the last one."""
+    with pytest.raises(SpecError, match=r'"observation" +written later +a tensor of its own'):
+        check_env_specs(ReusingEnv())
+
+
 def test_global_generator_is_left_alone() -> None:
     """The check draws no numbers from the generator of the program."""
     torch.manual_seed(0)

@@ -89,10 +89,12 @@ def spec_differences(env: EnvBase, *, return_contiguous: bool = True, check_dtyp
     found = _compare("reset", entries, at_reset, check_dtype)
     found += _batch_difference("reset", root, env.batch_size)
     found += _outside("reset", env, entries, is_root=True)
+    returned = [(key, value, value.clone()) for key, value in entries.items() if isinstance(value, Tensor)]
     try:
         following = _step_once(env, root)
     except Exception as error:
         return [*found, _raised("step", error)]
+    returned += [(key, value, value.clone()) for key, value in following.items() if isinstance(value, Tensor)]
     in_next = {key: value for key, value in expected.items() if key[0] == "next"}
     found += _compare("step", following, in_next, check_dtype)
     found += _outside("step", env, following, is_root=False)
@@ -104,7 +106,16 @@ def spec_differences(env: EnvBase, *, return_contiguous: bool = True, check_dtyp
         return [_raised("rollout", error)]
     found += _batch_difference("rollout", steps, torch.Size((*env.batch_size, _STEPS)))
     last = steps[(..., -1)] if env.batch_size else steps[-1]
-    return found + _compare("rollout", unpack_flat(last), expected, check_dtype)
+    return found + _compare("rollout", unpack_flat(last), expected, check_dtype) + _overwritten(returned)
+
+
+def _overwritten(returned: list[tuple[NestedKey, Tensor, Tensor]]) -> list[SpecDifference]:
+    """Entries that have changed since they were returned: batches made of them would hold one step many times."""
+    changed = [key for key, value, then in returned if not torch.equal(value.nan_to_num(), then.nan_to_num())]
+    return [
+        SpecDifference("rollout", key_str(key), "written later", "a tensor of its own", "one that later steps change")
+        for key in changed
+    ]
 
 
 def _step_once(env: EnvBase, root: TensorDictBase) -> FlatDict:

@@ -1,5 +1,6 @@
 """Tests of `rl_envs.gym._vector`."""
 
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -10,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from tensordict import TensorDictBase
 
-from rl_envs import EnvBase, GymEnv, GymWrapper, check_env_specs
+from rl_envs import EnvBase, GymEnv, GymWrapper, check_env_specs, step_mdp
 from rl_envs.testing import EnvConformance
 
 MODES = [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED]
@@ -119,6 +120,21 @@ def test_rows_that_are_not_done_can_be_reset(mode: AutoresetMode) -> None:
     after = env.reset(root.clone().set("_reset", torch.tensor([True, False, False])))
     assert not torch.equal(after["observation"][0], root["observation"][0])
     assert torch.equal(after["observation"][1:], root["observation"][1:])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("rows", [[True, False, False], [True, True, True]])
+def test_seeds_hold_from_the_next_reset(mode: AutoresetMode, rows: list[bool]) -> None:
+    """A seed set after an episode has ended decides how the next one starts, also where the env started it already."""
+    lengths = [2, 2, 2] if all(rows) else [2, 9, 9]
+    makers = [partial(gymnasium.make, "CartPole-v1", max_episode_steps=length) for length in lengths]
+    env = GymWrapper(SyncVectorEnv(makers, autoreset_mode=mode))
+    root = env.step_and_maybe_reset(env.rand_action(env.reset(seed=0)))[1]
+    done = step_mdp(env.step(env.rand_action(root)))
+    assert done["done"].squeeze(-1).tolist() == rows
+    env.set_seed(11)
+    after = env.reset(done.set("_reset", torch.tensor(rows)))
+    assert torch.equal(after["observation"][0], GymEnv("CartPole-v1").reset(seed=11)["observation"])
 
 
 def test_unknown_mode_is_an_error() -> None:

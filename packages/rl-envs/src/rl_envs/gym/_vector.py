@@ -49,15 +49,13 @@ class VectorBackend(Backend):
 
     def reset(self, rows: Rows | None) -> FlatDict:
         """See `Backend`."""
+        if rows is not None and self._has_first(rows):
+            return self._take_first(rows)
         if rows is None or rows.all():
-            if rows is not None and self._is_same_step and self._restarted.all() and self._first:
-                return self._take_first(rows)
             seeds = self.take_seeds(None)
             observations, _ = self._env.reset(seed=seeds if any(seed is not None for seed in seeds) else None)
             self._restarted[:] = False
             return self._observations.encode(observations)
-        if self._is_same_step and not (rows & ~self._restarted).any():
-            return self._take_first(rows)
         observations, _ = self._env.reset(seed=self.take_seeds(rows), options={"reset_mask": rows.copy()})
         self._restarted[rows] = False
         return self._observations.encode(observations)
@@ -88,6 +86,11 @@ class VectorBackend(Backend):
     def close(self) -> None:
         """See `Backend`."""
         self._env.close()
+
+    def _has_first(self, rows: Rows) -> bool:
+        """Whether the env has started the next episode of these rows itself, with no seed waiting for them."""
+        is_started = self._is_same_step and not (rows & ~self._restarted).any()
+        return is_started and all(seed is None for seed, row in zip(self.pending_seeds(), rows, strict=True) if row)
 
     def _take_first(self, rows: Rows) -> FlatDict:
         self._restarted = self._restarted & ~rows
