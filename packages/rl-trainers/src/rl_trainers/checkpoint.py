@@ -111,6 +111,11 @@ def complete_checkpoint(path: Path) -> Path | None:
     return next((place for place in (path, _previous(path)) if (place / MANIFEST).is_file()), None)
 
 
+def _is_inventory(files: Any) -> bool:
+    entries = files.values() if isinstance(files, dict) else [None]
+    return all(isinstance(entry, dict) and {"size", "sha256"} <= set(entry) for entry in entries)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a checkpoint folder.
 
@@ -136,7 +141,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text())
         version, files, counters = manifest["format_version"], manifest["files"], manifest["counters"]
-        well_formed = isinstance(version, int) and isinstance(files, dict) and isinstance(counters, dict)
+        well_formed = isinstance(version, int) and isinstance(counters, dict) and _is_inventory(files)
     except (ValueError, KeyError, TypeError):
         well_formed = False
     if not well_formed:
@@ -202,5 +207,10 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     parts = {}
     for name, entry in manifest["files"].items():
         content = _verified(folder, name, entry)
-        parts[name.removesuffix(".pt")] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        try:
+            parts[name.removesuffix(".pt")] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except Exception as error:
+            # Whatever torch raises, the content is what was saved, by something else than save_checkpoint.
+            problem = f"{folder / name} cannot be read ({str(error).splitlines()[0]})"
+            raise CheckpointError(message("checkpoint", problem, fix="Take another checkpoint or a backup")) from error
     return parts, manifest["counters"]

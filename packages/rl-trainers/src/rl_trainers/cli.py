@@ -20,6 +20,9 @@ from rl_trainers.video import record_video
 
 INTERRUPTED = 130
 
+PICTURES = (".png", ".svg", ".pdf", ".jpg")
+"""Endings of the names that a picture may have."""
+
 RESUMABLE = (
     "collector.total_frames",
     "checkpoint.",
@@ -99,11 +102,12 @@ def _resume(arguments: argparse.Namespace) -> int:
     before = run.config()
     config = parse_config(arguments.overrides, base=before)
     manifest = read_manifest(complete_checkpoint(run.checkpoint) or run.checkpoint)
-    frames = manifest["counters"]["frames"]
+    frames = int(manifest["counters"].get("frames", 0))
     is_evaluated = run.evaluation_file.exists() or not config.evaluation.episodes
     if frames >= config.collector.total_frames and is_evaluated:
         print(f"{run.path} is complete ({frames:,} frames). To train on, add collector.total_frames={2 * frames}.")
         return 0
+    check_surroundings(config)
     if config != before:
         save_config(config, run.config_file)
     return _train(config, run, resume=True)
@@ -134,12 +138,17 @@ def _print_evaluation(evaluation: Evaluation) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.episodes < 1:
         raise ConfigError([f"--episodes: expected at least 1, found {arguments.episodes}."])
-    _print_evaluation(evaluate_folder(open_run_folder(arguments.folder), arguments.episodes))
+    run = open_run_folder(arguments.folder)
+    check_surroundings(run.config())
+    _print_evaluation(evaluate_folder(run, arguments.episodes))
     return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:
     runs = [open_run_folder(folder) for folder in arguments.folders]
+    suffix = "" if arguments.output is None else arguments.output.suffix
+    if arguments.output is not None and suffix not in PICTURES:
+        raise ConfigError([f"--output: expected a name that ends in {', '.join(PICTURES)}, found {arguments.output}."])
     if len(runs) == 1:
         picture = plot_run(runs[0], arguments.output)
     else:
@@ -168,6 +177,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("aborted.", file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"rl-train: {where}{error.strerror or error}. Free space or mend permissions.", file=sys.stderr)
+        return RecipeError.exit_code
     except RecipeError as error:
         print(f"rl-train: {error}", file=sys.stderr)
         return error.exit_code

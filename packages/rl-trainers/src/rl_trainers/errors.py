@@ -41,6 +41,8 @@ class CheckpointError(RecipeError, RuntimeError):
 class MetricsError(RecipeError, ValueError):
     """A metrics file cannot be read, or a row does not fit it."""
 
+    exit_code: ClassVar[int] = 2
+
 
 class MissingExtraError(RecipeError, ImportError):
     """An optional dependency is asked for and not installed."""

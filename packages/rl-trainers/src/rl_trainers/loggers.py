@@ -1,6 +1,7 @@
 """Where metrics go: one protocol, and what implements it. Services are imported when they are used, not before."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -175,7 +176,7 @@ def find_missing_extras(config: "PPOConfig") -> list[str]:
 
 
 class LoggerGroup:
-    """Hands every row to several loggers.
+    """Hands every row to several loggers. One that cannot write (a full disk) is left out from then on, and said so.
 
     Args:
         loggers: in order.
@@ -187,12 +188,24 @@ class LoggerGroup:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Hand on to each."""
         for logger in self.loggers:
-            logger.log(step, metrics)
+            try:
+                logger.log(step, metrics)
+            except OSError as error:
+                self._drop(logger, error)
 
     def close(self) -> None:
         """Close each."""
         for logger in self.loggers:
-            logger.close()
+            try:
+                logger.close()
+            except OSError as error:
+                self._drop(logger, error)
+
+    def _drop(self, logger: Logger, error: OSError) -> None:
+        self.loggers = tuple(other for other in self.loggers if other is not logger)
+        problem = f"cannot write ({error.strerror or error}) and gets no more rows"
+        fix = "Training goes on; free space before the run is resumed"
+        print(message(type(logger).__name__, problem, fix=fix), file=sys.stderr)
 
 
 def build_loggers(config: "PPOConfig", run: "RunFolder", resume_step: int | None = None) -> LoggerGroup:

@@ -37,6 +37,7 @@ class CSVLogger:
         path: the file.
         resume_step: keep the rows up to this step and drop those after it; `None` starts a new file.
     Raises:
+        MetricsError: the file is not one of metrics.
         FileExistsError: a new file was asked for and one is there.
     """
 
@@ -46,7 +47,11 @@ class CSVLogger:
         self._pending = ""
         self._warned = False
         if resume_step is not None and path.exists():
-            self._truncate(resume_step)
+            try:
+                self._truncate(resume_step)
+            except ValueError as error:
+                problem, fix = f"{path} is not what a run writes ({error})", "Move it away, and resume again"
+                raise MetricsError(message("metrics", problem, fix=fix)) from error
         if resume_step is None:
             path.touch(exist_ok=False)
         self._file = path.open("ab")
@@ -128,7 +133,12 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
     """
     if not path.is_file():
         raise MetricsError(message("metrics", f"{path} is not there", fix="Train with logger.csv=true"))
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError as error:
+        fix = "Restore it from a backup, or delete it"
+        raise MetricsError(message("metrics", f"{path} is no text ({error.reason})", fix=fix)) from error
+    lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
     rows = list(csv.reader(lines))
     if len(rows) < 2 or rows[0][:1] != ["frames"]:
         raise MetricsError(

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,14 @@ def create_run_folder(config: PPOConfig, algorithm: str = "ppo") -> RunFolder:
                 message("run folder", f"{path} cannot be made ({error.strerror})", fix="Choose another run_dir")
             ) from error
     run = RunFolder(path)
-    save_config(config, run.config_file)
+    try:
+        save_config(config, run.config_file)
+    except OSError as error:
+        shutil.rmtree(path, ignore_errors=True)
+        problem = f"{run.config_file} cannot be written ({error.strerror})"
+        raise RunFolderError(
+            message("run folder", problem, fix="Free space, or choose another run_dir; nothing was left behind")
+        ) from error
     return run
 
 

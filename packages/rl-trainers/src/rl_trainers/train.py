@@ -93,12 +93,20 @@ class Training:
         seed_everything(config.seed)
         self.ppo = PPO(config)
         if saved is not None:
-            parts, counters = saved
-            self.ppo.load_state_dict(parts)
-            self.counters = Counters(**counters)
-            set_random_state(parts["random"])
+            self._restore(*saved)
         self._is_resumed = resume
         self._is_saved = True
+
+    def _restore(self, parts: Mapping[str, Any], counters: Mapping[str, Any]) -> None:
+        try:
+            self.counters = Counters(**counters)
+            self.ppo.load_state_dict(parts)
+            set_random_state(parts["random"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            self.ppo.close()
+            problem = f"{self.run.checkpoint} does not fit {self.run.config_file} ({error})"
+            fix = "Restore config.yaml as the run was started, or start another run with rl-train ppo --config"
+            raise CheckpointError(message("checkpoint", problem, fix=fix)) from error
 
     def save(self) -> None:
         """Write the checkpoint.
@@ -118,7 +126,8 @@ class Training:
         try:
             self.save()
         except CheckpointError as error:
-            print(f"\n{error} Training goes on and saves again after the next batch.", file=sys.stderr)
+            if self._is_saved:
+                print(f"\n{error} Training goes on and saves again after each batch.", file=sys.stderr)
             self._is_saved = False
 
     def loop(self, stop: GracefulStop) -> None:
@@ -214,12 +223,22 @@ def train(config: PPOConfig, run: RunFolder, *, resume: bool = False) -> Outcome
         with GracefulStop() as stop:
             training.loop(stop)
         if config.logger.csv and training.counters.batches:
-            plot_run(run)
+            _draw(run)
         is_interrupted = training.counters.frames < config.collector.total_frames
         evaluation = None if is_interrupted else training.finish()
         return Outcome(is_interrupted, training.counters.frames, evaluation)
     finally:
         training.ppo.close()
+
+
+def _draw(run: RunFolder) -> None:
+    """Draw the curve; a picture that cannot be written is no reason to lose the evaluation."""
+    try:
+        plot_run(run)
+    except OSError as error:
+        fix = f"Draw it later with rl-train plot {run.path}"
+        problem = f"{run.curve_file} cannot be written ({error.strerror or error})"
+        print(message("curve", problem, fix=fix), file=sys.stderr)
 
 
 def evaluate_folder(run: RunFolder, episodes: int) -> Evaluation:
