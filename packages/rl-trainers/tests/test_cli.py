@@ -102,6 +102,22 @@ def test_train_evaluate_resume_and_plot(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_resume_evaluates_what_was_trained_last(
+    capsys: pytest.CaptureFixture[str], small_overrides: list[str], tmp_path: Path
+) -> None:
+    """A run that was extended and killed before its last evaluation is not complete: the evaluation is an older one."""
+    arguments = ["env.name=Pendulum-v1", "env.max_steps=10", "evaluation.episodes=2"]
+    assert run(capsys, "ppo", *small_overrides, *arguments)[0] == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    content = json.loads((folder / "evaluation.json").read_text())
+    (folder / "evaluation.json").write_text(json.dumps({**content, "frames": 128, "mean": 0.0}))
+    code, out, _ = run(capsys, "resume", str(folder))
+    assert code == 0
+    assert "evaluation: return" in out
+    assert json.loads((folder / "evaluation.json").read_text()) == content
+    assert "is complete" in run(capsys, "resume", str(folder))[1]
+
+
 def test_config_file_of_another_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """`--config` starts from a file; its mistakes are reported like any others."""
     path = tmp_path / "config.yaml"

@@ -15,9 +15,10 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from rl_envs import GymWrapper
 from rl_trainers import CheckpointError, PPOConfig, checkpoint, create_run_folder, load_checkpoint, read_metrics
 from rl_trainers.ppo import PPO
-from rl_trainers.train import episode_metrics, evaluate_folder, train
+from rl_trainers.train import Training, episode_metrics, evaluate_folder, train
 
 MakeConfig = Callable[..., PPOConfig]
 
@@ -208,3 +209,32 @@ def test_episode_metrics_by_hand() -> None:
     found = episode_metrics(data)
     assert math.isnan(found["episode/return"])
     assert found["episode/count"] == 0
+
+
+@pytest.mark.usefixtures("without_curve")
+def test_more_frames_later_at_the_learning_rate_of_then(make_config: MakeConfig) -> None:
+    """A finished run whose learning rate has fallen to 0 learns from its first batch on when it gets more frames."""
+    run = create_run_folder(make_config("env.name=Pendulum-v1"))
+    train(run.config(), run)
+    more = make_config("env.name=Pendulum-v1", "collector.total_frames=512")
+    train(more, run, resume=True)
+    rates = read_metrics(run.metrics_file)["optim/lr"]
+    assert rates == pytest.approx(
+        [more.optim.lr * share for share in (1, 3 / 4, 2 / 4, 1 / 4, 4 / 8, 3 / 8, 2 / 8, 1 / 8)]
+    )
+
+
+@pytest.mark.usefixtures("without_curve")
+def test_resume_without_exact_state_starts_other_episodes(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment that cannot be put back goes on with new episodes, and does not play those of the start again."""
+    monkeypatch.setattr(GymWrapper, "has_exact_state", property(lambda env: False))
+    config = make_config("env.name=Pendulum-v1")
+    run = create_run_folder(config)
+    first = Training(config, run)
+    starts = first.ppo.collector.rollout()["observation"][:, 0]
+    first.save()
+    again = [Training(config, run, resume=True).ppo.collector.rollout()["observation"][:, 0] for _ in range(2)]
+    assert torch.equal(again[0], again[1])
+    assert not (again[0] == starts).any()

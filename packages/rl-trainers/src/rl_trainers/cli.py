@@ -103,7 +103,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     config = parse_config(arguments.overrides, base=before)
     manifest = read_manifest(complete_checkpoint(run.checkpoint) or run.checkpoint)
     frames = int(manifest["counters"].get("frames", 0))
-    is_evaluated = run.evaluation_file.exists() or not config.evaluation.episodes
+    is_evaluated = run.evaluated_frames() == frames or not config.evaluation.episodes
     if frames >= config.collector.total_frames and is_evaluated:
         print(f"{run.path} is complete ({frames:,} frames). To train on, add collector.total_frames={2 * frames}.")
         return 0

@@ -30,6 +30,9 @@ LOGGED = {
 UPDATE_KEYS = ("observation", "action", "sample_log_prob", "advantage", "value_target", "state_value")
 """What the loss reads; the rest of a batch is not copied into the buffer."""
 
+SEEDS_AFTER_RESUME = 2**32
+"""Above every seed of a run and of its evaluations."""
+
 
 def batch_statistics(data: TensorDictBase) -> dict[str, float]:
     """What a batch tells of the policy and the critic that it was collected with.
@@ -171,7 +174,9 @@ class PPO:
         return {"actor": self.actor.state_dict(), "critic": self.critic.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of the same configuration.
+        """Go on from a state of the same configuration; with another `total_frames`, at the learning rate of that.
+
+        An environment without exact state starts new episodes, other ones than at the start of the run.
 
         Args:
             state: what `state_dict` returned.
@@ -180,7 +185,11 @@ class PPO:
         self.critic.load_state_dict(state["model"]["critic"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        for group, fall in zip(self.optimizer.param_groups, self.scheduler.lr_lambdas, strict=True):
+            group["lr"] = group["initial_lr"] * fall(self.scheduler.last_epoch)
         self.collector.load_state_dict(state["collector"])
+        if not self.collector.env.has_exact_state:
+            self.collector.set_seed(self.config.seed + SEEDS_AFTER_RESUME + self.collector.collected_frames)
         self.buffer.sampler.load_state_dict(state["sampler"])
 
     def close(self) -> None:

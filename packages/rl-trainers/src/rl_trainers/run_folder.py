@@ -43,6 +43,13 @@ class RunFolder:
         """`evaluation.json`, the last evaluation."""
         return self.path / "evaluation.json"
 
+    def evaluated_frames(self) -> int | None:
+        """Frames of training after which `evaluation.json` was written; None where there is no such file."""
+        try:
+            return int(json.loads(self.evaluation_file.read_text())["frames"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     @property
     def checkpoint(self) -> Path:
         """`checkpoint/`, the last checkpoint."""
