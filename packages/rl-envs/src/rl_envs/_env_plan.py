@@ -134,7 +134,7 @@ class EnvPlan:
         self._kept = [key for key in root if key not in moved]
 
     def _reset_mask(self, nxt: FlatDict) -> Tensor:
-        mask = nxt[self._done_keys[0]] if len(self._flag_groups) == 1 else _any_done(nxt, self._flag_groups)
+        mask = nxt[self._flag_groups[0][0]] if len(self._flag_groups) == 1 else _any_done(nxt, self._flag_groups)
         rows = len(self._batch_size)
         if mask.ndim > rows + 1:
             mask = mask.flatten(rows).any(-1, keepdim=True)
