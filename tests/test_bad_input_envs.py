@@ -415,3 +415,54 @@ def test_a_misspelt_key_of_a_transform_is_told_when_it_is_connected(
 def test_a_limit_of_no_steps_is_refused() -> None:
     """`StepCounter(max_steps=0)` would end every episode before it begins."""
     told(ValueError, lambda: StepCounter(max_steps=0), "StepCounter", "max_steps", ">= 1", "0")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "parts"),
+    [
+        (
+            lambda: TransformedEnv(CountingEnv(), [StepCounter(), StepCounter(max_steps=3)]),
+            SpecError,
+            ("transform 1, StepCounter", "step_count_key", '"step_count"', "written already", "leave one"),
+        ),
+        (
+            lambda: TransformedEnv(CountingEnv(), [RewardSum(), RewardSum()]),
+            SpecError,
+            ("transform 1, RewardSum", "out_keys", '"episode_reward"', "written already", "leave one"),
+        ),
+        (
+            lambda: untyped(TransformedEnv)(CountingEnv(), RewardSum),
+            TypeError,
+            ("TransformedEnv", "transform", "a Transform", "RewardSum", "Pass an object"),
+        ),
+        (
+            lambda: untyped(TransformedEnv)("CartPole-v1", RewardSum()),
+            TypeError,
+            ("TransformedEnv", "base_env", "rl_envs.EnvBase", "str", "GymWrapper"),
+        ),
+        (
+            lambda: untyped(TransformedEnv)(RewardSum(), CountingEnv()),
+            TypeError,
+            ("TransformedEnv", "base_env", "rl_envs.EnvBase", "RewardSum", "TransformedEnv(env, transform)"),
+        ),
+        (
+            lambda: _normalised().transform[0].init_stats(3, key="observaton"),
+            MissingKeyError,
+            ("ObservationNorm.init_stats", '"observaton" missing', 'Did you mean "observation"', "Pass one"),
+        ),
+        (
+            lambda: _normalised().rollout(2),
+            RuntimeError,
+            ("ObservationNorm", "loc and scale", "init_stats("),
+        ),
+    ],
+)
+def test_transforms_that_do_not_go_together_are_refused(
+    call: Callable[[], object], error: type[Exception], parts: tuple[str, ...]
+) -> None:
+    """Two writers of one entry, swapped arguments, classes for objects, statistics of an unknown entry."""
+    told(error, call, *parts)
+
+
+def _normalised() -> Any:
+    return TransformedEnv(CountingEnv(), ObservationNorm(in_keys=["observation"]))

@@ -10,7 +10,17 @@ from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._affine import adopt_buffers, affine, as_parameter
 from rl_envs.transforms._leaf_specs import monotone_image
 from rl_envs.transforms.transform import Keys, Transform
-from rl_specs import LeafSpec, NestedKey, SpecError, TensorSpec, Unbounded, canonical_key, join_key, message
+from rl_specs import (
+    LeafSpec,
+    NestedKey,
+    SpecError,
+    TensorSpec,
+    Unbounded,
+    canonical_key,
+    join_key,
+    message,
+    missing_key,
+)
 
 _Constant = float | Sequence[float] | Tensor
 
@@ -134,7 +144,11 @@ class ObservationNorm(Transform):
             while steps < num_iter:
                 episode = parent.rollout(num_iter - steps)
                 steps += episode.shape[-1]
-                frames.append(episode[join_key("next", key)])
+                frame = episode.get(join_key("next", key), None)
+                if frame is None:
+                    known = episode["next"].keys(include_nested=True, leaves_only=True)
+                    raise missing_key("ObservationNorm.init_stats", key, known, fix="Pass one of them as key")
+                frames.append(frame)
         return frames
 
     # ------------------------------------------------------------------ data

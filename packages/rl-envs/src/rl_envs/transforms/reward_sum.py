@@ -7,7 +7,7 @@ import torch
 from tensordict import TensorDictBase
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._carried import missing_carried, no_forward
+from rl_envs.transforms._carried import already_there, missing_carried, no_forward
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, NestedKey, TensorMap, Unbounded, canonical_keys, message
 
@@ -53,7 +53,8 @@ class RewardSum(Transform):
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
         found = [leaves[key].zero() for key in self.in_keys if key in leaves]
         self._forms = [(zero.shape, zero.dtype, zero.device) for zero in found]
-        return self._check_wiring(specs, reads_root=False)
+        clashes = already_there("out_keys", self.out_keys, specs)
+        return self._check_wiring(specs, reads_root=False) + clashes
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         for reward_key, sum_key in self._pairs:

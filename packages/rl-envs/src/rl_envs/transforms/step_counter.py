@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDictBase
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._carried import missing_carried, no_forward
+from rl_envs.transforms._carried import already_there, missing_carried, no_forward
 from rl_envs.transforms.transform import Transform
 from rl_specs import Bounded, Composite, NestedKey, TensorMap, Unbounded, canonical_key, key_str, message
 
@@ -56,7 +56,7 @@ class StepCounter(Transform):
             names = ", ".join(key_str(key) for key in flags)
             return [f"truncated_key: no flag {key_str(self.done_key)} beside it (has: {names})"]
         self._shape, self._device = flags[self.done_key].shape, flags[self.done_key].device
-        return []
+        return already_there("step_count_key", [self.step_count_key], specs)
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         before = data.get(self.step_count_key, None)

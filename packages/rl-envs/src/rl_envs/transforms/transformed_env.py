@@ -30,11 +30,13 @@ class TransformedEnv(EnvBase):
             layer deep; the given object stays usable as a view.
         transform: a `Transform`, a `Compose`, a list of transforms, or None for none yet.
     Raises:
+        TypeError: `base_env` is no environment, or `transform` no transform.
         SpecError: the transforms do not fit the environment or each other.
         RuntimeError: a transform is part of another environment already.
     """
 
     def __init__(self, base_env: EnvBase, transform: Transform | Iterable[Transform] | None = None) -> None:
+        _check_base(base_env)
         super().__init__(device=base_env.device, batch_size=base_env.batch_size)
         self._training = base_env.training
         self._base_env: EnvBase = base_env
@@ -264,7 +266,20 @@ class TransformedEnv(EnvBase):
         return f"TransformedEnv(\n{indent(inner, '    ')})"
 
 
-def _as_list(transform: Transform | Iterable[Transform] | None) -> list[Transform]:
+def _check_base(base_env: object) -> None:
+    if not isinstance(base_env, EnvBase):
+        fix = "Call TransformedEnv(env, transform), with GymWrapper(env) around a Gymnasium environment"
+        expected, found = "an rl_envs.EnvBase", type(base_env).__name__
+        raise TypeError(message("TransformedEnv", "base_env", expected=expected, found=found, fix=fix))
+
+
+def _as_list(transform: object) -> list[Transform]:
     if isinstance(transform, Transform):
         return [transform]
-    return [] if transform is None else list(transform)
+    if transform is None:
+        return []
+    if not isinstance(transform, Iterable):
+        fix = "Pass an object of a class derived from rl_envs.Transform, or a list of them"
+        found = repr(transform)
+        raise TypeError(message("TransformedEnv", "transform", expected="a Transform", found=found, fix=fix))
+    return list(transform)
