@@ -230,7 +230,7 @@ def test_resume_without_exact_state_starts_other_episodes(
 ) -> None:
     """An environment that cannot be put back goes on with new episodes, and does not play those of the start again."""
     monkeypatch.setattr(GymWrapper, "has_exact_state", property(lambda env: False))
-    config = make_config("env.name=Pendulum-v1")
+    config = make_config("env.name=Pendulum-v1", "env.normalize_observation=false")
     run = create_run_folder(config)
     first = Training(config, run)
     starts = first.ppo.collector.rollout()["observation"][:, 0]
