@@ -81,7 +81,7 @@ class EnvConfig:
     )
     normalize_observation: bool = option(True, "running mean and deviation of observations, frozen in evaluation")
     normalize_decay: float = option(0.99999, "decay of the running statistics per step", above=0.0, high=1.0)
-    normalize_eps: float = option(1e-4, "least variance that normalisation divides by", above=0.0)
+    normalize_eps: float = option(1e-2, "least variance that normalisation divides by", above=0.0)
     clip_observation: float = option(10.0, "clip normalised observations to +-this; 0 does not clip", low=0.0)
     reward_scale: float = option(
         0.1,
