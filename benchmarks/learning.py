@@ -40,15 +40,15 @@ TASKS = {
     "InvertedDoublePendulum-v5": Task(400_000),
     "HalfCheetah-v5": Task(
         1_000_000,
-        ("ppo.minibatch_size=256", "env.reward_scale=1.0", "optim.anneal=false"),
+        ("ppo.minibatch_size=256", "env.reward_scale=1.0", "env.normalize_eps=1e-4", "optim.anneal=false"),
         ("--minibatch", "256", "--frames-per-batch", "2048", "--num-envs", "8"),
     ),
     "CartPole-v1": Task(
         150_000,
-        ("collector.frames_per_batch=1024", "ppo.minibatch_size=128", "optim.lr=1e-3", "env.reward_scale=0.05"),
+        ("collector.frames_per_batch=1024", "optim.lr=1e-3", "env.reward_scale=0.05", "env.normalize_eps=1e-4"),
     ),
     "Pendulum-v1": Task(
-        300_000, ("ppo.gamma=0.95", "ppo.minibatch_size=128", "optim.lr=1e-3", "env.reward_scale=0.05")
+        300_000, ("ppo.gamma=0.95", "optim.lr=1e-3", "env.reward_scale=0.05", "env.normalize_eps=1e-4")
     ),
 }
 
