@@ -426,3 +426,29 @@ def test_an_interrupted_batch_leaves_no_trajectory_behind() -> None:
     with pytest.raises(KeyboardInterrupt):
         collector.rollout()
     assert collector.rollout()["step_count"].flatten().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_transform_added_later_is_in_the_next_batch() -> None:
+    """Transforms may be added between batches: the next one has their entries, and begins new trajectories."""
+    env = TransformedEnv(PendulumEnv((2,)), StepCounter())
+    collector = Collector(env, None, frames_per_batch=6)
+    first = collector.rollout()
+    env.append_transform(RewardSum())
+    second = collector.rollout()
+    assert torch.equal(second["next", "episode_reward"], second["next", "reward"].cumsum(1))
+    assert second["step_count"].squeeze(-1).tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert not set(first["collector", "traj_ids"].flatten().tolist()) & set(
+        second["collector", "traj_ids"].flatten().tolist()
+    )
+    assert torch.equal(collector.rollout()["observation"][:, 0], second["next", "observation"][:, -1])
+
+
+def test_a_replaced_network_acts_at_once() -> None:
+    """A network put in the place of the policy's first one makes the actions from the next batch on."""
+    policy = TensorDictModule(nn.Linear(3, 1), in_keys=["observation"], out_keys=["action"])
+    collector = Collector(PendulumEnv((2,), seed=0), policy, frames_per_batch=4)
+    collector.rollout()
+    policy.module = nn.Linear(3, 1)
+    for parameter in policy.parameters():
+        nn.init.zeros_(parameter)
+    assert (collector.rollout()["action"] == 0).all()

@@ -166,3 +166,14 @@ def test_flat_dicts_go_back_and_forth() -> None:
     back = unpack_flat(packed)
     assert set(back) == set(flat)
     assert all(back[key] is flat[key] for key in flat)
+
+
+def test_a_replaced_network_is_the_one_called() -> None:
+    """A plan calls the network that the module holds at that time, whether it reads one key or several."""
+    for keys, networks in ((["a"], (nn.Tanh(), nn.Sigmoid())), (["a", "b"], (torch.add, torch.sub))):
+        module: Any = TensorDictModule(networks[0], in_keys=keys, out_keys=["action"])
+        plan = plan_policy(module, batch_size=torch.Size([]))
+        module.module = networks[1]
+        data: FlatDict = {"a": torch.ones(1), "b": torch.ones(1)}
+        plan(data)
+        assert torch.equal(data["action"], networks[1](*(torch.ones(1) for _ in keys)))

@@ -100,7 +100,7 @@ class Collector:
         self.policy = policy
         self._acting_policy = policy if policy is None else move_policy(policy, self._devices.policy)
         self._act: Callable[[FlatDict], None] | None = None
-        self._plan = EnvPlan(self.env)
+        self._plan = self._new_plan()
         self._root: FlatDict | None = None
         self._token = object()
         self._is_wired = False
@@ -136,6 +136,10 @@ class Collector:
             env = TransformedEnv(env, limit)
         return env
 
+    def _new_plan(self) -> EnvPlan:
+        self._planned_spec = self.env.full_observation_spec
+        return EnvPlan(self.env)
+
     def __iter__(self) -> Iterator[TensorDictBase]:
         while self.total_frames == -1 or self.collected_frames < self.total_frames:
             yield self.rollout()
@@ -162,9 +166,9 @@ class Collector:
         return batch if self.postproc is None else self.postproc(batch)
 
     def _collect(self) -> TensorDict:
+        root = self._start()
         plan, steps = self._plan, self._num_steps
         act = self._random_act if self.collected_frames < self.init_random_frames else self._policy_act
-        root = self._start()
         writer: BatchWriter | None = None
         ids, ids_changed = self._traj_ids, []
         for step in range(steps):
@@ -188,7 +192,10 @@ class Collector:
     def _start(self) -> FlatDict:
         """The root that the batch begins with."""
         check_env(self._name, self.env)
-        self._root = self._current_root()
+        is_as_planned = self.env.full_observation_spec is self._planned_spec
+        if not is_as_planned:  # a transform was added, or the env was moved
+            self._plan = self._new_plan()
+        self._root = self._current_root() if is_as_planned else None
         if self._root is None or self.reset_at_each_iter:
             rows = torch.ones((*self.env.batch_size, 1), dtype=torch.bool, device=self.env.device)
             self._traj_ids = self._renumber(self._traj_ids, rows)
@@ -323,6 +330,7 @@ class Collector:
         self._next_traj_id = torch.full_like(self._next_traj_id, int(state["next_traj_id"]))
         self._traj_ids = ids.to(self._traj_ids.device, copy=True)
         self.env.load_state_dict(state["env_state_dict"])
+        self._plan = self._new_plan()
         root = state["root"]
         keeps_root = root is not None and self.env.has_exact_state
         self._root = unpack_root(root, self.env.device) if keeps_root else None

@@ -100,7 +100,7 @@ def _module_stage(module: TensorDictModule) -> list[PolicyPlan] | None:
     state: Any = module
     if module.out_keys != state.out_keys_source or state.inplace is not True or state.method or state.method_kwargs:
         return None
-    call = module.module
+    holder: Any = module._modules if "module" in module._modules else module.__dict__
     in_keys = list(module.in_keys)
     out_keys = list(state.out_keys_source)
     names = None if state._kwargs is None else list(state._kwargs)
@@ -119,7 +119,7 @@ def _module_stage(module: TensorDictModule) -> list[PolicyPlan] | None:
         def run_single(data: FlatDict) -> None:
             value = read(data, in_key)
             try:
-                out = call(value)
+                out = holder["module"](value)  # looked up each time: it may be replaced
             except RuntimeError as error:
                 if type(error) is not RuntimeError:
                     raise
@@ -134,6 +134,7 @@ def _module_stage(module: TensorDictModule) -> list[PolicyPlan] | None:
     def run(data: FlatDict) -> None:
         values = [read(data, key) for key in in_keys]
         try:
+            call = holder["module"]
             out = call(*values) if names is None else call(**dict(zip(names, values, strict=True)))
         except RuntimeError as error:
             if type(error) is not RuntimeError:
