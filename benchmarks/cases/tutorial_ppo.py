@@ -6,6 +6,7 @@ reward sum, step counter, float32; 2,048 frames a batch, 10 epochs, minibatches 
 
 import argparse
 import json
+import sys
 import time
 from typing import Any
 
@@ -17,7 +18,12 @@ from torch import nn
 
 def make_env(lib: Any, name: str, num_envs: int) -> Any:
     """The tutorial's transforms over one environment, or over several in this process."""
-    base = lib.GymEnv(name) if num_envs == 1 else lib.SerialEnv(num_envs, lambda: lib.GymEnv(name))
+    if num_envs == 1:
+        base = lib.GymEnv(name)
+    elif "rl_envs" in sys.modules:
+        base = lib.GymEnv(name, num_envs=num_envs)  # steps in this process, as DummyVecEnv and SerialEnv do
+    else:
+        base = lib.SerialEnv(num_envs, lambda: lib.GymEnv(name))
     env = lib.TransformedEnv(base)
     env.append_transform(lib.VecNorm(in_keys=["observation"], decay=0.99999, eps=1e-2))
     env.append_transform(lib.ClipTransform(in_keys=["observation"], low=-10, high=10))

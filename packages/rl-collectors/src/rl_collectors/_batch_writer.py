@@ -11,8 +11,6 @@ from torch import Tensor
 from rl_envs import pack_flat
 from rl_specs import FlatDict, NestedKey, join_key
 
-_Slots = list[tuple[NestedKey, tuple[Tensor, ...]]]
-
 
 class BatchWriter:
     """Batch `[*B, T]` whose layout is that of one step.
@@ -31,23 +29,26 @@ class BatchWriter:
         self._batch_size = torch.Size((*batch_size, num_steps))
         self._device = device
         self._entries: FlatDict = {}
-        self._root_slots = [self._allocate(key, key, value) for key, value in root.items()]
-        self._next_slots = [self._allocate(join_key("next", key), key, value) for key, value in nxt.items()]
+        self._root_keys = list(root)
+        self._next_keys = list(nxt)
+        slots = [self._allocate(key, value) for key, value in root.items()]
+        slots += [self._allocate(join_key("next", key), value) for key, value in nxt.items()]
+        self._slices = list(zip(*slots, strict=True))
 
-    def _allocate(self, name: NestedKey, key: NestedKey, value: Tensor) -> tuple[NestedKey, tuple[Tensor, ...]]:
+    def _allocate(self, name: NestedKey, value: Tensor) -> tuple[Tensor, ...]:
+        """Views of the time slices of a new entry like `value`."""
         dims = len(self._batch_size) - 1
         storage = torch.empty(
             (*self._batch_size, *value.shape[dims:]), dtype=value.dtype, device=self._device or value.device
         )
         self._entries[name] = storage
-        return key, storage.unbind(dims)
+        return storage.unbind(dims)
 
     def write(self, step: int, root: FlatDict, nxt: FlatDict) -> None:
         """Copy the entries of one step into time slice `step`."""
-        for key, slots in self._root_slots:
-            slots[step].copy_(root[key])
-        for key, slots in self._next_slots:
-            slots[step].copy_(nxt[key])
+        values = [root[key] for key in self._root_keys]
+        values += [nxt[key] for key in self._next_keys]
+        torch._foreach_copy_(self._slices[step], values)
 
     def finish(self, extra: FlatDict) -> TensorDict:
         """The batch as a TensorDict, its last dimension named `"time"`.

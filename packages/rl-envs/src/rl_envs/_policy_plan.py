@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import (
+    InteractionType,
     ProbabilisticTensorDictModule,
     ProbabilisticTensorDictSequential,
     TensorDictModule,
@@ -179,6 +180,7 @@ def _probabilistic_stage(module: ProbabilisticTensorDictModule) -> list[PolicyPl
     constants = dict(module.distribution_kwargs)
     log_prob_key = module.log_prob_key if module.return_log_prob else None
     draw = state._dist_sample
+    default = module.default_interaction_type
     component = type(module).__name__
 
     def run(data: FlatDict) -> None:
@@ -187,7 +189,11 @@ def _probabilistic_stage(module: ProbabilisticTensorDictModule) -> list[PolicyPl
         except KeyError as error:
             raise _absent(component, error.args[0], data) from None
         dist = distribution(**parameters, **constants)
-        sample = draw(dist, interaction_type=interaction_type())
+        kind = interaction_type() or default
+        if kind is InteractionType.RANDOM:
+            sample = dist.rsample() if dist.has_rsample else dist.sample()
+        else:
+            sample = draw(dist, interaction_type=kind)
         samples = sample if isinstance(sample, tuple) else (sample,)
         for key, value in zip(out_keys, samples, strict=True):
             data[key] = value

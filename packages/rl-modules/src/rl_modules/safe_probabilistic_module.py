@@ -10,6 +10,8 @@ from tensordict.nn.distributions import Delta
 from torch import Tensor
 
 from rl_modules._spec import moved_spec, out_keys_of, project_outputs, spec_by_key
+from rl_modules.distributions._interval import numbers_where_uniform
+from rl_modules.distributions.tanh_normal import TanhNormal
 from rl_modules.safe_module import require_spec
 from rl_specs import Composite, NestedKey, TensorSpec, canonical_key, message, near_matches
 
@@ -67,6 +69,8 @@ class SafeProbabilisticModule(ProbabilisticTensorDictModule):
         component = type(self).__name__
         require_spec(component, spec, safe)
         kwargs = {} if distribution_kwargs is None else distribution_kwargs
+        if distribution_class is TanhNormal:
+            kwargs = numbers_where_uniform(kwargs)
         is_composite = "distribution_map" in kwargs
         if not is_composite or out_keys is not None or spec is not None:
             out_keys = out_keys_of(component, out_keys, spec)

@@ -4,6 +4,8 @@ With the bounds -1 and 1 that is `tanh(u)`. Bounds are floats or tensors; tensor
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +35,21 @@ def checked_bounds(component: str, low: Bound, high: Bound, like: Tensor) -> tup
     if upper.dtype != like.dtype:
         upper = _rounded(upper, like.dtype, towards=-math.inf)
     return lower, upper
+
+
+def numbers_where_uniform(bounds: Mapping[str, Any]) -> dict[str, Any]:
+    """Bounds that are one number for all entries as that number, which makes squashing and density cheaper.
+
+    Reads the values of the tensors: for use when a policy is built, not when it runs.
+    """
+    found = dict(bounds)
+    for name in ("low", "high", "min", "max"):
+        bound = found.get(name)
+        if isinstance(bound, Tensor) and bound.numel() > 0 and not bound.is_meta:
+            first = bound.flatten()[0]
+            if bool((bound == first).all()):
+                found[name] = float(first)
+    return found
 
 
 def between(fraction: Tensor, low: Bound, high: Bound) -> Tensor:
