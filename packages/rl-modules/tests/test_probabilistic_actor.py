@@ -316,3 +316,29 @@ def test_sequences_of_modules_can_be_actors() -> None:
     actor = ProbabilisticActor(TensorDictSequential(body, head), ["loc", "scale"], distribution_class=TanhNormal)
     assert actor(_data(2))["action"].shape == (2, 2)
     assert isinstance(actor.get_dist(_data(2)), TanhNormal)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (-0.4, 0.4), (0.0, 3.0)])
+def test_uniform_bounds_become_numbers(low: float, high: float) -> None:
+    """Bounds that are one number for every entry give the sample and log-probability of the tensors they came as."""
+    network = TensorDictModule(nn.Linear(3, 4), in_keys=["observation"], out_keys=["loc"])
+    scale = TensorDictModule(lambda loc: loc.abs() + 0.1, in_keys=["loc"], out_keys=["scale"])
+    bounds = {"low": torch.full((4,), low), "high": torch.full((4,), high)}
+    actor = ProbabilisticActor(
+        TensorDictSequential(network, scale),
+        in_keys=["loc", "scale"],
+        distribution_class=TanhNormal,
+        distribution_kwargs=bounds,
+        return_log_prob=True,
+        default_interaction_type=ExplorationType.RANDOM,
+    )
+    assert isinstance(actor[-1].distribution_kwargs["low"], float)
+    torch.manual_seed(0)
+    data = actor(TensorDict({"observation": torch.randn(5, 3)}, batch_size=[5]))
+    torch.manual_seed(0)
+    torch.randn(5, 3)
+    expected = TanhNormal(data["loc"], data["scale"], low=bounds["low"], high=bounds["high"])
+    sample = expected.rsample()
+    torch.testing.assert_close(data["action"], sample, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(data["sample_log_prob"], expected.log_prob(sample), atol=1e-5, rtol=1e-5)
+    assert ((data["action"] >= bounds["low"]) & (data["action"] <= bounds["high"])).all()
