@@ -33,7 +33,7 @@ class Counters:
     Attributes:
         frames: frames collected.
         batches: batches collected and learnt from.
-        elapsed_s: seconds of training, earlier sessions included.
+        elapsed_s: seconds of training, those before a resume included.
     """
 
     frames: int = 0
