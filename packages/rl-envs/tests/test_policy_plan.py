@@ -16,7 +16,7 @@ from tensordict.nn import (
     set_interaction_type,
 )
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
+from torch.distributions import Independent, Normal, OneHotCategorical
 
 from rl_envs import pack_flat, plan_policy, unpack_flat
 from rl_specs import FlatDict, MissingKeyError
@@ -135,6 +135,43 @@ def test_stock_policies_are_run_without_their_call() -> None:
     plan(data)
     assert not calls
     assert {"loc", "scale", "action", "sample_log_prob"} <= set(data)
+
+
+def test_gradients_flow_through_a_planned_sample() -> None:
+    """Outside `no_grad`, the gradient of a planned action reaches the network as it does in the plain call."""
+    policy = ProbabilisticTensorDictSequential(head(), sampler(default_interaction_type=InteractionType.RANDOM))
+    gradients = []
+    for is_planned in (True, False):
+        torch.manual_seed(0)
+        data: FlatDict = {"observation": torch.ones(5, 3)}
+        if is_planned:
+            plan_policy(policy, batch_size=torch.Size([5]))(data)
+        else:
+            data = unpack_flat(policy(pack_flat(data, torch.Size([5]))))
+        policy.zero_grad()
+        torch.autograd.backward(data["action"].sum())
+        gradients.append([parameter.grad.clone() for parameter in policy.parameters() if parameter.grad is not None])
+    assert len(gradients[0]) == 2
+    assert all(torch.equal(planned, plain) for planned, plain in zip(*gradients, strict=True))
+
+
+def test_discrete_samples_need_no_gradient_form() -> None:
+    """A distribution without `rsample` is sampled in the plan as in the plain call."""
+    policy = ProbabilisticTensorDictSequential(
+        TensorDictModule(nn.Linear(3, 4), in_keys=["observation"], out_keys=["logits"]),
+        ProbabilisticTensorDictModule(
+            in_keys=["logits"],
+            out_keys=["action"],
+            distribution_class=OneHotCategorical,
+            default_interaction_type=InteractionType.RANDOM,
+        ),
+    )
+    data: FlatDict = {"observation": torch.randn(5, 3)}
+    given = pack_flat(dict(data), torch.Size([5]))
+    torch.manual_seed(0)
+    plan_policy(policy, batch_size=torch.Size([5]))(data)
+    torch.manual_seed(0)
+    assert torch.equal(data["action"], policy(given)["action"])
 
 
 def test_missing_key_names_what_is_there() -> None:

@@ -7,7 +7,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_base import EnvBase
-from rl_envs._env_plan import _flag_groups, complete_flags
+from rl_envs._env_plan import complete_flags, flag_groups
 from rl_envs._flat import unpack_flat
 from rl_envs._output_checks import not_entries
 from rl_specs import FlatDict, LeafSpec, NestedKey, SpecError, canonical_key, join_key, key_str, message
@@ -125,7 +125,7 @@ def _step_once(env: EnvBase, root: TensorDictBase) -> FlatDict:
         following = dict(unpack_flat(result))
     except TypeError:
         raise not_entries(type(env).__name__, "_step", result) from None
-    for group in _flag_groups([canonical_key(key) for key in env.done_keys]):
+    for group in flag_groups([canonical_key(key) for key in env.done_keys]):
         flags = [following[key] for key in group if key in following]
         if flags and all(isinstance(flag, Tensor) for flag in flags):
             complete_flags(following, *group)

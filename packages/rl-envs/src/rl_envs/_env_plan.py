@@ -5,7 +5,7 @@ mappings) is read from the specs and from the first step, once. `rollout`, `step
 this plan.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from tensordict import TensorDictBase
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 RESET_KEY = "_reset"
 _FLAGS = ("done", "terminated", "truncated")
+FlagGroup: TypeAlias = tuple[NestedKey, NestedKey, NestedKey]
+"""Keys of `done`, `terminated` and `truncated` at one level."""
 
 
 class EnvPlan:
@@ -37,7 +39,7 @@ class EnvPlan:
         self._is_batched = env.batch_size.numel() != 1
         self._syncs_freely = env.device is None or env.device.type == "cpu"
         self._done_keys = [canonical_key(key) for key in env.done_keys]
-        self._flag_groups = _flag_groups(self._done_keys)
+        self._flag_groups = flag_groups(self._done_keys)
         rewards = {canonical_key(key) for key in env.reward_keys}
         self._action_items = list(env.full_action_spec.flat_items())
         self._not_carried = rewards
@@ -45,7 +47,7 @@ class EnvPlan:
         self._carried: list[NestedKey] | None = None
         self._kept: list[NestedKey] = []
         self._written_ahead: list[NestedKey] | None = None
-        self._incomplete_groups: list[tuple[NestedKey, NestedKey, NestedKey]] = []
+        self._incomplete_groups: list[FlagGroup] = []
 
     def reset(self, root: TensorMap | None = None) -> FlatDict:
         """Root entries after a reset of everything, or of the rows that `root["_reset"]` names.
@@ -121,7 +123,7 @@ class EnvPlan:
             type(env).__name__, nxt, reward=env.full_reward_spec, done=env.full_done_spec, groups=self._flag_groups
         )
         self._written_ahead = [key for key in root if isinstance(key, tuple) and key[0] == "next"]
-        self._incomplete_groups = [group for group in self._flag_groups if any(key not in nxt for key in group)]
+        self._incomplete_groups = incomplete_groups(self._flag_groups, nxt)
 
     def _env_reset(self, root: TensorMap | None) -> TensorMap:
         if root is None or self._takes_mapping or isinstance(root, TensorDictBase):
@@ -145,6 +147,11 @@ class EnvPlan:
             if key not in fresh:
                 fresh[key] = spec.zero()
         return fresh
+
+
+def incomplete_groups(groups: list[FlagGroup], nxt: TensorMap) -> list[FlagGroup]:
+    """The groups of which a step left a flag out; what the first step shows holds for all."""
+    return [group for group in groups if any(nxt.get(key, None) is None for key in group)]
 
 
 def complete_flags(nxt: TensorMap, done: NestedKey, terminated: NestedKey, truncated: NestedKey) -> None:
@@ -196,7 +203,7 @@ def merge_reset(before: FlatDict, fresh: FlatDict, mask: Tensor, batch_dims: int
     return merged
 
 
-def _flag_groups(done_keys: list[NestedKey]) -> list[tuple[NestedKey, NestedKey, NestedKey]]:
+def flag_groups(done_keys: list[NestedKey]) -> list[FlagGroup]:
     """`(done, terminated, truncated)` keys, one triple per level that has flags."""
     prefixes: list[tuple[str, ...]] = []
     for key in done_keys:
@@ -210,7 +217,7 @@ def _flag_groups(done_keys: list[NestedKey]) -> list[tuple[NestedKey, NestedKey,
     return groups
 
 
-def _any_done(nxt: FlatDict, groups: list[tuple[NestedKey, NestedKey, NestedKey]]) -> Tensor:
+def _any_done(nxt: FlatDict, groups: list[FlagGroup]) -> Tensor:
     """Rows in which any group of flags says done, at the batch shape of the first (shortest) flag."""
     flags = sorted((nxt[group[0]] for group in groups), key=lambda flag: flag.ndim)
     mask = flags[0]

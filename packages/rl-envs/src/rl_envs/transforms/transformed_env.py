@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDictBase
 
 from rl_envs._env_base import EnvBase
-from rl_envs._env_plan import _flag_groups, complete_flags
+from rl_envs._env_plan import FlagGroup, complete_flags, flag_groups, incomplete_groups
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._seeding import stream_seed
@@ -152,7 +152,8 @@ class TransformedEnv(EnvBase):
         self._stages = stages
         self._base_specs = stages[0]
         self.accepts_mapping = self._base_env.accepts_mapping and all(leaf.accepts_mapping for leaf in leaves)
-        self._flag_groups = _flag_groups(self._base_env.done_keys)
+        self._flag_groups = flag_groups(self._base_env.done_keys)
+        self._incomplete_groups: list[FlagGroup] | None = None  # seen at the first step
         self._base_step = self._base_env._step
         self._step_calls = [leaf._step for leaf in leaves]
         self._reset_calls = [leaf._reset for leaf in leaves]
@@ -186,7 +187,9 @@ class TransformedEnv(EnvBase):
             for inverse in self._inverse_calls:
                 inner = inverse(inner)
         next_data = self._as_accepted(self._base_step(inner))
-        for done, terminated, truncated in self._flag_groups:
+        if self._incomplete_groups is None:
+            self._incomplete_groups = incomplete_groups(self._flag_groups, next_data)
+        for done, terminated, truncated in self._incomplete_groups:
             complete_flags(next_data, done, terminated, truncated)
         for step in self._step_calls:
             next_data = step(data, next_data)
