@@ -99,7 +99,7 @@ class Collector:
         self.init_random_frames = init_random_frames or 0
         self.policy = policy
         self._acting_policy = policy if policy is None else move_policy(policy, self._devices.policy)
-        self._act: Callable[[FlatDict], None] | None = None
+        self._writer: BatchWriter | None = None
         self._plan = self._new_plan()
         self._root: FlatDict | None = None
         self._token = object()
@@ -168,26 +168,36 @@ class Collector:
     def _collect(self) -> TensorDict:
         root = self._start()
         plan, steps = self._plan, self._num_steps
-        act = self._random_act if self.collected_frames < self.init_random_frames else self._policy_act
-        writer: BatchWriter | None = None
+        act = self._action_source(root)
+        act(root)
+        self._check_first_action(root)
+        nxt = plan.step(root)
+        writer = self._writer_for(root, nxt)
+        write, advance, step_env = writer.write, plan.advance, plan.step
         ids, ids_changed = self._traj_ids, []
         for step in range(steps):
-            act(root)
-            nxt = plan.step(root)
-            if writer is None:
-                writer = BatchWriter(
-                    root, nxt, batch_size=self.env.batch_size, num_steps=steps, device=self._devices.storing
-                )
-            writer.write(step, root, nxt)
-            root, mask = plan.advance(root, nxt)
+            if step:
+                act(root)
+                nxt = step_env(root)
+            write(step, root, nxt)
+            root, mask = advance(root, nxt)
             if mask is not None:
                 ids = self._renumber(ids, mask)
                 ids_changed.append((step + 1, ids))
-        assert writer is not None
         extra = self._bookkeeping(ids_changed)
         self._root, self._traj_ids = root, ids
         self.env.drive(self._token)
         return writer.finish(extra)
+
+    def _writer_for(self, root: FlatDict, nxt: FlatDict) -> BatchWriter:
+        """A writer at the start of a batch: that of the batch before, where the layout is the same."""
+        device, steps = self._devices.storing, self._num_steps
+        writer = self._writer
+        if writer is None or not writer.fits(root, nxt, steps, device):
+            writer = BatchWriter(root, nxt, batch_size=self.env.batch_size, num_steps=steps, device=device)
+            self._writer = writer
+        writer.start()
+        return writer
 
     def _start(self) -> FlatDict:
         """The root that the batch begins with."""
@@ -224,20 +234,19 @@ class Collector:
         version = torch.full(shape, self.policy_version, dtype=torch.int64, device=self.env.device)
         return {_TRAJ_IDS: ids, _VERSION: version}
 
-    def _random_act(self, root: FlatDict) -> None:
-        self._plan.random_action(root)
-
-    def _policy_act(self, root: FlatDict) -> None:
-        """The first call of the policy: connect it, act, check the action; later calls go straight to the plan."""
-        if self._acting_policy is None:
-            self._plan.random_action(root)
-            return
-        if self._act is None:
-            check_keys(self._name, self.env, self._acting_policy, root)
-            run = plan_policy(self._acting_policy, batch_size=self.env.batch_size, device=self._devices.policy)
-            self._act = self._devices.across(run)
-        self._act(root)
+    def _action_source(self, root: FlatDict) -> Callable[[FlatDict], None]:
+        """What writes the actions of this batch: the policy, planned anew as its layers may have been replaced."""
+        policy = self._acting_policy
+        if policy is None or self.collected_frames < self.init_random_frames:
+            return self._plan.random_action
         if not self._is_wired:
+            check_keys(self._name, self.env, policy, root)
+        run = plan_policy(policy, batch_size=self.env.batch_size, device=self._devices.policy)
+        return self._devices.across(run)
+
+    def _check_first_action(self, root: FlatDict) -> None:
+        is_random = self._acting_policy is None or self.collected_frames < self.init_random_frames
+        if not self._is_wired and not is_random:
             check_action(self._name, self.env, root)
             self._is_wired = True
 

@@ -44,7 +44,9 @@ class EnvPlan:
         self._action_items = list(env.full_action_spec.flat_items())
         self._not_carried = rewards
         self._not_kept = rewards | {canonical_key(key) for key in env.action_keys}
-        self._carried: list[NestedKey] | None = None
+        self._is_connected = False
+        self._dropped: list[NestedKey] = []
+        self._only_done: NestedKey | None = None
         self._kept: list[NestedKey] = []
         self._written_ahead: list[NestedKey] | None = None
         self._incomplete_groups: list[FlagGroup] = []
@@ -107,12 +109,15 @@ class EnvPlan:
         Returns:
             The new root, and the mask of rows that were reset, bool `[*B, 1]`; None when it is known that none was.
         """
-        if self._carried is None:
+        if not self._is_connected:
             self._connect(root, nxt)
-        new: FlatDict = {key: nxt[key] for key in self._carried or ()}
+        new = nxt.copy()
+        for key in self._dropped:
+            del new[key]
         for key in self._kept:
             new[key] = root[key]
-        mask = self._reset_mask(nxt)
+        done = self._only_done
+        mask = self._reset_mask(nxt) if done is None else nxt[done]
         if self._syncs_freely and not (bool(mask.any()) if self._is_batched else bool(mask)):
             return new, None
         return self.reset({**new, RESET_KEY: mask}), mask
@@ -131,7 +136,10 @@ class EnvPlan:
         return self._env._reset(pack_flat(unpack_flat(root), self._batch_size, self._device))
 
     def _connect(self, root: FlatDict, nxt: FlatDict) -> None:
-        self._carried = [key for key in nxt if key not in self._not_carried]
+        self._is_connected = True
+        self._dropped = [key for key in nxt if key in self._not_carried]
+        if len(self._flag_groups) == 1 and nxt[self._flag_groups[0][0]].ndim == len(self._batch_size) + 1:
+            self._only_done = self._flag_groups[0][0]
         moved = set(nxt) | self._not_kept
         self._kept = [key for key in root if key not in moved]
 

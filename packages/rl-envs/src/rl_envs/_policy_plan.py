@@ -24,6 +24,7 @@ from tensordict.nn.probabilistic import interaction_type
 from torch import nn
 
 from rl_envs._flat import pack_flat, unpack_flat
+from rl_envs._network_plan import is_hooked, network_call
 from rl_specs import FlatDict, NestedKey, key_str, missing_key
 from rl_specs import message as error_message
 
@@ -62,7 +63,7 @@ def plan_policy(
 
 def _stages(policy: Callable[..., Any]) -> list[PolicyPlan] | None:
     """The parts of a stock policy, or None when it has to be called as a whole."""
-    if not isinstance(policy, nn.Module) or _has_hooks(policy):
+    if not isinstance(policy, nn.Module) or is_hooked(policy):
         return None
     forward = type(policy).forward
     if isinstance(policy, TensorDictSequential):
@@ -74,10 +75,6 @@ def _stages(policy: Callable[..., Any]) -> list[PolicyPlan] | None:
     if isinstance(policy, TensorDictModule):
         return _module_stage(policy) if forward is TensorDictModule.forward else None
     return None
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _sequence_stages(sequence: TensorDictSequential) -> list[PolicyPlan] | None:
@@ -105,38 +102,15 @@ def _module_stage(module: TensorDictModule) -> list[PolicyPlan] | None:
     in_keys = list(module.in_keys)
     out_keys = list(state.out_keys_source)
     names = None if state._kwargs is None else list(state._kwargs)
-    single = out_keys[0] if len(out_keys) == 1 and out_keys[0] != "_" else None
     component = type(module).__name__
-
-    def read(data: FlatDict, key: NestedKey) -> Any:
-        try:
-            return data[key]
-        except KeyError:
-            raise _absent(component, key, data) from None
-
-    if names is None and len(in_keys) == 1 and single is not None:
-        in_key, out_key = in_keys[0], single
-
-        def run_single(data: FlatDict) -> None:
-            value = read(data, in_key)
-            try:
-                out = holder["module"](value)  # looked up each time: it may be replaced
-            except RuntimeError as error:
-                if type(error) is not RuntimeError:
-                    raise
-                raise _network_failed(component, in_keys, data, error) from error
-            if isinstance(out, torch.Tensor):
-                data[out_key] = out
-            else:
-                _write(component, data, (out_key,), out)
-
-        return [run_single]
+    if names is None and len(in_keys) == 1 and "_" not in out_keys:
+        return [_one_input_stage(component, holder, in_keys[0], tuple(out_keys))]
 
     def run(data: FlatDict) -> None:
-        values = [read(data, key) for key in in_keys]
+        values = [_read(component, data, key) for key in in_keys]
+        network = holder["module"]  # looked up each time: it may be replaced
         try:
-            call = holder["module"]
-            out = call(*values) if names is None else call(**dict(zip(names, values, strict=True)))
+            out = network(*values) if names is None else network(**dict(zip(names, values, strict=True)))
         except RuntimeError as error:
             if type(error) is not RuntimeError:
                 raise
@@ -144,6 +118,47 @@ def _module_stage(module: TensorDictModule) -> list[PolicyPlan] | None:
         _write(component, data, tuple(out_keys), out)
 
     return [run]
+
+
+def _one_input_stage(
+    component: str, holder: dict[str, Any], in_key: NestedKey, out_keys: tuple[NestedKey, ...]
+) -> PolicyPlan:
+    """The stage of a module with one input, the usual case; `holder["module"]` is its network."""
+    network = holder["module"]
+    call = network_call(network)
+    single = out_keys[0] if len(out_keys) == 1 else None
+    first, second = out_keys if len(out_keys) == 2 else (None, None)
+
+    def run(data: FlatDict) -> None:
+        nonlocal network, call
+        if holder["module"] is not network:
+            network = holder["module"]
+            call = network_call(network)
+        try:
+            out = call(data[in_key])
+        except KeyError:
+            if in_key in data:
+                raise
+            raise _absent(component, in_key, data) from None
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:
+                raise
+            raise _network_failed(component, [in_key], data, error) from error
+        if single is not None and isinstance(out, torch.Tensor):
+            data[single] = out
+        elif second is not None and first is not None and type(out) is tuple and len(out) == 2:
+            data[first], data[second] = out
+        else:
+            _write(component, data, out_keys, out)
+
+    return run
+
+
+def _read(component: str, data: FlatDict, key: NestedKey) -> Any:
+    try:
+        return data[key]
+    except KeyError:
+        raise _absent(component, key, data) from None
 
 
 def _write(component: str, data: FlatDict, out_keys: tuple[NestedKey, ...], out: Any) -> None:

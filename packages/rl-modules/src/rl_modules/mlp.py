@@ -1,10 +1,11 @@
 """A multilayer perceptron described by its widths."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rl_modules._layers import (
@@ -100,9 +101,47 @@ class MLP(nn.Sequential):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Output for `inputs`, which are concatenated along their last dimension."""
         value = inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1)
-        for layer in self._modules.values():
-            value = layer(value)
+        if value.dim() == 1:
+            for layer in self._layers():
+                value = _vector_call(layer, value)
+        else:
+            for layer in self._layers():
+                value = layer(value)
         return value if self._out_shape is None else value.reshape(*value.shape[:-1], *self._out_shape)
+
+    def plain_calls(self) -> Sequence[Callable[[Tensor], Tensor]] | None:
+        """The functions that `forward` runs on one input, for callers to whom the calls of modules cost too much.
+
+        They hold the parameters that the network has now.
+        """
+        return None if self._out_shape is not None else [_plain_call(layer) for layer in self._layers()]
+
+    def _layers(self) -> Iterable[nn.Module]:
+        return cast(Iterable[nn.Module], self._modules.values())
+
+
+def _is_bare(layer: nn.Module) -> bool:
+    return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
+
+
+def _vector_call(layer: nn.Module, value: Tensor) -> Tensor:
+    """`layer` on a vector; for a linear one a matrix-vector product, at half the cost of the general call."""
+    if type(layer) is nn.Linear and _is_bare(layer):
+        return torch.mv(layer.weight, value) if layer.bias is None else torch.addmv(layer.bias, layer.weight, value)
+    result: Tensor = layer(value)
+    return result
+
+
+def _plain_call(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    """`_vector_call` or the layer's own call, by the dimensions of the value."""
+    if not _is_bare(layer) or layer._compiled_call_impl is not None:
+        return layer
+    if type(layer) is nn.Tanh:
+        return torch.tanh
+    if type(layer) is not nn.Linear or layer.bias is None:
+        return layer.forward
+    weight, bias = layer.weight, layer.bias
+    return lambda value: torch.addmv(bias, weight, value) if value.dim() == 1 else F.linear(value, weight, bias)
 
 
 def _layer(layer_class: ModuleFactory, in_features: int | None, out_features: int, kwargs: dict[str, Any]) -> nn.Module:

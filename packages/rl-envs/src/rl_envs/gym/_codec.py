@@ -193,7 +193,7 @@ class SpaceCodec:
 def _array(value: Tensor) -> Array:
     if value.requires_grad:
         value = value.detach()
-    return value.numpy() if value.device.type == "cpu" else value.cpu().numpy()
+    return value.numpy() if value.is_cpu else value.cpu().numpy()
 
 
 def _at(value: Any, path: Path) -> Any:

@@ -43,12 +43,11 @@ class SingleBackend(Backend):
         else:
             observation, reward, terminated, truncated = skipped_step(self._env, action, self._frame_skip)
         entries = self._observed(observation)
-        entries["reward"] = torch.tensor((reward,), dtype=torch.float32)
+        entries["reward"] = torch.from_numpy(np.array((reward,), dtype=np.float32))
+        flags = np.zeros((3, 1), dtype=np.bool_)
         if terminated or truncated:
-            flags = torch.tensor(((True,), (terminated,), (truncated,)))
-        else:
-            flags = torch.zeros((3, 1), dtype=torch.bool)
-        entries["done"], entries["terminated"], entries["truncated"] = flags.unbind()
+            flags[:, 0] = True, terminated, truncated
+        entries["done"], entries["terminated"], entries["truncated"] = torch.from_numpy(flags).unbind()
         return entries
 
     def frame(self) -> Tensor:

@@ -1,12 +1,24 @@
-"""Running mean and variance that forget at a constant rate."""
+"""Running mean and variance that forget at a constant rate.
 
-from typing import Any, final
+A few numbers at a time, on the CPU, are taken in through numpy views of the statistics: there the work of an operation
+is nothing and its dispatch everything, which numpy does in a third of the time. The formulas are the same.
+"""
 
+from collections.abc import Callable
+from typing import Any, Self, final
+
+import numpy as np
 import torch
 from torch import Size, Tensor, nn
 
 PRIOR_COUNT = 2.0**-200
 """Weight of the unit normal that stands for the data before there are any; vanishes beside the first frame."""
+
+_SMALL = 32_768
+"""Number of entries up to which numpy does the work of one call."""
+
+_Views = tuple[int, Any, Any, Any]
+"""Address of the mean, and `count`, `mean`, `m2` as arrays over the memory of the buffers."""
 
 
 @final
@@ -43,6 +55,8 @@ class RunningMoments(nn.Module):
         self.register_buffer("one", torch.ones((), **form), persistent=False)
         self.register_buffer("mean", torch.zeros(shape, **form))
         self.register_buffer("m2", torch.full(shape, PRIOR_COUNT, **form))
+        self._views: _Views | None = None
+        self._floor = np.array(eps)
 
     def scale(self) -> Tensor:
         """`sqrt(max(variance, eps))`, `[*F]`, float64."""
@@ -62,6 +76,9 @@ class RunningMoments(nn.Module):
         """
         buffers: Any = self._buffers
         count, mean, m2 = buffers["count"], buffers["mean"], buffers["m2"]
+        is_plain = type(value) is Tensor and value.is_cpu and mean.is_cpu and not value.requires_grad
+        if is_plain and value.numel() <= _SMALL and not torch.compiler.is_compiling():
+            return self._update_small(value)
         rows = value.detach()
         before = rows - mean
         batch_dims = rows.ndim - mean.ndim
@@ -80,6 +97,47 @@ class RunningMoments(nn.Module):
             after = value - mean
         result: Tensor = after / torch.div(m2, count).clamp_min_(self._eps).sqrt_()
         return result if result.dtype is value.dtype else result.to(value.dtype)
+
+    def _update_small(self, value: Tensor) -> Tensor:
+        """What `update_and_normalize` does, on arrays."""
+        count, mean, m2 = self._arrays()
+        rows = value.numpy()
+        before = rows - mean
+        batch_dims = before.ndim - mean.ndim
+        if batch_dims:
+            before = before.reshape(-1, *mean.shape)
+            weight = float(count) * self._decay + len(before)
+            mean += np.add.reduce(before) / weight
+            after = rows - mean
+            squares = np.add.reduce(before * after.reshape(before.shape))
+        else:
+            weight = float(count) * self._decay + 1.0
+            mean += before / weight
+            after = rows - mean
+            squares = before * after
+        count[...] = weight
+        m2 *= self._decay
+        m2 += squares
+        result = np.asarray(after / np.sqrt(np.maximum(m2 / weight, self._floor)))
+        return torch.from_numpy(result if result.dtype == rows.dtype else result.astype(rows.dtype))
+
+    def _arrays(self) -> tuple[Any, Any, Any]:
+        """The statistics as arrays that share the memory of the buffers."""
+        buffers: Any = self._buffers
+        mean = buffers["mean"]
+        address = mean.data_ptr()
+        if self._views is None or self._views[0] != address:
+            self._views = (address, buffers["count"].numpy(), mean.numpy(), buffers["m2"].numpy())
+        return self._views[1:]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._views = None
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the arrays, which a copy would not share with its own buffers."""
+        return {**self.__dict__, "_views": None}
 
     def update_rows(self, value: Tensor, mask: Tensor) -> None:
         """Take in the rows of `value` in `mask`, on any device without waiting for it.
