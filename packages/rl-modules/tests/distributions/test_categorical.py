@@ -57,6 +57,16 @@ def test_frequencies_pass_a_chi_square_test(n_draws: int) -> None:
         assert (((counts - expected) ** 2) / expected).sum().item() < 16.27
 
 
+@pytest.mark.parametrize("uniform", [0.0, 1.0 - 2.0**-24])
+def test_an_extreme_uniform_draw_does_not_choose_an_impossible_action(
+    uniform: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The smallest and the largest number that a uniform draw can give leave zero probabilities at zero."""
+    monkeypatch.setattr(torch, "rand_like", lambda like: torch.full_like(like, uniform))
+    probs = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    assert Categorical(probs=probs).sample().tolist() == [1, 2]
+
+
 def test_samples_are_int64_and_one_hot() -> None:
     """Draws are int64; a one-hot draw has a single one per row; neither carries a gradient."""
     logits = torch.randn(5, 4, requires_grad=True)

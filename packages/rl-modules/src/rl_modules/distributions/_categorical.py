@@ -36,19 +36,41 @@ def normalised_logits(component: str, logits: Tensor | None, probs: Tensor | Non
 
 
 def draw_index(probs: Tensor, sample_shape: Any) -> Tensor:
-    """Indices drawn with probabilities `[*B, n]`, int64 `[*sample_shape, *B]`.
+    """Indices drawn with probabilities `[*B, n]`, int64 `[*sample_shape, *B, 1]`.
 
     The largest of `p / e` with `e` exponential is at index i with probability p_i, and never where p is zero.
     """
     wanted = probs.expand((*sample_shape, *probs.shape)) if sample_shape else probs
-    noise = torch.empty_like(wanted, memory_format=torch.contiguous_format).exponential_()
-    # A draw of exactly zero would turn an impossible action into 0 / 0.
-    return (probs / noise.clamp_min(torch.finfo(probs.dtype).tiny)).argmax(-1)
+    # log(uniform) is minus an exponential draw, and made faster. Zero, whose logarithm would make the quotients of
+    # possible and impossible actions equal, is left out.
+    noise = torch.rand_like(wanted).clamp_min_(torch.finfo(probs.dtype).tiny).log_()
+    return (probs / noise).argmin(-1, keepdim=True)
 
 
 def one_hot(index: Tensor, n: int) -> Tensor:
-    """`index` as int64 one-hot vectors `[*index.shape, n]`, without reading values back."""
-    return (index.unsqueeze(-1) == torch.arange(n, device=index.device)).to(torch.int64)
+    """`index` `[*B, 1]` as int64 one-hot vectors `[*B, n]`, without reading values back."""
+    return index.new_zeros((*index.shape[:-1], n)).scatter_(-1, index, 1)
+
+
+def log_prob_of_index(log_probs: Tensor, index: Tensor) -> Tensor:
+    """Entries of `log_probs` `[*B, n]` at `index` `[*S, *B]`."""
+    if index.dtype is not torch.int64:
+        index = index.to(torch.int64)
+    return _entry(log_probs, index.unsqueeze(-1))
+
+
+def log_prob_of_one_hot(log_probs: Tensor, value: Tensor) -> Tensor:
+    """Entries of `log_probs` `[*B, n]` where the one-hot `value` `[*S, *B, n]` is set."""
+    if value.dtype is torch.bool:
+        value = value.to(torch.uint8)
+    return _entry(log_probs, value.argmax(-1, keepdim=True))
+
+
+def _entry(log_probs: Tensor, index: Tensor) -> Tensor:
+    shape = (*index.shape[:-1], log_probs.shape[-1])
+    if log_probs.shape != shape:
+        log_probs = log_probs.expand(shape)
+    return log_probs.gather(-1, index).squeeze(-1)
 
 
 class FiniteDistribution(Distribution):
@@ -81,6 +103,10 @@ class FiniteDistribution(Distribution):
     def probs(self) -> Tensor:
         """Probabilities, `[*B, n]`."""
         return self.logits.exp()
+
+    def draw_index(self, sample_shape: Any) -> Tensor:
+        """Indices of a draw, int64 `[*sample_shape, *B, 1]`."""
+        return draw_index(self.logits.detach().exp(), sample_shape)
 
     def entropy(self) -> Tensor:
         """`-sum p log p` over the possible actions, `[*B]`."""

@@ -69,7 +69,8 @@ def squash(pre_image: Tensor, low: Bound, high: Bound) -> Tensor:
 
 def half_log_slope(pre_image: Tensor) -> Tensor:
     """`(log d value/du - log(2 (high - low))) / 2` at `u`, from u itself: finite and differentiable everywhere."""
-    return F.logsigmoid(pre_image + pre_image) - pre_image
+    # u - log(1 + exp(2 u)); the last argument is where softplus turns linear, beyond the precision of float64.
+    return torch.sub(pre_image, F.softplus(pre_image, 2.0, 40.0), alpha=2)
 
 
 def unsquash(value: Tensor, low: Bound, high: Bound) -> tuple[Tensor, Tensor]:

@@ -104,7 +104,14 @@ def negative_log_density(deviation: Tensor, scale: Tensor) -> Tensor:
         deviation: `(value - loc) / scale`.
         scale: same shape, positive.
     """
-    return torch.add(scale.log(), deviation.square(), alpha=0.5)
+    return torch.addcmul(scale.log(), deviation, deviation, value=0.5)
+
+
+def minus_total(constant: float, value: Tensor, n_dims: int) -> Tensor:
+    """`constant` minus the sum of `value` over its last `n_dims` dimensions."""
+    total = sum_rightmost(value, n_dims)
+    # A tensor of the same dtype: type promotion of a Python number takes longer than the subtraction and this.
+    return total.new_full((), constant) - total
 
 
 def gaussian_kl(loc_p: Tensor, scale_p: Tensor, loc_q: Tensor, scale_q: Tensor) -> Tensor:

@@ -2,11 +2,16 @@
 
 from typing import Any, final
 
-import torch
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from rl_modules.distributions._categorical import FiniteDistribution, draw_index, normalised_logits, one_hot
+from rl_modules.distributions._categorical import (
+    FiniteDistribution,
+    log_prob_of_index,
+    log_prob_of_one_hot,
+    normalised_logits,
+    one_hot,
+)
 
 
 @final
@@ -46,8 +51,7 @@ class Categorical(FiniteDistribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """A draw, int64 `[*sample_shape, *B]`."""
-        with torch.no_grad():
-            return draw_index(self.probs, sample_shape)
+        return self.draw_index(sample_shape).squeeze(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of integer actions `[*S, *B]`, same shape."""
@@ -86,7 +90,7 @@ class OneHotCategorical(FiniteDistribution):
     @property
     def mode(self) -> Tensor:
         """The most likely action, int64 `[*B, n]`; the first of several."""
-        return one_hot(self.logits.argmax(-1), self.num_actions)
+        return one_hot(self.logits.argmax(-1, keepdim=True), self.num_actions)
 
     @property
     def deterministic_sample(self) -> Tensor:
@@ -95,20 +99,8 @@ class OneHotCategorical(FiniteDistribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """A draw, int64 `[*sample_shape, *B, n]`."""
-        with torch.no_grad():
-            return one_hot(draw_index(self.probs, sample_shape), self.num_actions)
+        return one_hot(self.draw_index(sample_shape), self.num_actions)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of one-hot actions `[*S, *B, n]` of any dtype: `[*S, *B]`."""
         return log_prob_of_one_hot(self.logits, value)
-
-
-def log_prob_of_index(log_probs: Tensor, index: Tensor) -> Tensor:
-    """Entries of `log_probs` `[*B, n]` at `index` `[*S, *B]`."""
-    expanded = log_probs.expand((*index.shape, log_probs.shape[-1]))
-    return expanded.gather(-1, index.to(torch.int64).unsqueeze(-1)).squeeze(-1)
-
-
-def log_prob_of_one_hot(log_probs: Tensor, value: Tensor) -> Tensor:
-    """Entries of `log_probs` `[*B, n]` where `value` `[*S, *B, n]` is set."""
-    return torch.where(value != 0, log_probs, 0.0).sum(-1)

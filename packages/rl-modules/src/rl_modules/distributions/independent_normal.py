@@ -13,6 +13,7 @@ from rl_modules.distributions._normal import (
     event_dim_count,
     gaussian_kl,
     gaussian_parameters,
+    minus_total,
     negative_log_density,
     sum_rightmost,
 )
@@ -117,7 +118,7 @@ class IndependentNormal(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of `value`, `[*S, *B, *E]`, summed over the event: `[*S, *B]`."""
         density = negative_log_density((value - self.loc) / self.scale, self.scale)
-        return -HALF_LOG_TWO_PI * self._event_shape.numel() - sum_rightmost(density, self._n_event_dims)
+        return minus_total(-HALF_LOG_TWO_PI * self._event_shape.numel(), density, self._n_event_dims)
 
 
 @closed_form_kl(IndependentNormal)

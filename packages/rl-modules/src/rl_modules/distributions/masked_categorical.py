@@ -6,9 +6,14 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from rl_modules.distributions._categorical import FiniteDistribution, draw_index, normalised_logits, one_hot
+from rl_modules.distributions._categorical import (
+    FiniteDistribution,
+    log_prob_of_index,
+    log_prob_of_one_hot,
+    normalised_logits,
+    one_hot,
+)
 from rl_modules.distributions._normal import absent_parameter
-from rl_modules.distributions.categorical import log_prob_of_index, log_prob_of_one_hot
 from rl_specs import ShapeError, message
 
 
@@ -57,8 +62,7 @@ class MaskedCategorical(FiniteDistribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """A draw, int64 `[*sample_shape, *B]`."""
-        with torch.no_grad():
-            return draw_index(self.probs, sample_shape)
+        return self.draw_index(sample_shape).squeeze(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of integer actions `[*S, *B]`, same shape; minus infinity where masked."""
@@ -91,7 +95,7 @@ class MaskedOneHotCategorical(FiniteDistribution):
     @property
     def mode(self) -> Tensor:
         """The most likely allowed action, int64 `[*B, n]`; the first of several."""
-        return one_hot(self.logits.argmax(-1), self.num_actions)
+        return one_hot(self.logits.argmax(-1, keepdim=True), self.num_actions)
 
     @property
     def deterministic_sample(self) -> Tensor:
@@ -100,8 +104,7 @@ class MaskedOneHotCategorical(FiniteDistribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """A draw, int64 `[*sample_shape, *B, n]`."""
-        with torch.no_grad():
-            return one_hot(draw_index(self.probs, sample_shape), self.num_actions)
+        return one_hot(self.draw_index(sample_shape), self.num_actions)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of one-hot actions `[*S, *B, n]`: `[*S, *B]`; minus infinity where masked."""

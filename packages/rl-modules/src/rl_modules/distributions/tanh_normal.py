@@ -16,6 +16,7 @@ from rl_modules.distributions._normal import (
     gaussian_kl,
     gaussian_nodes,
     gaussian_parameters,
+    minus_total,
     negative_log_density,
     sum_rightmost,
 )
@@ -181,19 +182,19 @@ class TanhNormal(Distribution):
         if value is self._sample and _version(value) == self._sample_version:
             deviation = self._remembered_deviation()
             density = negative_log_density(deviation, self.scale)
-            density = torch.add(density, half_log_slope(self._pre_image), alpha=2.0)
-            width_sign = 1.0
+            density = torch.add(density, half_log_slope(self._pre_image), alpha=2)
+            width_sign = 1
         else:
             pre_image, log_slope = unsquash(value, self.low, self.high)
             density = negative_log_density((pre_image - self.loc) / self.scale, self.scale) + log_slope
-            width_sign = -1.0
+            width_sign = -1
         constant = _CONSTANT_PER_ENTRY
         width = self.high - self.low
         if isinstance(width, Tensor):
             density = torch.add(density, width.log(), alpha=width_sign)
         else:
             constant += width_sign * math.log(width)
-        return -constant * self._event_shape.numel() - sum_rightmost(density, self._n_event_dims)
+        return minus_total(-constant * self._event_shape.numel(), density, self._n_event_dims)
 
     def _remembered_deviation(self) -> Tensor:
         """`(u - loc) / scale` of the remembered sample.
