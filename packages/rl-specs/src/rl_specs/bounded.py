@@ -61,6 +61,7 @@ class Bounded(LeafSpec):
             raise SpecError(message("Bounded", "bounds in the wrong order", expected="low <= high", found=found))
         self._box = ContinuousBox(low_tensor, high_tensor)
         self._is_finite = bool((low_tensor.isfinite() & high_tensor.isfinite()).all())
+        self._has_finite_width = self._is_finite and bool((high_tensor - low_tensor).isfinite().all())
 
     @property
     def space(self) -> ContinuousBox:
@@ -97,6 +98,8 @@ class Bounded(LeafSpec):
         work = self._dtype if self._dtype == torch.float64 else torch.float32
         uniform = torch.rand(size, generator=generator, dtype=work, device=self._device)
         if self._is_finite:
+            if self._has_finite_width and self._dtype == work:
+                return torch.lerp(low, high, uniform)  # never outside: each half is measured from its own end
             return (low * (1 - uniform) + high * uniform).to(self._dtype).clamp(low, high)
         normal = torch.randn(size, generator=generator, dtype=work, device=self._device)
         exponential = -torch.log1p(-uniform)
@@ -149,6 +152,7 @@ class Bounded(LeafSpec):
         low = op([self.low, *(other.low for other in others)])
         out = self._with_box(low, op([self.high, *(other.high for other in others)]))
         out._is_finite = all(spec._is_finite for spec in (self, *others))
+        out._has_finite_width = all(spec._has_finite_width for spec in (self, *others))
         return out
 
     def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "Bounded":

@@ -86,16 +86,16 @@ def codecs(backend: Backend, options: Options) -> tuple[SpaceCodec, SpaceCodec]:
     return observations, actions
 
 
-def skipped_step(env: Any, action: Any, frame_skip: int) -> tuple[Any, float, bool, bool]:
-    """`frame_skip` steps with one action, rewards added up, stopped at the end of an episode."""
-    observation, reward, terminated, truncated, _ = env.step(action)
+def skipped_step(env: Any, action: Any, frame_skip: int) -> tuple[Any, float, bool, bool, Any]:
+    """`frame_skip` steps with one action, rewards added up, stopped at the end of an episode; what `step` returns."""
+    observation, reward, terminated, truncated, info = env.step(action)
     total = float(reward)
     for _ in range(frame_skip - 1):
         if terminated or truncated:
             break
-        observation, reward, terminated, truncated, _ = env.step(action)
+        observation, reward, terminated, truncated, info = env.step(action)
         total += float(reward)
-    return observation, total, bool(terminated), bool(truncated)
+    return observation, total, bool(terminated), bool(truncated), info
 
 
 def rendered(env: Any) -> np.ndarray[Any, Any]:

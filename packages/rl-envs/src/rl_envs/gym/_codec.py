@@ -1,6 +1,7 @@
 """Values of Gymnasium spaces to tensors and back: one codec per leaf of a space, all batch shapes alike."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -164,15 +165,12 @@ class SpaceCodec:
             return {key: codec.encode(np.array(value, dtype=codec.dtype))}
         return {key: codec.encode(np.array(_at(value, path), dtype=codec.dtype)) for key, path, codec in self._leaves}
 
-    def encode_rows(self, values: list[Any]) -> FlatDict:
+    def encode_rows(self, values: Sequence[Any]) -> FlatDict:
         """Tensors `[N, ...]` of `N` values; a value that is None leaves its row zero."""
         entries: FlatDict = {}
         for key, path, codec in self._leaves:
-            rows = np.zeros((len(values), *codec.shape), dtype=codec.dtype)
-            for index, value in enumerate(values):
-                if value is not None:
-                    rows[index] = _at(value, path) if path else value
-            entries[key] = codec.encode(rows)
+            leaves = [None if value is None else _at(value, path) for value in values] if path else values
+            entries[key] = codec.encode(_rows(leaves, codec))
         return entries
 
     def decode(self, data: TensorMap) -> Any:
@@ -188,6 +186,19 @@ class SpaceCodec:
             return list(self._only[2].decode(_array(data[self._only[0]])))
         columns = [codec.decode(_array(data[key])) for key, _, codec in self._leaves]
         return [_nest(self._space, iter([column[i] for column in columns])) for i in range(count)]
+
+
+def _rows(values: Sequence[Any], codec: LeafCodec) -> Array:
+    """`[N, *shape]` array of `N` values of a leaf."""
+    count = len(values)
+    if codec.shape and all(type(value) is np.ndarray and value.shape == codec.shape for value in values):
+        together: Array = np.concatenate(values, dtype=codec.dtype, casting="unsafe")
+        return together.reshape(count, *codec.shape)
+    rows = np.zeros((count, *codec.shape), dtype=codec.dtype)
+    for index, value in enumerate(values):
+        if value is not None:
+            rows[index] = value
+    return rows
 
 
 def _array(value: Tensor) -> Array:

@@ -1,5 +1,6 @@
 """Several Gymnasium envs, stepped one after the other, gathered in one batch."""
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
@@ -39,21 +40,20 @@ class LoopBackend(Backend):
     def step(self, data: TensorMap) -> FlatDict:
         """See `Backend`."""
         count = len(self._envs)
-        values: list[Any] = [None] * count
-        reward = np.empty((count, 1), dtype=np.float32)
-        flags = np.empty((3, count, 1), dtype=np.bool_)
+        actions = self._actions.decode_rows(data, count)
         skip = self._options.frame_skip
-        for index, (env, action) in enumerate(zip(self._envs, self._actions.decode_rows(data, count), strict=True)):
-            if skip == 1:
-                values[index], reward[index], terminated, truncated, _ = env.step(action)
-            else:
-                values[index], reward[index], terminated, truncated = skipped_step(env, action, skip)
-            flags[1, index] = terminated
-            flags[2, index] = truncated
+        if skip == 1:
+            results = [env.step(action) for env, action in zip(self._envs, actions, strict=True)]
+        else:
+            results = [skipped_step(env, action, skip) for env, action in zip(self._envs, actions, strict=True)]
+        values, rewards, terminated, truncated, _ = zip(*results, strict=True)
+        flags = np.empty((3, count), dtype=np.bool_)
+        flags[1] = terminated
+        flags[2] = truncated
         np.logical_or(flags[1], flags[2], out=flags[0])
         entries = self._observed(values, None)
-        entries["reward"] = torch.from_numpy(reward)
-        entries["done"], entries["terminated"], entries["truncated"] = torch.from_numpy(flags).unbind()
+        entries["reward"] = torch.from_numpy(np.array(rewards, dtype=np.float32).reshape(count, 1))
+        entries["done"], entries["terminated"], entries["truncated"] = torch.from_numpy(flags[:, :, None]).unbind()
         return entries
 
     def frame(self) -> Tensor:
@@ -69,7 +69,7 @@ class LoopBackend(Backend):
         for env in self._envs:
             env.close()
 
-    def _observed(self, values: list[Any], rows: np.ndarray[Any, Any] | None) -> FlatDict:
+    def _observed(self, values: Sequence[Any], rows: np.ndarray[Any, Any] | None) -> FlatDict:
         if not self._options.from_pixels:
             return self._observations.encode_rows(values)
         entries: FlatDict = {} if self._options.pixels_only else self._observations.encode_rows(values)

@@ -41,7 +41,7 @@ class SingleBackend(Backend):
         if self._frame_skip == 1:
             observation, reward, terminated, truncated, _ = self._env.step(action)
         else:
-            observation, reward, terminated, truncated = skipped_step(self._env, action, self._frame_skip)
+            observation, reward, terminated, truncated, _ = skipped_step(self._env, action, self._frame_skip)
         entries = self._observed(observation)
         entries["reward"] = torch.from_numpy(np.array((reward,), dtype=np.float32))
         flags = np.zeros((3, 1), dtype=np.bool_)
