@@ -10,7 +10,7 @@ entries (frames) are copied to their place at once.
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tensordict import TensorDict
@@ -137,5 +137,7 @@ def _layout(root: FlatDict, nxt: FlatDict) -> list[tuple[NestedKey, torch.Size, 
 
 def _reader(keys: list[NestedKey]) -> Callable[[FlatDict], tuple[Tensor, ...]]:
     """Reads the entries under `keys`, in their order."""
+    if len(keys) < 2:
+        return lambda data: tuple(data[key] for key in keys)
     get: Any = itemgetter(*keys)
-    return get if len(keys) > 1 else lambda data: (get(data),)
+    return cast(Callable[[FlatDict], tuple[Tensor, ...]], get)

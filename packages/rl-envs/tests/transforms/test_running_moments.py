@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rl_envs.transforms import running_moments
 from rl_envs.transforms.running_moments import RunningMoments
 
 CALLS = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=4), min_size=1, max_size=6)
@@ -104,3 +105,43 @@ def test_dtype_and_gradient_of_the_input(dtype: torch.dtype) -> None:
     assert result.dtype == dtype
     torch.testing.assert_close(gradient, (1 / moments.scale()).to(dtype))
     assert not moments.mean.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch", [(), (5,), (2, 3), (1,)])
+@pytest.mark.parametrize("shape", [(), (4,), (2, 2)])
+def test_small_entries_through_arrays_equal_tensors(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], batch: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    """Statistics and results are the same to rounding whether numpy or torch takes the rows in."""
+    few, many = (RunningMoments(torch.Size(shape), decay=0.99, eps=1e-4) for _ in range(2))
+    for _ in range(20):
+        rows = torch.randn((*batch, *shape), dtype=dtype) * 3 + 1
+        before = rows.clone()
+        one = few.update_and_normalize(rows)
+        with monkeypatch.context() as patch:
+            patch.setattr(running_moments, "_SMALL", -1)
+            two = many.update_and_normalize(rows)
+        assert torch.equal(rows, before)
+        assert one.dtype == dtype
+        assert one.shape == rows.shape
+        torch.testing.assert_close(one, two)
+    for name in ("count", "mean", "m2"):
+        torch.testing.assert_close(getattr(few, name), getattr(many, name), rtol=1e-12, atol=1e-12)
+
+
+def test_arrays_follow_the_buffers() -> None:
+    """A copy, a move to shared memory and a loaded state each go on from their own statistics."""
+    moments = RunningMoments(torch.Size((2,)), decay=1.0, eps=1e-4)
+    moments.update_and_normalize(torch.ones(2))
+    twin = copy.deepcopy(moments)
+    twin.update_and_normalize(torch.full((2,), 3.0))
+    assert moments.mean.tolist() == [1.0, 1.0]
+    assert twin.mean.tolist() == [2.0, 2.0]
+    moments.share_memory()
+    moments.update_and_normalize(torch.full((2,), 5.0))
+    assert moments.mean.tolist() == [3.0, 3.0]
+    moments.load_state_dict(twin.state_dict())
+    moments.update_and_normalize(torch.full((2,), 5.0))
+    assert moments.mean.tolist() == [3.0, 3.0]
+    assert moments.count.item() == pytest.approx(3.0)

@@ -64,7 +64,7 @@ class RunningMoments(nn.Module):
 
     def normalize(self, value: Tensor) -> Tensor:
         """`(value - mean) / scale`, in the dtype of `value`; `[*B, *F]`."""
-        return ((value - self.mean) / self.scale()).to(value.dtype)
+        return ((value.to(self.mean.dtype) - self.mean) / self.scale()).to(value.dtype)
 
     def update_and_normalize(self, value: Tensor) -> Tensor:
         """Take in the rows of `value`, then normalise them with the new statistics.
@@ -79,7 +79,7 @@ class RunningMoments(nn.Module):
         is_plain = type(value) is Tensor and value.is_cpu and mean.is_cpu and not value.requires_grad
         if is_plain and value.numel() <= _SMALL and not torch.compiler.is_compiling():
             return self._update_small(value)
-        rows = value.detach()
+        rows = value.detach().to(mean.dtype)
         before = rows - mean
         batch_dims = rows.ndim - mean.ndim
         if batch_dims:
@@ -94,7 +94,7 @@ class RunningMoments(nn.Module):
             after = rows - mean
             m2.mul_(self._decay).addcmul_(before, after)
         if value.requires_grad:
-            after = value - mean
+            after = value.to(mean.dtype) - mean
         result: Tensor = after / torch.div(m2, count).clamp_min_(self._eps).sqrt_()
         return result if result.dtype is value.dtype else result.to(value.dtype)
 
@@ -146,7 +146,7 @@ class RunningMoments(nn.Module):
             value: `[*B, *F]` floating-point; rows outside the mask may hold anything.
             mask: bool `[*B]`. With no row in it nothing changes.
         """
-        rows = value.detach()
+        rows = value.detach().to(self.mean.dtype)
         inside = mask.reshape(mask.shape + (1,) * self.mean.ndim)
         number = mask.sum(dtype=torch.float64)
         decay = torch.where(number > 0, self._decay, 1.0)
