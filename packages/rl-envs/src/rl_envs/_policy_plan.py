@@ -197,10 +197,12 @@ def _probabilistic_stage(module: ProbabilisticTensorDictModule) -> list[PolicyPl
     draw = state._dist_sample
     default = module.default_interaction_type
     component = type(module).__name__
+    pairs = list(zip(names, in_keys, strict=True))
+    only_key = out_keys[0] if len(out_keys) == 1 else None
 
     def run(data: FlatDict) -> None:
         try:
-            parameters = {name: data[key] for name, key in zip(names, in_keys, strict=True)}
+            parameters = {name: data[key] for name, key in pairs}
         except KeyError as error:
             raise _absent(component, error.args[0], data) from None
         dist = distribution(**parameters, **constants)
@@ -209,6 +211,11 @@ def _probabilistic_stage(module: ProbabilisticTensorDictModule) -> list[PolicyPl
             sample = dist.rsample() if dist.has_rsample else dist.sample()
         else:
             sample = draw(dist, interaction_type=kind)
+        if only_key is not None and not isinstance(sample, tuple):
+            data[only_key] = sample
+            if log_prob_key is not None:
+                data[log_prob_key] = dist.log_prob(sample)
+            return
         samples = sample if isinstance(sample, tuple) else (sample,)
         for key, value in zip(out_keys, samples, strict=True):
             data[key] = value
