@@ -32,6 +32,8 @@ from rl_envs.parallel._wiring import (
 SHARE = "_share"
 """The call that hands the layout of the shared table to the workers."""
 
+_PROCESS = {"is_worker": False}
+
 
 class Task(ABC):
     """What one worker does. Made in the worker; an exception from its constructor, `step` or `reset` ends the pool."""
@@ -149,8 +151,14 @@ class Worker:
         write_frame(self._ends.reply, cloudpickle.dumps(answer))
 
 
+def is_worker_process() -> bool:
+    """Whether this process is the worker of a pool."""
+    return _PROCESS["is_worker"]
+
+
 def _prepare_process(torch_seed: int, index: int) -> None:
     """One thread, and global random generators that differ between workers and follow the parent's seed."""
+    _PROCESS["is_worker"] = True
     torch.set_num_threads(1)
     seed = stream_seed(torch_seed, index + 1)
     torch.manual_seed(seed)
