@@ -268,7 +268,7 @@ def test_step_before_reset() -> None:
         ("HalfCheetah-v5", {"ctrl_cost_wight": 1.0}, TypeError, r"ctrl_cost_wight.*Did you mean ctrl_cost_weight"),
         ("HalfCheetah-v5", {"seed": 1}, TypeError, 'unknown keyword "seed"'),
         ("HalfCheetah-v5", {"num_envs": None}, ValueError, "Pass num_envs"),
-        ("HalfCheetah-v5", {"num_threads": 0}, ValueError, "num_threads >= 1"),
+        ("HalfCheetah-v5", {"num_threads": 0}, ValueError, r"num_threads.*>= 1"),
     ],
 )
 def test_what_it_does_not_take(name: str, options: dict[str, Any], error: type[Exception], told: str) -> None:

@@ -106,7 +106,7 @@ def test_scripts_need_no_guard(tmp_path: Path) -> None:
             """
         )
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=240, check=True)
     assert done.stdout.splitlines() == ["top", "torch.Size([2, 4])"]
 
 
