@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from rl_objectives._coefficients import check_choice
 from rl_objectives._keys import input_keys, read
-from rl_objectives._policy import entropies, key_name, log_prob, policy_distribution, weigh
+from rl_objectives._policy import constant, entropies, key_name, log_prob, policy_distribution, weigh
 from rl_objectives._policy_value import PolicyValueLoss
 from rl_objectives.functional.critic import Distance, clipped_value_loss, explained_variance, value_distance
 from rl_objectives.functional.reduce import Reduction, reduce_loss, standardize
@@ -154,33 +154,37 @@ class ActorCriticLoss(PolicyValueLoss):
     def _add_entropy(self, out: dict[str, Tensor], dist: Distribution, like: Tensor) -> None:
         heads = entropies(type(self).__name__, dist, self.samples_mc_entropy, like)
         total = next(iter(heads.values())) if len(heads) == 1 else torch.stack(list(heads.values())).sum(0)
+        mean = total.mean()
+        out["entropy"] = mean.detach()
         if self._entropy_heads:
             named = {head: getattr(self, buffer) for head, buffer in self._entropy_heads.items()}
-            weighted = weigh(type(self).__name__, heads, named)
             for head, value in heads.items():
                 out[f"entropy_{head}"] = value.detach().mean()
+            reduced = reduce_loss(weigh(type(self).__name__, heads, named), self.reduction)
         else:
-            weighted = total if self.entropy_coeff is None else total * self.entropy_coeff
-        out["entropy"] = total.detach().mean()
-        out["loss_entropy"] = -reduce_loss(weighted, self.reduction)
+            reduced = mean if self.reduction == "mean" else reduce_loss(total, self.reduction)
+            if self.entropy_coeff is not None:
+                reduced = reduced * self.entropy_coeff
+        out["loss_entropy"] = -reduced
 
     def _add_critic(self, out: dict[str, Tensor], tensordict: TensorDictBase, coefficient: Tensor) -> None:
         name, names = type(self).__name__, self.tensor_keys
         target = read(
             name, tensordict, names.value_target, fix="Run GAE first, or rename with set_keys(value_target=...)"
         )
-        target = target.detach()
+        target = constant(target)
         value = self.run_network("critic_network", lambda: self._value(tensordict))
         if self.clip_value is None:
-            loss = value_distance(value, target, self.loss_critic_type)
+            loss = value_distance(value, target, self.loss_critic_type, reduction=self.reduction)
         else:
             old = read(
                 name, tensordict, names.value, fix="clip_value needs it; run GAE, or rename with set_keys(value=...)"
             )
-            loss, is_clipped = clipped_value_loss(
-                value, old.detach(), target, clip=self.clip_value, kind=self.loss_critic_type
+            entries, is_clipped = clipped_value_loss(
+                value, constant(old), target, clip=self.clip_value, kind=self.loss_critic_type
             )
-            out["value_clip_fraction"] = is_clipped.to(loss.dtype).mean()
-        out["loss_critic"] = reduce_loss(loss, self.reduction) * coefficient
+            loss = reduce_loss(entries, self.reduction)
+            out["value_clip_fraction"] = is_clipped.mean(dtype=loss.dtype)
+        out["loss_critic"] = loss * coefficient
         if self.log_explained_variance:
             out["explained_variance"] = explained_variance(value.detach(), target)

@@ -8,6 +8,7 @@ from tensordict.nn import CompositeDistribution, ProbabilisticTensorDictModule, 
 from torch import Tensor
 from torch.distributions import Distribution
 
+from rl_modules.distributions import TanhNormal
 from rl_objectives._call import call_distribution
 from rl_objectives._keys import read
 from rl_specs import DeviceError, NestedKey, ShapeError, key_str, message
@@ -35,7 +36,7 @@ def log_prob(component: str, dist: Distribution, data: TensorDictBase, action_ke
 def stored_log_prob(component: str, data: TensorDictBase, keys: Sequence[NestedKey], like: Tensor) -> Tensor:
     """Log-probability written at collection, without gradient, in the shape of `like`; several entries are summed."""
     fix = "Collect with a policy built with return_log_prob=True, or rename with set_keys(sample_log_prob=...)"
-    terms = [align(component, key_str(k), read(component, data, k, fix=fix).detach(), like) for k in keys]
+    terms = [align(component, key_str(k), constant(read(component, data, k, fix=fix)), like) for k in keys]
     return terms[0] if len(terms) == 1 else torch.stack(terms).sum(0)
 
 
@@ -49,6 +50,11 @@ def log_prob_entry(policy: ProbabilisticTensorDictSequential) -> NestedKey | lis
     if not written:
         return "sample_log_prob"
     return written[0] if len(written) == 1 else written
+
+
+def constant(value: Tensor) -> Tensor:
+    """`value` without gradient."""
+    return value.detach() if value.requires_grad else value
 
 
 def align(component: str, name: str, value: Tensor, like: Tensor) -> Tensor:
@@ -86,6 +92,8 @@ def entropies(component: str, dist: Distribution, samples: int, like: Tensor) ->
 
 def entropy(dist: Distribution, samples: int) -> Tensor:
     """Entropy in closed form, or where there is none `-log p(x)` averaged over `samples` reparameterised draws."""
+    if isinstance(dist, TanhNormal):
+        return dist.sampled_entropy(samples)
     try:
         return dist.entropy()
     except NotImplementedError:

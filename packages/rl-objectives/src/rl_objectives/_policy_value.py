@@ -12,7 +12,7 @@ from rl_objectives._arguments import check_actor, check_value_network
 from rl_objectives._call import call_module
 from rl_objectives._estimators import ValueEstimators, build_value_estimator
 from rl_objectives._keys import read, select_inputs
-from rl_objectives._policy import log_prob_entry
+from rl_objectives._policy import constant, log_prob_entry
 from rl_objectives.common import LossModule
 from rl_objectives.value import ValueEstimatorBase
 from rl_specs import MissingKeyError, ShapeError, TensorMap, key_str, message, missing_key
@@ -86,7 +86,7 @@ class PolicyValueLoss(LossModule):
                     fix="Unsqueeze it: data[key] = data[key].unsqueeze(-1)",
                 )
             )
-        return tensordict, advantage.detach()
+        return tensordict, constant(advantage)
 
     def _estimate(self, tensordict: TensorDictBase) -> TensorDictBase:
         estimator = self.value_estimator

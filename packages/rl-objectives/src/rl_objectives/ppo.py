@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from tensordict import TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModuleBase
 from torch import Tensor
@@ -108,5 +107,5 @@ class PPOLoss(ActorCriticLoss):
 
 def monitor(log_ratio: Tensor) -> dict[str, Tensor]:
     """`kl_approx` and `ESS` of a minibatch, without gradient."""
-    with torch.no_grad():
-        return {"kl_approx": kl_estimate_k1(log_ratio).mean(), "ESS": effective_sample_size(log_ratio)}
+    seen = log_ratio.detach()
+    return {"kl_approx": kl_estimate_k1(seen.mean()), "ESS": effective_sample_size(seen)}

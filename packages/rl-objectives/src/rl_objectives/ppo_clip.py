@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import final
 
-import torch
 from tensordict import TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModuleBase
 from torch import Tensor
@@ -105,6 +104,4 @@ class ClipPPOLoss(PPOLoss):
         low = self.clip_epsilon_low if self._is_asymmetric else self.clip_epsilon
         high = self.clip_epsilon_high if self._is_asymmetric else self.clip_epsilon
         loss, is_clipped = clipped_surrogate(log_ratio, advantage, low, high)
-        with torch.no_grad():
-            fraction = is_clipped.to(loss.dtype).mean()
-        return {"loss_objective": loss, "clip_fraction": fraction, **monitor(log_ratio)}
+        return {"loss_objective": loss, "clip_fraction": is_clipped.mean(dtype=loss.dtype), **monitor(log_ratio)}

@@ -73,31 +73,28 @@ def half_log_slope(pre_image: Tensor) -> Tensor:
     return torch.sub(pre_image, F.softplus(pre_image, 2.0, 40.0), alpha=2)
 
 
-def unsquash(value: Tensor, low: Bound, high: Bound) -> tuple[Tensor, Tensor]:
-    """Pre-image of a value, and the logarithm of the slope of the squashing there.
+def unsquash(value: Tensor, low: Bound, high: Bound) -> Tensor:
+    """Pre-image of a value, finite; a value at or beyond a bound counts as lying just inside it.
 
-    Both come from the distances to the two bounds, which are exact near the bounds where `atanh` is not. A value at or
-    beyond a bound counts as lying a quarter of a rounding step of the interval's width inside it.
+    Just inside is a quarter of a rounding step of the interval's width. The pre-image comes from the distances to the
+    two bounds, which are exact near the bounds; `atanh` has them exact for the bounds -1 and 1 only.
 
     Args:
         value: `[*S, *B, *E]`.
         low: lower bound.
         high: upper bound.
     Returns:
-        The pre-image u, and `log d value/du - log(2 / (high - low))`; finite, shape of `value`.
+        The pre-image u, shape of `value`.
     """
+    eps = torch.finfo(value.dtype).eps
+    if not isinstance(low, Tensor) and low == -1.0 and high == 1.0:
+        limit = 1.0 - 0.5 * eps
+        return value.clamp(-limit, limit).atanh()
     width = high - low
-    margin = 0.25 * torch.finfo(value.dtype).eps
-    if isinstance(width, Tensor):
-        smallest = width * margin
-        below = torch.clamp(value - low, smallest, width)
-        above = torch.clamp(high - value, smallest, width)
-    else:
-        below = torch.clamp(value - low, margin * width, width)
-        above = torch.clamp(high - value, margin * width, width)
-    log_below = below.log()
-    log_above = above.log()
-    return 0.5 * (log_below - log_above), log_below + log_above
+    smallest = width * (0.25 * eps)
+    below: Tensor = torch.clamp(value - low, smallest, width)  # type: ignore[arg-type]  # both are numbers or tensors
+    above: Tensor = torch.clamp(high - value, smallest, width)  # type: ignore[arg-type]  # likewise
+    return 0.5 * (below / above).log()
 
 
 def _rounded(bound: Tensor, dtype: torch.dtype, *, towards: float) -> Tensor:

@@ -107,11 +107,9 @@ def negative_log_density(deviation: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(scale.log(), deviation, deviation, value=0.5)
 
 
-def minus_total(constant: float, value: Tensor, n_dims: int) -> Tensor:
-    """`constant` minus the sum of `value` over its last `n_dims` dimensions."""
-    total = sum_rightmost(value, n_dims)
-    # A tensor of the same dtype: type promotion of a Python number takes longer than the subtraction and this.
-    return total.new_full((), constant) - total
+def constant_like(total: Tensor, value: float) -> Tensor:
+    """`value` as a scalar to add to `total`: type promotion of a Python number takes longer than making this."""
+    return total.new_full((), value)
 
 
 def gaussian_kl(loc_p: Tensor, scale_p: Tensor, loc_q: Tensor, scale_q: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from rl_modules.distributions._kl import closed_form_kl
 from rl_modules.distributions._normal import (
     HALF_LOG_TWO_PI,
     PARAMETER_CONSTRAINTS,
+    constant_like,
     event_dim_count,
     gaussian_kl,
     gaussian_parameters,
-    minus_total,
     negative_log_density,
     sum_rightmost,
 )
@@ -98,8 +98,8 @@ class IndependentNormal(Distribution):
 
     def entropy(self) -> Tensor:
         """`log(scale) + log(2 pi e) / 2`, summed over the event: `[*B]`."""
-        constant = (0.5 + HALF_LOG_TWO_PI) * self._event_shape.numel()
-        return sum_rightmost(self.scale.log(), self._n_event_dims) + constant
+        total = sum_rightmost(self.scale.log(), self._n_event_dims)
+        return total + constant_like(total, (0.5 + HALF_LOG_TWO_PI) * self._event_shape.numel())
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """A draw without gradient, `[*sample_shape, *B, *E]`."""
@@ -118,7 +118,8 @@ class IndependentNormal(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of `value`, `[*S, *B, *E]`, summed over the event: `[*S, *B]`."""
         density = negative_log_density((value - self.loc) / self.scale, self.scale)
-        return minus_total(-HALF_LOG_TWO_PI * self._event_shape.numel(), density, self._n_event_dims)
+        total = sum_rightmost(density, self._n_event_dims)
+        return constant_like(total, -HALF_LOG_TWO_PI * self._event_shape.numel()) - total
 
 
 @closed_form_kl(IndependentNormal)

@@ -12,11 +12,11 @@ from rl_modules.distributions._kl import closed_form_kl
 from rl_modules.distributions._normal import (
     HALF_LOG_TWO_PI,
     PARAMETER_CONSTRAINTS,
+    constant_like,
     event_dim_count,
     gaussian_kl,
     gaussian_nodes,
     gaussian_parameters,
-    minus_total,
     negative_log_density,
     sum_rightmost,
 )
@@ -158,12 +158,7 @@ class TanhNormal(Distribution):
 
         The tensor is remembered for `log_prob` until the next draw or until it is changed in place.
         """
-        loc = self.loc
-        if sample_shape:
-            noise = torch.randn((*sample_shape, *loc.shape), dtype=loc.dtype, device=loc.device)
-        else:
-            noise = torch.randn_like(loc)
-        pre_image = torch.addcmul(loc, self.scale, noise)
+        pre_image, noise = self._draw(sample_shape)
         sample = squash(pre_image, self.low, self.high)
         self._sample = sample
         self._sample_version = _version(sample)
@@ -180,21 +175,51 @@ class TanhNormal(Distribution):
                 copy included, is mapped back through the inverse of the squashing.
         """
         if value is self._sample and _version(value) == self._sample_version:
-            deviation = self._remembered_deviation()
-            density = negative_log_density(deviation, self.scale)
-            density = torch.add(density, half_log_slope(self._pre_image), alpha=2)
-            width_sign = 1
+            pre_image, deviation = self._pre_image, self._remembered_deviation()
         else:
-            pre_image, log_slope = unsquash(value, self.low, self.high)
-            density = negative_log_density((pre_image - self.loc) / self.scale, self.scale) + log_slope
-            width_sign = -1
-        constant = _CONSTANT_PER_ENTRY
+            pre_image = unsquash(value, self.low, self.high)
+            deviation = (pre_image - self.loc) / self.scale
+        total = self._negative_log_density(pre_image, deviation)
+        return constant_like(total, -self._constant) - total
+
+    def sampled_entropy(self, samples: int = 1) -> Tensor:
+        """`-log_prob` averaged over draws: an unbiased estimate of the entropy, `[*B]`.
+
+        The gradient is that of `-log_prob(rsample((samples,))).mean(0)`, which has the same draws. They are never
+        squashed, which makes this the cheaper form.
+
+        Args:
+            samples: number of draws.
+        """
+        total = self._negative_log_density(*self._draw((samples,) if samples > 1 else ()))
+        entropy = total + constant_like(total, self._constant)
+        return entropy.mean(0) if samples > 1 else entropy
+
+    @property
+    def _constant(self) -> float:
+        """What `_negative_log_density` leaves out."""
+        per_entry = _CONSTANT_PER_ENTRY
+        if not isinstance(self.low, Tensor) and not isinstance(self.high, Tensor):
+            per_entry += math.log(self.high - self.low)
+        return per_entry * self._event_shape.numel()
+
+    def _draw(self, sample_shape: Any) -> tuple[Tensor, Tensor]:
+        """A draw before squashing, and its noise."""
+        loc = self.loc
+        if sample_shape:
+            noise = torch.randn((*sample_shape, *loc.shape), dtype=loc.dtype, device=loc.device)
+        else:
+            noise = torch.randn_like(loc)
+        return torch.addcmul(loc, self.scale, noise), noise
+
+    def _negative_log_density(self, pre_image: Tensor, deviation: Tensor) -> Tensor:
+        """Minus the log-density at the image of `pre_image`, summed over the event, without its constant."""
+        density = negative_log_density(deviation, self.scale)
+        density = torch.add(density, half_log_slope(pre_image), alpha=2)
         width = self.high - self.low
         if isinstance(width, Tensor):
-            density = torch.add(density, width.log(), alpha=width_sign)
-        else:
-            constant += width_sign * math.log(width)
-        return minus_total(-constant * self._event_shape.numel(), density, self._n_event_dims)
+            density = density + width.log()
+        return sum_rightmost(density, self._n_event_dims)
 
     def _remembered_deviation(self) -> Tensor:
         """`(u - loc) / scale` of the remembered sample.

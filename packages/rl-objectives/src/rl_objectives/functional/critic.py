@@ -1,5 +1,6 @@
 """Distances between predicted and target values, and how much of the target is explained."""
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import torch
@@ -7,12 +8,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rl_objectives.functional._checks import check_same_shape
+from rl_objectives.functional.reduce import Reduction, reduce_loss
 
 Distance: TypeAlias = Literal["l1", "l2", "smooth_l1"]
 
+_DISTANCES: dict[Distance, Callable[..., Tensor]] = {
+    "l1": F.l1_loss,
+    "l2": F.mse_loss,
+    "smooth_l1": F.smooth_l1_loss,
+}
 
-def value_distance(value: Tensor, target: Tensor, kind: Distance = "smooth_l1") -> Tensor:
-    """Distance of each prediction from its target, not reduced.
+
+def value_distance(
+    value: Tensor, target: Tensor, kind: Distance = "smooth_l1", *, reduction: Reduction | None = None
+) -> Tensor:
+    """Distance of each prediction from its target.
 
         l1: |d|,  l2: d^2,  smooth_l1: d^2 / 2 where |d| < 1, else |d| - 1/2,  with d = value - target
 
@@ -20,17 +30,18 @@ def value_distance(value: Tensor, target: Tensor, kind: Distance = "smooth_l1") 
         value: `[*B, 1]` float predictions.
         target: `[*B, 1]` float targets.
         kind: "l1", "l2" or "smooth_l1".
+        reduction: as for `reduce_loss`, in one operation with the distance; None leaves the shape as it is.
     Returns:
-        `[*B, 1]`.
+        `[*B, 1]`, or what `reduce_loss` makes of that.
     Raises:
         ShapeError: the tensors differ in shape.
     """
     check_same_shape("value_distance", value_target=target, state_value=value)
-    if kind == "smooth_l1":
-        return F.smooth_l1_loss(value, target, reduction="none")
-    if kind == "l2":
-        return F.mse_loss(value, target, reduction="none")
-    return F.l1_loss(value, target, reduction="none")
+    distance = _DISTANCES[kind]
+    if reduction is None or reduction == "none":
+        entries = distance(value, target, reduction="none")
+        return entries if reduction is None else reduce_loss(entries, "none")
+    return distance(value, target, reduction=reduction)
 
 
 def clipped_value_loss(
@@ -76,7 +87,7 @@ def explained_variance(value: Tensor, target: Tensor) -> Tensor:
     residue = _centred(target - value)
     # Sums of squares instead of `var`, which for minibatches takes several times as long.
     variance, unexplained = spread.dot(spread), residue.dot(residue)
-    return torch.where(variance > 0, 1 - unexplained / variance, 0.0)
+    return torch.where(variance > 0, (variance - unexplained) / variance, torch.zeros_like(variance))
 
 
 def _centred(value: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The policy terms of policy-gradient losses; each is negated, to be minimised, and not reduced."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -57,12 +59,18 @@ def clipped_surrogate(
     """
     check_same_shape("clipped_surrogate", advantage=advantage, log_ratio=log_ratio)
     ratio = log_ratio.exp()
-    held = ratio.clamp(_number(1 - low, ratio), _number(1 + high, ratio))
-    return -torch.min(ratio * advantage, held * advantage), held != ratio
+    seen = ratio.detach()
+    held = seen.clamp(*_interval(low, high))
+    cost = -advantage
+    plain, clipped = ratio * cost, held * cost
+    # The larger of the two, at which `max` would send half of a gradient each way and then add the halves up again.
+    return torch.where(clipped > plain.detach(), clipped, plain), held != seen
 
 
-def _number(value: float | Tensor, like: Tensor) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=like.dtype, device=like.device)
+def _interval(low: float | Tensor, high: float | Tensor) -> tuple[Any, Any]:
+    """`(1 - low, 1 + high)`, without the type promotion that a Python number beside a tensor asks for."""
+    one: Any = low.new_ones(()) if isinstance(low, Tensor) else 1.0
+    return one - low, one + high
 
 
 def kl_estimate_k1(log_ratio: Tensor) -> Tensor:
@@ -99,5 +107,6 @@ def effective_sample_size(log_ratio: Tensor) -> Tensor:
     Source: Kong 1992, A note on importance sampling using standardized weights
     """
     # Weights are taken relative to the largest, which cancels in the quotient and cannot overflow.
-    weight = (log_ratio - log_ratio.max()).exp()
-    return weight.sum().square() / (weight.square().sum() * weight.numel())
+    flat = log_ratio.reshape(-1)
+    weight = (flat - flat.max()).exp()
+    return weight.sum() * weight.mean() / weight.dot(weight)
