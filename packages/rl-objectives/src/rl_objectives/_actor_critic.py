@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from rl_objectives._coefficients import check_choice
 from rl_objectives._keys import input_keys, read
-from rl_objectives._policy import constant, entropies, key_name, log_prob, policy_distribution, weigh
+from rl_objectives._policy import constant, entropies, key_name, log_prob, weigh
 from rl_objectives._policy_value import PolicyValueLoss
 from rl_objectives.functional.critic import Distance, clipped_value_loss, explained_variance, value_distance
 from rl_objectives.functional.reduce import Reduction, reduce_loss, standardize
@@ -133,9 +133,7 @@ class ActorCriticLoss(PolicyValueLoss):
         tensordict, advantage = self._read_advantage(tensordict)
         if self.normalize_advantage:
             advantage = standardize(advantage, exclude_dims=self.normalize_advantage_exclude_dims)
-        dist = self.run_network(
-            "actor_network", lambda: policy_distribution(type(self).__name__, self.actor_network, tensordict)
-        )
+        dist = self._distribution(tensordict)
         current = log_prob(type(self).__name__, dist, tensordict, self.tensor_keys.action, advantage)
         out = self._objective(tensordict, dist, current, advantage)
         out["loss_objective"] = reduce_loss(out["loss_objective"], self.reduction)
@@ -173,7 +171,7 @@ class ActorCriticLoss(PolicyValueLoss):
             name, tensordict, names.value_target, fix="Run GAE first, or rename with set_keys(value_target=...)"
         )
         target = constant(target)
-        value = self.run_network("critic_network", lambda: self._value(tensordict))
+        value = self._value(tensordict)
         if self.clip_value is None:
             loss = value_distance(value, target, self.loss_critic_type, reduction=self.reduction)
         else:

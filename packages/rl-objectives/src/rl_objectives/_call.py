@@ -8,6 +8,7 @@ as it is, on a TensorDict. The numbers are the same either way.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from tensordict import TensorDictBase
 from tensordict.nn import (
     ProbabilisticTensorDictModule,
@@ -23,62 +24,104 @@ from rl_objectives._keys import input_keys, read, select_inputs
 from rl_specs import NestedKey, TensorMap, key_str, message
 
 
+class NetworkCall:
+    """A network that is called often: it is taken apart once, and again when a part is replaced or gets a hook.
+
+    Args:
+        network: a module from TensorDict to TensorDict, whose keys are read here.
+    """
+
+    def __init__(self, network: TensorDictModuleBase) -> None:
+        self._network: Any = network
+        self._take_apart()
+
+    def outputs(self, component: str, data: TensorDictBase, *, fix: str) -> TensorMap:
+        """What the network writes at `data`, which is only read.
+
+        Raises:
+            MissingKeyError: an input of the network is not there; `fix` ends the message.
+        """
+        self._follow_changes()
+        if self._parts is None or self._head is not None:
+            output: TensorMap = self._network(select_inputs(component, data, self._in_keys, fix=fix))
+            return output
+        return self._run(self._parts, component, data, fix)
+
+    def distribution(self, component: str, data: TensorDictBase, *, fix: str) -> Distribution:
+        """Distribution of the network, a policy, at `data`, which is only read.
+
+        Raises:
+            MissingKeyError: an input of the policy is not there; `fix` ends the message.
+        """
+        self._follow_changes()
+        dist: Distribution
+        if self._parts is None or self._head is None:
+            dist = self._network.get_dist(select_inputs(component, data, self._in_keys, fix=fix))
+        else:
+            dist = self._head.get_dist(self._run(self._parts, component, data, fix))
+        return dist
+
+    def _take_apart(self) -> None:
+        network = self._network
+        self._in_keys = input_keys(network)
+        self._head: Any = None
+        body = [network]
+        if isinstance(network, ProbabilisticTensorDictSequential):
+            *body, self._head = [network[i] for i in range(len(network))]
+        modules = None if _is_opaque_policy(network, self._head) else _stock_parts(body, self._in_keys)
+        if modules is not None and self._head is not None and not _is_connected(self._head, modules, self._in_keys):
+            modules = None
+        self._parts = modules and [(module, list(module.in_keys), list(module.out_keys)) for module in modules]
+        containers = [m for m in network.modules() if isinstance(m, TensorDictModuleBase | nn.ModuleList)]
+        self._seen = [(module, _structure(module)) for module in containers]
+
+    def _follow_changes(self) -> None:
+        if torch.compiler.is_compiling():
+            return  # the compiler looks at the modules by itself, and compiles anew
+        for module, structure in self._seen:
+            if _structure(module) != structure:
+                self._take_apart()
+                return
+
+    def _run(
+        self,
+        parts: Iterable[tuple[Any, list[NestedKey], list[NestedKey]]],
+        component: str,
+        data: TensorDictBase,
+        fix: str,
+    ) -> dict[NestedKey, Tensor]:
+        entries = {key: read(component, data, key, fix=fix) for key in self._in_keys}
+        for module, in_keys, out_keys in parts:
+            inputs = [entries[key] for key in in_keys]
+            try:
+                output = module.module(*inputs)
+            except RuntimeError as error:
+                if type(error) is not RuntimeError:
+                    raise
+                raise _failed(component, in_keys, inputs, error) from error
+            if isinstance(output, Tensor):
+                entries[out_keys[0]] = output
+            else:
+                entries.update(zip(out_keys, output, strict=True))
+        return entries
+
+
 def call_module(component: str, module: TensorDictModuleBase, data: TensorDictBase, *, fix: str) -> TensorMap:
-    """Outputs of `module` at `data`, which is only read.
-
-    Raises:
-        MissingKeyError: an input of the module is not there; `fix` ends the message.
-    """
-    keys = input_keys(module)
-    parts = _stock_parts([module], keys)
-    if parts is None:
-        output: TensorMap = module(select_inputs(component, data, keys, fix=fix))
-        return output
-    return _run(parts, component, keys, data, fix)
+    """Outputs of a module that is called once; see `NetworkCall.outputs`."""
+    return NetworkCall(module).outputs(component, data, fix=fix)
 
 
-def call_distribution(
-    component: str, policy: ProbabilisticTensorDictSequential, data: TensorDictBase, *, fix: str
-) -> Distribution:
-    """Distribution of `policy` at `data`, which is only read.
-
-    Raises:
-        MissingKeyError: an input of the policy is not there; `fix` ends the message.
-    """
-    keys = input_keys(policy)
-    if type(policy).get_dist is ProbabilisticTensorDictSequential.get_dist:
-        *body, head = [policy[i] for i in range(len(policy))]
-        if type(head).get_dist is ProbabilisticTensorDictModule.get_dist:
-            parts = _stock_parts(body, keys)
-            if parts is not None and _is_connected(head, parts, keys):
-                entries: Any = _run(parts, component, keys, data, fix)
-                dist: Distribution = head.get_dist(entries)
-                return dist
-    return policy.get_dist(select_inputs(component, data, keys, fix=fix))
+def _is_opaque_policy(network: Any, head: Any) -> bool:
+    """Whether a policy, one that has a head, makes its distribution in a way of its own."""
+    if head is None:
+        return False
+    is_stock = type(network).get_dist is ProbabilisticTensorDictSequential.get_dist
+    return not (is_stock and type(head).get_dist is ProbabilisticTensorDictModule.get_dist)
 
 
 def _is_connected(head: Any, parts: Iterable[Any], in_keys: Iterable[NestedKey]) -> bool:
     """Whether `head` reads just what is known, entry by entry."""
     return set(head.in_keys) <= {*in_keys, *(key for part in parts for key in part.out_keys)}
-
-
-def _run(
-    parts: Sequence[Any], component: str, in_keys: Iterable[NestedKey], data: TensorDictBase, fix: str
-) -> dict[NestedKey, Tensor]:
-    entries = {key: read(component, data, key, fix=fix) for key in in_keys}
-    for part in parts:
-        inputs = [entries[key] for key in part.in_keys]
-        try:
-            output = part.module(*inputs)
-        except RuntimeError as error:
-            if type(error) is not RuntimeError:
-                raise
-            raise _failed(component, part.in_keys, inputs, error) from error
-        if isinstance(output, Tensor):
-            entries[part.out_keys[0]] = output
-        else:
-            entries.update(zip(part.out_keys, output, strict=True))
-    return entries
 
 
 def _failed(component: str, keys: Sequence[NestedKey], inputs: Sequence[Tensor], error: Exception) -> RuntimeError:
@@ -131,6 +174,10 @@ def _returns_tensors(module: Any) -> bool:
     """Whether inputs go in by position and outputs come back as they are named."""
     by_position = module._kwargs is None and module.method is None and not module.method_kwargs
     return bool(by_position and module.inplace is True and module.out_keys == module.out_keys_source)
+
+
+def _structure(module: nn.Module) -> tuple[Any, ...]:
+    return len(module._forward_hooks), len(module._forward_pre_hooks), *module._modules.values()
 
 
 def _has_hooks(module: nn.Module) -> bool:

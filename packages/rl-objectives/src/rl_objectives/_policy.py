@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from rl_modules.distributions import TanhNormal
-from rl_objectives._call import call_distribution
+from rl_objectives._call import NetworkCall
 from rl_objectives._keys import read
 from rl_specs import DeviceError, NestedKey, ShapeError, key_str, message
 
@@ -17,8 +17,8 @@ from rl_specs import DeviceError, NestedKey, ShapeError, key_str, message
 def policy_distribution(
     component: str, policy: ProbabilisticTensorDictSequential, data: TensorDictBase
 ) -> Distribution:
-    """Distribution of the policy at `data`, which is only read."""
-    return call_distribution(component, policy, data, fix="It is an input of actor_network")
+    """Distribution of a policy that is called once, at `data`, which is only read."""
+    return NetworkCall(policy).distribution(component, data, fix="It is an input of actor_network")
 
 
 def log_prob(component: str, dist: Distribution, data: TensorDictBase, action_key: NestedKey, like: Tensor) -> Tensor:

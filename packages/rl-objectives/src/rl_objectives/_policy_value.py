@@ -7,9 +7,9 @@ import torch
 from tensordict import TensorDictBase, TensorDictParams
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModuleBase
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from rl_objectives._arguments import check_actor, check_value_network
-from rl_objectives._call import call_module
 from rl_objectives._estimators import ValueEstimators, build_value_estimator
 from rl_objectives._keys import read, select_inputs
 from rl_objectives._policy import constant, log_prob_entry
@@ -105,7 +105,15 @@ class PolicyValueLoss(LossModule):
             ) from error
         return data
 
+    def _distribution(self, tensordict: TensorDictBase) -> Distribution:
+        call = self.network_call("actor_network")
+        fix = "It is an input of actor_network"
+        return self.run_network("actor_network", lambda: call.distribution(type(self).__name__, tensordict, fix=fix))
+
     def _value(self, tensordict: TensorDictBase) -> Tensor:
+        return self.run_network("critic_network", lambda: self._current_value(tensordict))
+
+    def _current_value(self, tensordict: TensorDictBase) -> Tensor:
         critic = self.critic_network
         assert critic is not None
         name = type(self).__name__
@@ -116,7 +124,7 @@ class PolicyValueLoss(LossModule):
             inputs = select_inputs(name, tensordict, critic.in_keys, fix=fix)
             output = torch.func.functional_call(critic, held, (inputs,))
         else:
-            output = call_module(name, critic, tensordict, fix=fix)
+            output = self.network_call("critic_network").outputs(name, tensordict, fix=fix)
         value: Tensor | None = output.get(self.tensor_keys.value, None)
         if value is None:
             fix = "critic_network does not write it; rename with set_keys(value=...)"

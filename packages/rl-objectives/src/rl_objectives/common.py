@@ -10,6 +10,7 @@ from tensordict import TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import InteractionType, TensorDictModuleBase, set_interaction_type
 from torch import Tensor, nn
 
+from rl_objectives._call import NetworkCall
 from rl_objectives._estimators import ValueEstimators
 from rl_objectives._keys import TensorKeys
 from rl_objectives.value import ValueEstimatorBase
@@ -31,6 +32,7 @@ class LossModule(TensorDictModuleBase, ABC):
 
     default_value_estimator: ValueEstimators | None = None
     _networks: dict[str, Any]
+    _calls: dict[str, NetworkCall]
     _probes: dict[str, tuple[NestedKey, Tensor] | None]
     _estimator: ValueEstimatorBase | None
     _keys: TensorKeys
@@ -38,6 +40,7 @@ class LossModule(TensorDictModuleBase, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.__dict__["_networks"] = {}
+        self.__dict__["_calls"] = {}
         self.__dict__["_probes"] = {}
         self.__dict__["_estimator"] = None
         self._keys = TensorKeys()
@@ -69,6 +72,8 @@ class LossModule(TensorDictModuleBase, ABC):
             create_target: hold a copy that does not train under `target_<name>_params`; see `SoftUpdate`.
         """
         self._networks[name] = network
+        if isinstance(network, TensorDictModuleBase):
+            self._calls[name] = NetworkCall(network)
         params = self._list_parameters(name)
         if create_target:
             target = TensorDictParams(params.data.clone(), no_convert=True)
@@ -84,6 +89,10 @@ class LossModule(TensorDictModuleBase, ABC):
     def network(self, name: str) -> Any:
         """The network that was registered as `name`, or None."""
         return self._networks.get(name)
+
+    def network_call(self, name: str) -> NetworkCall:
+        """The same, as something that is called once per minibatch."""
+        return self._calls[name]
 
     def run_network(self, name: str, function: Callable[[], R]) -> R:
         """Call `function`, during which network `name` has the parameters that this loss has now.

@@ -8,7 +8,7 @@ from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModuleBas
 
 from rl_objectives._coefficients import check_choice
 from rl_objectives._keys import input_keys, read
-from rl_objectives._policy import constant, log_prob, policy_distribution
+from rl_objectives._policy import constant, log_prob
 from rl_objectives._policy_value import PolicyValueLoss
 from rl_objectives.functional.critic import Distance, value_distance
 from rl_objectives.functional.policy import policy_gradient
@@ -77,14 +77,12 @@ class ReinforceLoss(PolicyValueLoss):
             ShapeError: entries differ in shape.
         """
         tensordict, advantage = self._read_advantage(tensordict)
-        dist = self.run_network(
-            "actor_network", lambda: policy_distribution("ReinforceLoss", self.actor_network, tensordict)
-        )
+        dist = self._distribution(tensordict)
         current = log_prob("ReinforceLoss", dist, tensordict, self.tensor_keys.action, advantage)
         out = {"loss_actor": reduce_loss(policy_gradient(current, advantage), self.reduction)}
         if self.critic_network is not None:
             fix = "Run GAE first, or rename with set_keys(value_target=...)"
             target = constant(read("ReinforceLoss", tensordict, self.tensor_keys.value_target, fix=fix))
-            value = self.run_network("critic_network", lambda: self._value(tensordict))
+            value = self._value(tensordict)
             out["loss_value"] = value_distance(value, target, self.loss_critic_type, reduction=self.reduction)
         return TensorDict._new_unsafe(out, batch_size=torch.Size(()))
