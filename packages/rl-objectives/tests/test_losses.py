@@ -246,19 +246,6 @@ def test_conversion_reaches_the_networks(make_actor: Make) -> None:
     assert loss.critic_network_params["module", "1", "running_mean"].data_ptr() == running.data_ptr()
 
 
-@pytest.mark.parametrize("cls", ALL)
-def test_compiles_in_one_graph(cls: Any, make_actor: Make, make_critic: Make, make_batch: Make) -> None:
-    """The losses compile without a break and give the same numbers."""
-    actor, critic = make_actor(), make_critic()
-    batch = make_batch(actor, 16)
-    expected = cls(actor, critic)(batch)
-    loss: Any = cls(actor, critic)
-    compiled: Any = torch.compile(loss, fullgraph=True, backend="eager")
-    found = compiled(batch)
-    for key, value in expected.items():
-        torch.testing.assert_close(found[key], value)
-
-
 @pytest.mark.parametrize("distribution", [TanhNormal, IndependentNormal])
 def test_with_the_actors_of_rl_modules(distribution: Any, make_batch: Make) -> None:
     """Actors and critics of the layer below train, entropy in closed form or by sampling."""

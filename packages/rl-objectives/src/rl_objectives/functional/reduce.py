@@ -36,10 +36,13 @@ def standardize(value: Tensor, *, exclude_dims: Sequence[int] = (), epsilon: flo
     Returns:
         The shape of `value`.
     """
-    excluded = {dim % value.ndim for dim in exclude_dims}
-    dims = [dim for dim in range(value.ndim) if dim not in excluded]
-    if not dims:
-        return torch.zeros_like(value)
-    count = math.prod(value.shape[dim] for dim in dims)
+    if not exclude_dims:
+        dims, count = None, value.numel()
+    else:
+        excluded = [dim % value.ndim for dim in exclude_dims]
+        dims = [dim for dim in range(value.ndim) if dim not in excluded]
+        count = math.prod([value.shape[dim] for dim in dims])
+        if not dims:
+            return torch.zeros_like(value)
     deviation, mean = torch.std_mean(value, dim=dims, keepdim=True, correction=min(1, count - 1))
     return (value - mean) / deviation.clamp_min(epsilon)
