@@ -46,12 +46,28 @@ def test_clipped_surrogate_by_hand() -> None:
     torch.testing.assert_close(loss, column(0.8, 1.0, 2.0))
 
 
+def test_gradient_of_the_clipped_surrogate() -> None:
+    """It is that of the smaller of the two terms: zero beyond the interval on the side that the advantage favours."""
+    ratios = (0.5, 0.8, 0.9, 1.0, 1.1, 1.3, 2.0)
+    for sign in (1.0, -1.0):
+        log_ratio = column(*ratios).log().requires_grad_()
+        advantage = torch.full_like(log_ratio, 3.0 * sign)
+        loss, _ = clipped_surrogate(log_ratio, advantage, torch.tensor(0.25), torch.tensor(0.5))
+        gradient = torch.autograd.grad(loss.sum(), log_ratio)[0]
+        is_held = [r > 1.5 if sign > 0 else r < 0.75 for r in ratios]
+        expected = [0.0 if held else -3.0 * sign * r for r, held in zip(ratios, is_held, strict=True)]
+        torch.testing.assert_close(gradient, column(*expected))
+
+
 def test_value_distances_by_hand() -> None:
     """Distances 0.5 and 2, and the clipped form, which is the larger of two."""
     value, target = column(0.5, 2.0), column(0.0, 0.0)
     torch.testing.assert_close(value_distance(value, target, "l1"), column(0.5, 2.0))
     torch.testing.assert_close(value_distance(value, target, "l2"), column(0.25, 4.0))
     torch.testing.assert_close(value_distance(value, target, "smooth_l1"), column(0.125, 1.5))
+    assert value_distance(value, target, "l2", reduction="mean").item() == pytest.approx(2.125)
+    assert value_distance(value, target, "l1", reduction="sum").item() == pytest.approx(2.5)
+    torch.testing.assert_close(value_distance(value, target, "l1", reduction="none"), torch.tensor([0.5, 2.0]))
     loss, is_clipped = clipped_value_loss(value, column(0.45, 3.0), target, clip=0.1, kind="l1")
     torch.testing.assert_close(loss, column(0.5, 2.9))
     assert is_clipped.flatten().tolist() == [False, True]

@@ -248,6 +248,25 @@ def test_entropy_says_that_there_is_no_closed_form() -> None:
         TanhNormal(torch.zeros(2), 1.0).entropy()
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("bounds", [(-1.0, 1.0), (-2.0, 0.5), (torch.tensor([-1.0, 0.0]), torch.tensor([1.0, 3.0]))])
+def test_sampled_entropy_is_minus_the_density_of_draws(samples: int, bounds: Any) -> None:
+    """With the same random numbers, value and gradients are those of `-log_prob` averaged over `rsample`."""
+    loc = torch.randn(20, 2, requires_grad=True)
+    scale = (torch.rand(20, 2) + 0.1).requires_grad_()
+    dist = TanhNormal(loc, scale, low=bounds[0], high=bounds[1])
+    found = []
+    for estimate in (
+        lambda: dist.sampled_entropy(samples),
+        lambda: -dist.log_prob(dist.rsample((samples,))).mean(0),
+    ):
+        torch.manual_seed(0)
+        value = estimate()
+        found.append((value, *torch.autograd.grad(value.sum(), [loc, scale])))
+    assert found[0][0].shape == (20,)
+    torch.testing.assert_close(found[0], found[1])
+
+
 def test_both_spellings_of_the_bounds_mean_the_same() -> None:
     """`min`/`max` are `low`/`high`; giving one bound in both spellings is an error that names them."""
     loc, value = torch.zeros(2), torch.tensor([0.5, 1.5])

@@ -64,7 +64,7 @@ def clipped_surrogate(
     cost = -advantage
     plain, clipped = ratio * cost, held * cost
     # The larger of the two, at which `max` would send half of a gradient each way and then add the halves up again.
-    return torch.where(clipped > plain.detach(), clipped, plain), held != seen
+    return torch.where(clipped > plain, clipped, plain), held != seen
 
 
 def _interval(low: float | Tensor, high: float | Tensor) -> tuple[Any, Any]:
