@@ -88,6 +88,22 @@ def test_a_hook_that_comes_later_runs() -> None:
     assert torch.equal(value_of(call, data), plain)
 
 
+def test_a_hook_that_comes_later_is_compiled() -> None:
+    """A hook registered after the network was taken apart, and before it is compiled, is part of the graph."""
+    torch.compiler.reset()
+    network: Any = NETWORKS["sequence"]()
+    call, data = NetworkCall(network), observations()
+    plain = value_of(call, data)
+
+    def double(module: Any, args: Any, output: Any) -> Any:
+        return output.set("hidden", 2 * output["hidden"])
+
+    network[0].register_forward_hook(double)
+    compiled: Any = torch.compile(value_of, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(call, data), network(data.clone())["value"])
+    assert not torch.allclose(compiled(call, data), plain)
+
+
 def test_a_part_that_is_replaced_is_replaced() -> None:
     """A network put in the place of another, on any level, is the one that is called."""
     network: Any = NETWORKS["sequence"]()

@@ -6,7 +6,7 @@ as it is, on a TensorDict. The numbers are the same either way.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from tensordict import TensorDictBase
@@ -22,6 +22,9 @@ from torch.distributions import Distribution
 
 from rl_objectives._keys import input_keys, read, select_inputs
 from rl_specs import NestedKey, TensorMap, key_str, message
+
+_Part: TypeAlias = tuple[Any, list[NestedKey], list[NestedKey]]
+"""A stock module, what it reads and what it writes."""
 
 
 class NetworkCall:
@@ -41,11 +44,11 @@ class NetworkCall:
         Raises:
             MissingKeyError: an input of the network is not there; `fix` ends the message.
         """
-        self._follow_changes()
-        if self._parts is None or self._head is not None:
+        parts = self._present_parts()
+        if parts is None or self._head is not None:
             output: TensorMap = self._network(select_inputs(component, data, self._in_keys, fix=fix))
             return output
-        return self._run(self._parts, component, data, fix)
+        return self._run(parts, component, data, fix)
 
     def distribution(self, component: str, data: TensorDictBase, *, fix: str) -> Distribution:
         """Distribution of the network, a policy, at `data`, which is only read.
@@ -53,12 +56,12 @@ class NetworkCall:
         Raises:
             MissingKeyError: an input of the policy is not there; `fix` ends the message.
         """
-        self._follow_changes()
+        parts = self._present_parts()
         dist: Distribution
-        if self._parts is None or self._head is None:
+        if parts is None or self._head is None:
             dist = self._network.get_dist(select_inputs(component, data, self._in_keys, fix=fix))
         else:
-            dist = self._head.get_dist(self._run(self._parts, component, data, fix))
+            dist = self._head.get_dist(self._run(parts, component, data, fix))
         return dist
 
     def _take_apart(self) -> None:
@@ -71,25 +74,23 @@ class NetworkCall:
         modules = None if _is_opaque_policy(network, self._head) else _stock_parts(body, self._in_keys)
         if modules is not None and self._head is not None and not _is_connected(self._head, modules, self._in_keys):
             modules = None
-        self._parts = modules and [(module, list(module.in_keys), list(module.out_keys)) for module in modules]
+        self._parts: list[_Part] | None = modules and [
+            (module, list(module.in_keys), list(module.out_keys)) for module in modules
+        ]
         containers = [m for m in network.modules() if isinstance(m, TensorDictModuleBase | nn.ModuleList)]
         self._seen = [(module, _structure(module)) for module in containers]
 
-    def _follow_changes(self) -> None:
-        if torch.compiler.is_compiling():
-            return  # the compiler looks at the modules by itself, and compiles anew
+    def _present_parts(self) -> list[_Part] | None:
+        """The parts as they are now; None where the network has to be called as a whole."""
         for module, structure in self._seen:
             if _structure(module) != structure:
+                if torch.compiler.is_compiling():
+                    return None
                 self._take_apart()
-                return
+                break
+        return self._parts
 
-    def _run(
-        self,
-        parts: Iterable[tuple[Any, list[NestedKey], list[NestedKey]]],
-        component: str,
-        data: TensorDictBase,
-        fix: str,
-    ) -> dict[NestedKey, Tensor]:
+    def _run(self, parts: list[_Part], component: str, data: TensorDictBase, fix: str) -> dict[NestedKey, Tensor]:
         entries = {key: read(component, data, key, fix=fix) for key in self._in_keys}
         for module, in_keys, out_keys in parts:
             inputs = [entries[key] for key in in_keys]
