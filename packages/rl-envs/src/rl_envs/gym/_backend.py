@@ -35,14 +35,27 @@ class Backend(ABC):
 
     Args:
         count: number of envs.
+        name: id of the env, where `envs` is empty.
+        out_of_reach: what cannot be read out, where `envs` is empty.
     """
 
     batch_size: torch.Size
     observation_space: Any
     action_space: Any
 
-    def __init__(self, count: int) -> None:
+    def __init__(
+        self, count: int, *, name: str = "VectorEnv", out_of_reach: str = "the state of envs in other processes"
+    ) -> None:
         self._seeds: list[int | None] = [None] * count
+        self._name = name
+        self.out_of_reach = out_of_reach
+
+    def env_id(self) -> str:
+        """Id of the env that is run."""
+        envs = self.envs()
+        if not envs:
+            return self._name
+        return str(envs[0].spec.id) if envs[0].spec is not None else type(envs[0].unwrapped).__name__
 
     def seed(self, seeds: Sequence[int | None]) -> None:
         """Seeds that the next reset of each env hands on; None: the env's stream goes on."""

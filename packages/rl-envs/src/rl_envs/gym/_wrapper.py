@@ -13,6 +13,7 @@ from rl_envs._errors import StateNotSupportedError
 from rl_envs._seeding import stream_seed
 from rl_envs.gym._backend import Backend, Options
 from rl_envs.gym._loop import LoopBackend
+from rl_envs.gym._request import EnvRequest
 from rl_envs.gym._single import SingleBackend
 from rl_envs.gym._state import restore, snapshot, unsupported_part
 from rl_envs.gym._vector import VectorBackend
@@ -87,7 +88,7 @@ class GymWrapper(EnvBase):
 
     @property
     def unwrapped_envs(self) -> list[Any]:
-        """The Gymnasium env of each row; empty for a `VectorEnv` whose envs live elsewhere."""
+        """The Gymnasium env of each row; empty where they live in a `VectorEnv`, in other processes or in EnvPool."""
         return self._backend.envs()
 
     def _reset(self, data: TensorMap | None) -> FlatDict:
@@ -122,9 +123,7 @@ class GymWrapper(EnvBase):
         self._backend.close()
 
     def _repr_fields(self) -> dict[str, object]:
-        envs = self._backend.envs()
-        spec = envs[0].spec if envs else None
-        return {"env": spec.id if spec is not None else type(envs[0].unwrapped).__name__ if envs else "VectorEnv"}
+        return {"env": self._backend.env_id()}
 
     @property
     def has_exact_state(self) -> bool:
@@ -162,7 +161,7 @@ class GymWrapper(EnvBase):
 
     def _check_state(self) -> None:
         envs = self._backend.envs()
-        part = unsupported_part(envs[0]) if envs else "envs in other processes"
+        part = unsupported_part(envs[0]) if envs else self._backend.out_of_reach
         if part is not None:
             raise StateNotSupportedError(
                 message(
@@ -175,6 +174,8 @@ def _backend(env: Any, options: Options) -> Backend:
     from gymnasium import Env
     from gymnasium.vector import VectorEnv
 
+    if isinstance(env, EnvRequest):
+        return env.start(options)
     if isinstance(env, VectorEnv):
         return VectorBackend(env, options)
     for each in env if isinstance(env, list) else [env]:

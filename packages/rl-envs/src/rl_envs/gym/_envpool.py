@@ -1,0 +1,139 @@
+"""Environments of EnvPool: written in C++, stepped by native threads in one call."""
+
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rl_envs.gym._backend import Backend, Options
+from rl_envs.gym._codec import LeafCodec, SpaceCodec, leaf_codec
+from rl_envs.gym._envpool_make import PoolRecipe
+from rl_specs import FlatDict, NestedKey, TensorMap, message
+
+Array = np.ndarray[Any, Any]
+
+
+@final
+class EnvPoolBackend(Backend):
+    """Runs a pool of EnvPool.
+
+    A pool starts an episode by itself where it is stepped past the end of one, and ignores the action of that step.
+    It never comes to that here: rows that are done are reset by their indices before they are stepped again, so the
+    last observation of an episode is that of its last step, and the first of the next that of the reset.
+
+    A pool takes its seeds when it is made, so that a reset of all rows after `seed` makes a new one; a reset of some
+    rows leaves the seeds pending. The arrays of a step are new each time and are handed on without a copy. The pool
+    is called through the methods `_send`, `_recv` and `_reset` of its binding: around these, EnvPool's `step` and
+    `reset` build dicts of all infos, which with small environments takes longer than the step itself.
+
+    Args:
+        recipe: which environments, checked.
+        options: how to run them.
+    """
+
+    def __init__(self, recipe: PoolRecipe, options: Options) -> None:
+        super().__init__(recipe.num_envs, name=recipe.name, out_of_reach="the state of EnvPool's native simulators")
+        self.batch_size = torch.Size((recipe.num_envs,))
+        self._recipe = recipe
+        spec = recipe.spec()
+        self.observation_space = spec.gymnasium_observation_space
+        self.action_space = spec.gymnasium_action_space
+        self._actions = SpaceCodec(self.action_space, key="action", categorical=options.categorical)
+        action = spec.action_array_spec[spec._action_keys[-1]]
+        self._action_dtype = np.dtype(action.dtype)
+        self._action_shape = (recipe.num_envs, *tuple(action.shape)[1:])
+        self._names: list[str] = list(spec._state_keys)
+        self._observed = _observation_entries(self._names, self.observation_space, options)
+        self._reward, self._done, self._truncated, self._elapsed, self._env_id = map(
+            self._names.index, ("reward", "done", "trunc", "elapsed_step", "info:env_id")
+        )
+        self._terminated = self._names.index("info:terminated") if "info:terminated" in self._names else None
+        self._limit = recipe.own_time_limit(recipe.make_kwargs.get("max_episode_steps"))
+        self._all = np.arange(recipe.num_envs, dtype=np.int32)
+        self._pool: Any = None
+
+    def reset(self, rows: Array | None) -> FlatDict:
+        """See `Backend`. Rows that are not reset come back as zeros."""
+        if rows is None or rows.all():
+            seeds = self.take_seeds(None)
+            if self._pool is None or any(seed is not None for seed in seeds):
+                self.close()
+                self._pool = self._recipe.pool(seeds)
+            self._pool._reset(self._all)
+            arrays = self._pool._recv()
+            return {key: codec.encode(_as(arrays[i], codec)) for i, key, codec in self._observed}
+        pool = self._started()
+        pool._reset(np.flatnonzero(rows).astype(np.int32))
+        arrays = pool._recv()
+        entries: FlatDict = {}
+        for index, key, codec in self._observed:
+            full = np.zeros((len(rows), *arrays[index].shape[1:]), dtype=codec.dtype)
+            full[arrays[self._env_id]] = arrays[index]
+            entries[key] = codec.encode(full)
+        return entries
+
+    def step(self, data: TensorMap) -> FlatDict:
+        """See `Backend`."""
+        action = np.ascontiguousarray(self._actions.decode(data), dtype=self._action_dtype)
+        pool = self._started()
+        pool._send([self._all, self._all, action.reshape(self._action_shape)])
+        arrays = pool._recv()
+        entries: FlatDict = {key: codec.encode(_as(arrays[i], codec)) for i, key, codec in self._observed}
+        done, terminated, truncated = self._flags(arrays)
+        entries["reward"] = torch.from_numpy(arrays[self._reward].reshape(-1, 1))
+        entries["done"] = torch.from_numpy(done.reshape(-1, 1))
+        entries["terminated"] = torch.from_numpy(terminated.reshape(-1, 1))
+        entries["truncated"] = torch.from_numpy(truncated.reshape(-1, 1))
+        return entries
+
+    def frame(self) -> Tensor:
+        """See `Backend`; frames are not available over EnvPool."""
+        raise ValueError(message(f"GymEnv({self._name})", "EnvPool renders no batch of frames"))
+
+    def envs(self) -> list[Any]:
+        """See `Backend`."""
+        return []
+
+    def close(self) -> None:
+        """See `Backend`."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def _started(self) -> Any:
+        if self._pool is None:
+            where = f'GymEnv({self._name}, backend="envpool")'
+            raise RuntimeError(message(where, "stepped before the first reset", fix="Call reset() first"))
+        return self._pool
+
+    def _flags(self, arrays: list[Array]) -> tuple[Array, Array, Array]:
+        """`done`, `terminated`, `truncated` of a step, arrays of their own."""
+        done, truncated = arrays[self._done], arrays[self._truncated]
+        if self._limit is not None:
+            truncated = arrays[self._elapsed] >= self._limit
+            return done | truncated, done, truncated
+        terminated = done & ~truncated
+        if self._terminated is not None:
+            terminated |= arrays[self._terminated].astype(np.bool_) & done
+        return done, terminated, truncated
+
+
+def _as(values: Array, codec: LeafCodec) -> Array:
+    return values if values.dtype == codec.dtype else values.astype(codec.dtype)
+
+
+def _observation_entries(names: list[str], space: Any, options: Options) -> list[tuple[int, NestedKey, LeafCodec]]:
+    """Index among the arrays of a step, key and codec of each observation."""
+    found = [(index, name) for index, name in enumerate(names) if name == "obs" or name.startswith("obs:")]
+    if len(found) == 1:
+        return [(found[0][0], "observation", leaf_codec(space, categorical=options.categorical))]
+    entries: list[tuple[int, NestedKey, LeafCodec]] = []
+    for index, name in found:
+        path = tuple(name.removeprefix("obs:").replace(":", ".").split("."))
+        leaf = space
+        for part in path:
+            leaf = leaf[part]
+        key: NestedKey = path[0] if len(path) == 1 else path
+        entries.append((index, key, leaf_codec(leaf, categorical=options.categorical)))
+    return entries
