@@ -37,12 +37,9 @@ class EnvPoolBackend(Backend):
         self.batch_size = torch.Size((recipe.num_envs,))
         self._recipe = recipe
         spec = recipe.spec()
-        self.observation_space = spec.gymnasium_observation_space
-        self.action_space = spec.gymnasium_action_space
+        self.observation_space, self.action_space = recipe.spaces()
         self._actions = SpaceCodec(self.action_space, key="action", categorical=options.categorical)
-        action = spec.action_array_spec[spec._action_keys[-1]]
-        self._action_dtype = np.dtype(action.dtype)
-        self._action_shape = (recipe.num_envs, *tuple(action.shape)[1:])
+        self._action = _ActionArray(spec.action_array_spec[spec._action_keys[-1]], recipe.num_envs)
         self._names: list[str] = list(spec._state_keys)
         self._observed = _observation_entries(self._names, self.observation_space, options)
         self._reward, self._done, self._truncated, self._elapsed, self._env_id = map(
@@ -75,9 +72,8 @@ class EnvPoolBackend(Backend):
 
     def step(self, data: TensorMap) -> FlatDict:
         """See `Backend`."""
-        action = np.ascontiguousarray(self._actions.decode(data), dtype=self._action_dtype)
         pool = self._started()
-        pool._send([self._all, self._all, action.reshape(self._action_shape)])
+        pool._send([self._all, self._all, self._action.made_of(self._actions.decode(data))])
         arrays = pool._recv()
         entries: FlatDict = {key: codec.encode(_as(arrays[i], codec)) for i, key, codec in self._observed}
         done, terminated, truncated = self._flags(arrays)
@@ -117,6 +113,29 @@ class EnvPoolBackend(Backend):
         if self._terminated is not None:
             terminated |= arrays[self._terminated].astype(np.bool_) & done
         return done, terminated, truncated
+
+
+class _ActionArray:
+    """The array in which EnvPool takes actions.
+
+    Args:
+        spec: its dtype, shape and bounds.
+        count: number of envs.
+    """
+
+    def __init__(self, spec: Any, count: int) -> None:
+        self._dtype = np.dtype(spec.dtype)
+        self._shape = (count, *tuple(spec.shape)[1:])
+        self._bounds: tuple[Array, Array] | None = None
+        if self._dtype == np.float64:
+            low, high = np.asarray(spec.minimum), np.asarray(spec.maximum)
+            if (low.astype(np.float32) < low).any() or (high.astype(np.float32) > high).any():
+                self._bounds = low, high
+
+    def made_of(self, actions: Array) -> Array:
+        """`actions` in that form, inside the bounds where single precision rounds those outwards."""
+        made = np.ascontiguousarray(actions, dtype=self._dtype).reshape(self._shape)
+        return made if self._bounds is None else made.clip(*self._bounds)
 
 
 def _as(values: Array, codec: LeafCodec) -> Array:

@@ -2,9 +2,12 @@
 
 import secrets
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from rl_envs.gym._backend import Options
 from rl_specs import message, near_matches
@@ -31,12 +34,17 @@ class PoolRecipe:
     make_kwargs: dict[str, Any]
 
     def spec(self) -> Any:
-        """What EnvPool says of the environment: its configuration, arrays and spaces."""
+        """What EnvPool says of the environment: its configuration and arrays."""
         import envpool
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of bounds that are rounded to the dtype of their space
+        with _quiet():
             return envpool.make_spec(self.name, num_envs=self.num_envs, **self.make_kwargs)
+
+    def spaces(self) -> tuple[Any, Any]:
+        """Spaces of the observations and of the actions of one environment; actions float32, as Gymnasium's are."""
+        spec = self.spec()
+        with _quiet():
+            return _unbounded(spec.gymnasium_observation_space), _single_precision(spec.gymnasium_action_space)
 
     def pool(self, seeds: Sequence[int | None]) -> Any:
         """Start the environments.
@@ -48,8 +56,7 @@ class PoolRecipe:
 
         chosen = [secrets.randbits(31) if seed is None else seed & 0x7FFFFFFF for seed in seeds]
         limit = self.own_time_limit(self.make_kwargs.get("max_episode_steps"))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             return envpool.make(
                 self.name,
                 env_type="gymnasium",
@@ -71,6 +78,35 @@ class PoolRecipe:
         if family not in _ENDS_BY_TIME_LIMIT:
             return None
         return int(defaults["max_episode_steps"] if requested is None else requested)
+
+
+def _unbounded(space: Any) -> Any:
+    """`space` with infinite bounds where EnvPool has none, which it writes as the least and largest positive number."""
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({name: _unbounded(inner) for name, inner in space.spaces.items()})
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        limits = np.finfo(space.dtype)
+        if (space.low == limits.tiny).all() and (space.high == limits.max).all():
+            return spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)
+    return space
+
+
+def _single_precision(space: Any) -> Any:
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Box) and space.dtype == np.float64:
+        return spaces.Box(space.low, space.high, space.shape, np.float32)
+    return space
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warning of bounds that are rounded to the dtype of their space."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def pool_recipe(

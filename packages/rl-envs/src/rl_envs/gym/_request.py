@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from rl_envs.gym._backend import Backend, Options
 from rl_envs.gym._envpool import EnvPoolBackend
@@ -44,6 +44,9 @@ class EnvRequest:
             ImportError, TypeError, ValueError: see `GymEnv`.
         """
         where = f'GymEnv({self.name}, backend="{self.backend}")'
+        if self.backend not in get_args(BackendName):
+            expected = " or ".join(f'"{name}"' for name in get_args(BackendName))
+            raise ValueError(message(where, "unknown backend", expected=expected, found=f'"{self.backend}"'))
         if self.num_envs is not None and (not isinstance(self.num_envs, int) or self.num_envs < 1):
             expected = "an integer >= 1"
             raise ValueError(message(f"GymEnv({self.name})", "num_envs", expected=expected, found=self.num_envs))

@@ -123,7 +123,8 @@ def _is_same_step(env: Any) -> bool:
             message(
                 f"GymWrapper({type(env.unwrapped).__name__})",
                 "rows of this NEXT_STEP vector env cannot be reset one by one",
-                fix="Make it with autoreset_mode=AutoresetMode.SAME_STEP, or use GymEnv(name, num_envs=...)",
+                fix="Make it with autoreset_mode=AutoresetMode.SAME_STEP, or use GymEnv(name, num_envs=...), with "
+                'backend="envpool" for EnvPool',
             )
         )
     raise ValueError(
