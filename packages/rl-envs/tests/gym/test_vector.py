@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from tensordict import TensorDictBase
 
 from rl_envs import EnvBase, GymEnv, GymWrapper, check_env_specs, step_mdp
 from rl_envs.testing import EnvConformance
 
 MODES = [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED]
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
 
 
 class LengthEnv(gymnasium.Env[Any, Any]):
@@ -49,10 +51,19 @@ class LengthEnv(gymnasium.Env[Any, Any]):
         return {"where": np.array([self.episode, self.count], dtype=np.float32), "flag": self.count % 2}
 
 
-def make(mode: AutoresetMode, env: type[gymnasium.Env[Any, Any]] | str = LengthEnv) -> GymWrapper:
+def vector(makers: list[Any], mode: AutoresetMode, is_async: bool) -> Any:
+    """A vector environment in this process, or one of worker processes."""
+    if is_async:
+        return AsyncVectorEnv(makers, autoreset_mode=mode, context="fork")
+    return SyncVectorEnv(makers, autoreset_mode=mode)
+
+
+def make(
+    mode: AutoresetMode, env: type[gymnasium.Env[Any, Any]] | str = LengthEnv, *, is_async: bool = False
+) -> GymWrapper:
     """Three environments in a vector."""
     makers = [(lambda: gymnasium.make(env)) if isinstance(env, str) else env] * 3
-    return GymWrapper(SyncVectorEnv(makers, autoreset_mode=mode), categorical_action_encoding=True)
+    return GymWrapper(vector(makers, mode, is_async), categorical_action_encoding=True)
 
 
 def seeded_rollout(env: EnvBase, steps: int) -> TensorDictBase:
@@ -78,6 +89,14 @@ class TestNextStep(EnvConformance):
         return make(AutoresetMode.NEXT_STEP, "CartPole-v1")
 
 
+class TestProcesses(EnvConformance):
+    """A vector environment of worker processes keeps every promise."""
+
+    def make_env(self) -> EnvBase:
+        """Three cart poles."""
+        return make(AutoresetMode.SAME_STEP, "CartPole-v1", is_async=True)
+
+
 class TestDisabled(EnvConformance):
     """A vector environment that starts no episodes by itself keeps every promise."""
 
@@ -86,19 +105,23 @@ class TestDisabled(EnvConformance):
         return make(AutoresetMode.DISABLED, "CartPole-v1")
 
 
+@pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_gives_the_same_data(mode: AutoresetMode) -> None:
-    """A seeded rollout is that of the looped environments, whichever way the vector starts its episodes."""
+def test_every_mode_gives_the_same_data(mode: AutoresetMode, is_async: bool) -> None:
+    """A seeded rollout is that of the looped environments, whichever way and wherever the vector starts episodes."""
     looped = GymEnv("CartPole-v1", num_envs=3, categorical_action_encoding=True)
     expected = seeded_rollout(looped, 80)
     assert int(expected["next", "done"].sum()) > 3
-    assert (seeded_rollout(make(mode, "CartPole-v1"), 80) == expected).all()
+    with make(mode, "CartPole-v1", is_async=is_async) as env:
+        assert (seeded_rollout(env, 80) == expected).all()
 
 
+@pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("mode", MODES)
-def test_no_phantom_transition(mode: AutoresetMode) -> None:
+def test_no_phantom_transition(mode: AutoresetMode, is_async: bool) -> None:
     """Each step counts one on within its episode; final observations are those before the reset, roots those after."""
-    rolled = seeded_rollout(make(mode), 30)
+    with make(mode, is_async=is_async) as env:
+        rolled = seeded_rollout(env, 30)
     root, following = rolled["where"], rolled["next", "where"]
     assert torch.equal(following[..., 1], root[..., 1] + 1)
     assert torch.equal(following[..., 0], root[..., 0])
@@ -111,38 +134,40 @@ def test_no_phantom_transition(mode: AutoresetMode) -> None:
     assert rolled["next", "terminated"].any()
 
 
+@pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("mode", MODES)
-def test_rows_that_are_not_done_can_be_reset(mode: AutoresetMode) -> None:
+def test_rows_that_are_not_done_can_be_reset(mode: AutoresetMode, is_async: bool) -> None:
     """A reset of rows in the middle of their episodes starts new ones there, and there alone."""
-    env = make(mode, "CartPole-v1")
-    check_env_specs(env)
-    root = env.step_and_maybe_reset(env.rand_action(env.reset(seed=0)))[1]
-    after = env.reset(root.clone().set("_reset", torch.tensor([True, False, False])))
+    with make(mode, "CartPole-v1", is_async=is_async) as env:
+        check_env_specs(env)
+        root = env.step_and_maybe_reset(env.rand_action(env.reset(seed=0)))[1]
+        after = env.reset(root.clone().set("_reset", torch.tensor([True, False, False])))
     assert not torch.equal(after["observation"][0], root["observation"][0])
     assert torch.equal(after["observation"][1:], root["observation"][1:])
 
 
+@pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("rows", [[True, False, False], [True, True, True]])
-def test_seeds_hold_from_the_next_reset(mode: AutoresetMode, rows: list[bool]) -> None:
+def test_seeds_hold_from_the_next_reset(mode: AutoresetMode, rows: list[bool], is_async: bool) -> None:
     """A seed set after an episode has ended decides how the next one starts, also where the env started it already."""
     lengths = [2, 2, 2] if all(rows) else [2, 9, 9]
     makers = [partial(gymnasium.make, "CartPole-v1", max_episode_steps=length) for length in lengths]
-    env = GymWrapper(SyncVectorEnv(makers, autoreset_mode=mode))
-    root = env.step_and_maybe_reset(env.rand_action(env.reset(seed=0)))[1]
-    done = step_mdp(env.step(env.rand_action(root)))
-    assert done["done"].squeeze(-1).tolist() == rows
-    env.set_seed(11)
-    after = env.reset(done.set("_reset", torch.tensor(rows)))
+    with GymWrapper(vector(makers, mode, is_async)) as env:
+        root = env.step_and_maybe_reset(env.rand_action(env.reset(seed=0)))[1]
+        done = step_mdp(env.step(env.rand_action(root)))
+        assert done["done"].squeeze(-1).tolist() == rows
+        env.set_seed(11)
+        after = env.reset(done.set("_reset", torch.tensor(rows)))
     assert torch.equal(after["observation"][0], GymEnv("CartPole-v1").reset(seed=11)["observation"])
 
 
 def test_unknown_mode_is_an_error() -> None:
     """A vector environment that does not say how it starts episodes is refused."""
-    vector = SyncVectorEnv([LengthEnv])
-    vector.metadata = {"autoreset_mode": "whenever"}
+    unknown = SyncVectorEnv([LengthEnv])
+    unknown.metadata = {"autoreset_mode": "whenever"}
     with pytest.raises(ValueError, match=r'unknown metadata\["autoreset_mode"\].*found whenever'):
-        GymWrapper(vector)
+        GymWrapper(unknown)
 
 
 def test_next_step_without_masked_reset_is_an_error() -> None:
