@@ -7,9 +7,9 @@ import torch
 
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY, EnvPlan
-from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
-from rl_specs import FlatDict, SpecError, TensorMap, explain_difference, message
+from rl_envs._many_envs import check_same_specs, check_state_parts, env_makers, expanded_specs, make_envs, reset_keys
+from rl_specs import FlatDict, TensorMap
 
 
 @final
@@ -30,23 +30,24 @@ class SerialEnv(EnvBase):
     def __init__(
         self, num_workers: int, create_env_fn: Callable[[], EnvBase] | Sequence[Callable[[], EnvBase]]
     ) -> None:
-        self._envs = _make_envs(num_workers, create_env_fn)
-        first = self._envs[0]
-        super().__init__(device=first.device, batch_size=(num_workers, *first.batch_size))
-        for index, env in enumerate(self._envs):
-            _compare_specs(index, first, env)
+        self._adopt(make_envs("SerialEnv", env_makers("SerialEnv", num_workers, create_env_fn)))
+
+    @classmethod
+    def _of(cls, envs: list[EnvBase]) -> "SerialEnv":
+        """These environments, whoever made them."""
+        env = cls.__new__(cls)
+        env._adopt(envs)
+        return env
+
+    def _adopt(self, envs: list[EnvBase]) -> None:
+        self._envs = envs
+        first = envs[0]
+        super().__init__(device=first.device, batch_size=(len(envs), *first.batch_size))
+        check_same_specs("SerialEnv", [env._env_specs() for env in envs])
         self._set_specs()
 
     def _set_specs(self) -> None:
-        specs = self._envs[0]._env_specs()
-        batch = self._batch_size
-        self._specs = EnvSpecs(
-            observation=specs.observation.expand(batch),
-            action=specs.action.expand(batch),
-            reward=specs.reward.expand(batch),
-            done=specs.done.expand(batch),
-            state=specs.state.expand(batch),
-        )
+        self._specs = expanded_specs(self._envs[0]._env_specs(), self._batch_size)
         self._plans = [EnvPlan(env) for env in self._envs]
 
     @property
@@ -66,7 +67,7 @@ class SerialEnv(EnvBase):
         model = next((row for row in rows if row is not None), None)
         if model is None:
             return {key: spec.zero() for key, spec in self._specs.observation.flat_items()}
-        keys = [key for key in model if key in _reset_keys(self._specs)]
+        keys = [key for key in model if key in reset_keys(self._specs)]
         return {
             key: torch.stack([torch.zeros_like(model[key]) if row is None else row[key] for row in rows])
             for key in keys
@@ -114,7 +115,7 @@ class SerialEnv(EnvBase):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned."""
-        for env, part in zip(self._envs, self._parts("set_state", state), strict=True):
+        for env, part in zip(self._envs, check_state_parts("SerialEnv.set_state", state, len(self._envs)), strict=True):
             env.set_state(part)
 
     def state_dict(self) -> dict[str, Any]:
@@ -123,60 +124,9 @@ class SerialEnv(EnvBase):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        for env, part in zip(self._envs, self._parts("load_state_dict", state), strict=True):
+        for env, part in zip(self._envs, check_state_parts("SerialEnv.load_state_dict", state, len(self._envs)), strict=True):
             env.load_state_dict(part)
-
-    def _parts(self, method: str, state: Mapping[str, Any]) -> list[Any]:
-        parts: list[Any] = list(state["envs"])
-        if len(parts) != len(self._envs):
-            raise ValueError(
-                message(f"SerialEnv.{method}", "another number of envs", expected=len(self._envs), found=len(parts))
-            )
-        return parts
-
-
-def _make_envs(num_workers: object, create_env_fn: Any) -> list[EnvBase]:
-    fix = 'Call SerialEnv(2, lambda: GymEnv("CartPole-v1")), or pass a list of such callables'
-    if not isinstance(num_workers, int) or num_workers < 1:
-        found = f"{type(num_workers).__name__} {num_workers!r}"
-        raise ValueError(message("SerialEnv", "num_workers", expected="an integer >= 1", found=found, fix=fix))
-    makers = create_env_fn if isinstance(create_env_fn, Sequence) else [create_env_fn] * num_workers
-    wrong = next((make for make in makers if not callable(make)), None)
-    if wrong is not None:
-        expected, found = "a callable that makes an environment", type(wrong).__name__
-        raise TypeError(message("SerialEnv", "create_env_fn", expected=expected, found=found, fix=fix))
-    if len(makers) != num_workers:
-        problem = "another number of callables than num_workers"
-        fix = "Pass one callable per environment, or a single one for all"
-        raise ValueError(message("SerialEnv", problem, expected=num_workers, found=len(makers), fix=fix))
-    envs = [make() for make in makers]
-    for env in envs:
-        if not isinstance(env, EnvBase):
-            problem, fix = "create_env_fn gave no environment", "Wrap it: rl_envs.GymWrapper(env) for a Gymnasium one"
-            found = type(env).__name__
-            raise TypeError(message("SerialEnv", problem, expected="an rl_envs.EnvBase", found=found, fix=fix))
-    if len({id(env) for env in envs}) != len(envs):
-        problem = "create_env_fn gave the same environment twice"
-        fix = "Make the environment inside the callable, so that every call gives a new one"
-        raise ValueError(message("SerialEnv", problem, expected="a new environment per call", found="one", fix=fix))
-    return envs
 
 
 def _stacked(rows: list[FlatDict]) -> FlatDict:
     return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
-
-
-def _reset_keys(specs: EnvSpecs) -> set[Any]:
-    return {key for spec in (specs.observation, specs.done) for key, _ in spec.flat_items()}
-
-
-def _compare_specs(index: int, first: EnvBase, env: EnvBase) -> None:
-    differences = [
-        explain_difference(a, b)
-        for a, b in ((first.output_spec, env.output_spec), (first.input_spec, env.input_spec))
-        if a != b
-    ]
-    if differences:
-        table = "\n".join(differences)
-        fix = "Make all of them with the same spaces and batch size, or bring them to one form with transforms."
-        raise SpecError(f"SerialEnv: the specs of env {index} differ from those of env 0.\n{table}\n{fix}")

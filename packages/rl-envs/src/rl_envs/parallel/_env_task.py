@@ -1,0 +1,185 @@
+"""The part of a `ParallelEnv` that one worker does: some of the environments, in a row."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from rl_envs._env_plan import RESET_KEY
+from rl_envs._env_specs import EnvSpecs
+from rl_envs._many_envs import make_envs
+from rl_envs.parallel._table import Layout, Table, TensorForm, forms
+from rl_envs.parallel._worker import Task
+from rl_envs.serial import SerialEnv
+from rl_specs import DTypeError, FlatDict, NestedKey, ShapeError, key_str, message, missing_key
+
+ROOT, NEXT, FRESH, CONTROL = "root", "next", "fresh", "control"
+"""Sections of the table: what a step reads, what it returns, what a reset returns, and what steers the workers."""
+PRESENT = "present"
+_FIX = "Return it from every environment in the form of its spec; check_env_specs(env) lists all that differs"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the parent needs to know of the environments of a worker.
+
+    Args:
+        specs: of each environment.
+        batch_size: of each.
+        device: of each.
+        has_exact_state: whether all of them have one.
+        representation: the first as text.
+    """
+
+    specs: list[EnvSpecs]
+    batch_size: torch.Size
+    device: torch.device | None
+    has_exact_state: bool
+    representation: str
+
+
+def table_layout(component: str, specs: EnvSpecs) -> Layout:
+    """Sections for environments `[N, *B]` with these specs.
+
+    Raises:
+        SpecError: an entry is no tensor.
+    """
+    root = forms(component, specs.action, specs.state, specs.observation, specs.done)
+    batch = tuple(specs.observation.shape)
+    control: dict[NestedKey, TensorForm] = {
+        RESET_KEY: TensorForm((*batch, 1), torch.bool),
+        PRESENT: TensorForm((len(root),), torch.uint8),
+    }
+    return {
+        ROOT: root,
+        NEXT: forms(component, specs.observation, specs.reward, specs.done),
+        FRESH: forms(component, specs.observation, specs.done),
+        CONTROL: control,
+    }
+
+
+@final
+class EnvTask(Task):
+    """Steps environments `first, first + 1, ...` of a batch.
+
+    Args:
+        makers: make the environments.
+        first: position of the first one.
+    """
+
+    def __init__(self, makers: Sequence[Callable[[], Any]], first: int) -> None:
+        self._envs = make_envs("ParallelEnv", makers)
+        self._first = first
+        self._serial: SerialEnv | None = None
+        self._is_checked = {NEXT: False, FRESH: False}
+
+    def describe(self) -> Description:
+        """See `Task`."""
+        env = self._envs[0]
+        return Description(
+            specs=[each._env_specs() for each in self._envs],
+            batch_size=env.batch_size,
+            device=env.device,
+            has_exact_state=all(each.has_exact_state for each in self._envs),
+            representation=repr(env),
+        )
+
+    def connect(self, table: Table) -> None:
+        """See `Task`; the parent has compared the specs."""
+        serial = self._serial = SerialEnv._of(self._envs)
+        count = len(self._envs)
+        mine = slice(self._first, self._first + count)
+        self._device = serial.device
+        self._moves = serial.device is not None and serial.device.type != "cpu"
+        self._step_calls = [plan.step for plan in serial._plans]
+        self._root: FlatDict = {key: value[mine] for key, value in table[ROOT].items()}
+        self._next: list[FlatDict] = [
+            {key: value[self._first + row] for key, value in table[NEXT].items()} for row in range(count)
+        ]
+        self._fresh: FlatDict = {key: value[mine] for key, value in table[FRESH].items()}
+        self._mask = table[CONTROL][RESET_KEY][mine]
+        self._present = table[CONTROL][PRESENT].numpy()
+        self._seen = b""
+        self._read: list[tuple[NestedKey, Tensor]] = []
+
+    def step(self) -> None:
+        """See `Task`."""
+        roots = [(key, value.unbind()) for key, value in self._inputs()]
+        for row, step in enumerate(self._step_calls):
+            following = step({key: rows[row] for key, rows in roots})
+            if not self._is_checked[NEXT]:
+                _check("_step", following, self._next[row])
+            for key, target in self._next[row].items():
+                target.copy_(following[key])
+        self._is_checked[NEXT] = True
+
+    def reset(self, *, is_partial: bool) -> None:
+        """See `Task`."""
+        assert self._serial is not None
+        root: FlatDict | None = None
+        if is_partial:
+            root = dict(self._inputs())
+            root[RESET_KEY] = self._moved(self._mask.clone())
+        fresh = self._serial._reset(root)
+        if not self._is_checked[FRESH]:
+            _check("_reset", fresh, self._fresh)
+            self._is_checked[FRESH] = True
+        for key, target in self._fresh.items():
+            target.copy_(fresh[key])
+
+    def call(self, method: str, argument: Any) -> Any:
+        """See `Task`."""
+        serial = self._serial
+        assert serial is not None
+        match method:
+            case "set_stream":
+                rows = self._first * self._envs[0].batch_size.numel()
+                serial._set_stream(argument[0], argument[1] + rows)
+            case "train":
+                serial.train(argument)
+            case "get_state":
+                return serial.get_state()["envs"]
+            case "state_dict":
+                return serial.state_dict()["envs"]
+            case "set_state":
+                serial.set_state({"envs": argument})
+            case "load_state_dict":
+                serial.load_state_dict({"envs": argument})
+            case _:
+                raise ValueError(message("EnvTask.call", "unknown method", found=method))
+        return None
+
+    def close(self) -> None:
+        """See `Task`."""
+        for env in self._envs:
+            env.close()
+
+    def _inputs(self) -> list[tuple[NestedKey, Tensor]]:
+        """The root entries that there are, each the environments' own: they may keep them, and the table changes."""
+        present = self._present.tobytes()
+        if present != self._seen:
+            self._seen = present
+            self._read = [item for item, is_there in zip(self._root.items(), present, strict=True) if is_there]
+        return [(key, self._moved(value.clone())) for key, value in self._read]
+
+    def _moved(self, value: Tensor) -> Tensor:
+        return value.to(self._device) if self._moves else value
+
+
+def _check(method: str, entries: FlatDict, targets: FlatDict) -> None:
+    """Compare what environments return with the table, into which a copy would broadcast and convert."""
+    for key, target in targets.items():
+        value = entries.get(key)
+        where = f"ParallelEnv, {method}"
+        if value is None:
+            raise missing_key(where, key, entries, fix=_FIX)
+        if value.shape != target.shape:
+            problem = f"{key_str(key)} has another shape than its spec"
+            raise ShapeError(
+                message(where, problem, expected=tuple(target.shape), found=tuple(value.shape), fix=_FIX)
+            )
+        if value.dtype is not target.dtype:
+            problem = f"{key_str(key)} has another dtype than its spec"
+            raise DTypeError(message(where, problem, expected=target.dtype, found=value.dtype, fix=_FIX))

@@ -1,0 +1,57 @@
+"""What the parent raises when a worker fails."""
+
+import os
+import signal
+
+from rl_envs._errors import WorkerError, WorkerTimeoutError
+from rl_envs.parallel._worker import Failure
+from rl_specs import message
+
+
+def raised(component: str, worker: int, failure: Failure) -> Exception:
+    """What a worker raised, itself where that is possible, with the traceback in a note."""
+    if isinstance(failure.error, Exception):
+        failure.error.add_note(f"{component}: raised in worker {worker}.\n{failure.text}")
+        return failure.error
+    return broken(component, worker, failure)
+
+
+def broken(component: str, worker: int, failure: Failure) -> WorkerError:
+    """A worker raised in the middle of a step or a reset."""
+    error = WorkerError(f"{component}: worker {worker} raised, and all workers were closed.\n{failure.text}")
+    error.__cause__ = failure.error
+    return error
+
+
+def died(component: str, exits: dict[int, int]) -> WorkerError:
+    """Workers ended unasked.
+
+    Args:
+        component: who owns the workers.
+        exits: wait status by worker; empty when their supervisor has ended.
+    """
+    if not exits:
+        problem = "the process that supervises the workers ended, and all workers with it"
+        return WorkerError(message(component, problem, fix=_MEMORY))
+    ends = ", ".join(f"worker {worker} {_end(status)}" for worker, status in sorted(exits.items()))
+    is_killed = any(os.WIFSIGNALED(status) for status in exits.values())
+    fix = _MEMORY if is_killed else "Look for os._exit, or a crash in native code; SerialEnv runs the same in one process"
+    return WorkerError(message(component, f"{ends}, and all workers were closed", fix=fix))
+
+
+def timed_out(component: str, workers: list[int], timeout_s: float) -> WorkerTimeoutError:
+    """Workers did not answer in time."""
+    names = f"worker{'s' if len(workers) > 1 else ''} {', '.join(map(str, workers))}"
+    fix = "Look for an environment that waits, or pass a longer timeout_s"
+    problem = f"{names} did not finish within {timeout_s:g} s, and all workers were killed"
+    return WorkerTimeoutError(message(component, problem, fix=fix))
+
+
+_MEMORY = "Look whether the system ran out of memory (dmesg), or who killed it"
+
+
+def _end(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"was killed by {signal.Signals(number).name} (signal {number})"
+    return f"ended with exit code {os.waitstatus_to_exitcode(status)}"

@@ -1,0 +1,93 @@
+"""Starting a supervisor and its workers, by a fork of this process or in a fresh interpreter."""
+
+import os
+import subprocess
+import sys
+from typing import Literal, NoReturn, Protocol, TypeAlias, final
+
+import cloudpickle  # type: ignore[import-untyped]  # ships no types
+
+from rl_envs.parallel._supervisor import Orders, supervise
+from rl_envs.parallel._wiring import write_frame
+
+StartMethod: TypeAlias = Literal["forkserver", "spawn", "fork"]
+"""How workers come to be.
+
+`"forkserver"`: one fresh interpreter imports this package, then forks the workers. It has no threads and no locks of
+the calling program, does not run that program's main module again, and imports once however many workers there are.
+`"spawn"`: a fresh interpreter for each worker. `"fork"`: a copy of this process; starts in milliseconds and needs
+nothing that can be pickled, but is only sound while no other thread runs here and CUDA has not been used.
+"""
+START_METHODS: tuple[StartMethod, ...] = ("forkserver", "spawn", "fork")
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+class Supervisor(Protocol):
+    """A supervisor that has been started."""
+
+    def wait(self) -> None:
+        """Wait for its end, once it is known to have ended or to have been killed."""
+
+    def kill(self) -> None:
+        """Kill it."""
+
+
+@final
+class ForkedSupervisor:
+    """A copy of this process.
+
+    Args:
+        orders: what it is to do.
+        parent_ends: descriptors that only the parent holds.
+    """
+
+    def __init__(self, orders: Orders, parent_ends: list[int]) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _become_supervisor(orders, parent_ends)
+
+    def wait(self) -> None:
+        """See `Supervisor`."""
+        os.waitpid(self._pid, 0)
+
+    def kill(self) -> None:
+        """See `Supervisor`."""
+        os.kill(self._pid, 9)
+
+
+@final
+class FreshSupervisor:
+    """A new interpreter with this one's import path.
+
+    Args:
+        orders: what it is to do; pickled with cloudpickle.
+        control: descriptor of the parent through which the orders go.
+    """
+
+    def __init__(self, orders: Orders, control: int) -> None:
+        payload = cloudpickle.dumps(orders)
+        code = f"import sys; sys.path[:] = {sys.path!r}; from rl_envs.parallel._supervisor import main; main()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code, str(orders.ends.control)],
+            pass_fds=orders.ends.all(),
+            start_new_session=True,
+            env={**os.environ, **_ONE_THREAD},
+        )
+        write_frame(control, payload)
+
+    def wait(self) -> None:
+        """See `Supervisor`."""
+        self._process.wait()
+
+    def kill(self) -> None:
+        """See `Supervisor`."""
+        self._process.kill()
+
+
+def _become_supervisor(orders: Orders, parent_ends: list[int]) -> NoReturn:
+    os.setsid()  # Ctrl-C in the terminal is for the parent alone
+    for fd in parent_ends:
+        os.close(fd)
+    supervise(orders)

@@ -1,0 +1,215 @@
+"""Worker processes over one table of shared memory, as the parent sees them."""
+
+import multiprocessing.util
+import os
+import pickle
+import select
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import cloudpickle  # type: ignore[import-untyped]  # ships no types
+import torch
+
+from rl_envs._errors import ClosedEnvError, WorkerError, WorkerTimeoutError
+from rl_envs.parallel._failures import broken, died, raised, timed_out
+from rl_envs.parallel._launch import START_METHODS, StartMethod
+from rl_envs.parallel._processes import Processes
+from rl_envs.parallel._segment import map_segment, reserve
+from rl_envs.parallel._table import Layout, Table, TensorForm, table_bytes
+from rl_envs.parallel._wiring import CALL, DONE, FAILED, TOKEN, read_frame, write_frame
+from rl_envs.parallel._worker import SHARE, Failure, Task
+from rl_specs import message
+
+_FAILURE_WAIT_S = 2.0
+
+
+@dataclass(frozen=True)
+class PoolOptions:
+    """How a pool runs its workers.
+
+    Args:
+        component: who owns the pool, for messages.
+        start_method: see `StartMethod`.
+        timeout_s: longest time for a step, a reset or a call, after which the workers are killed; None: no limit.
+        preload: modules that workers will need, imported once with `"forkserver"`.
+    Raises:
+        ValueError: an unknown start method, or a limit that is not positive.
+    """
+
+    component: str
+    start_method: StartMethod = "forkserver"
+    timeout_s: float | None = None
+    preload: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.start_method not in START_METHODS:
+            expected = f"one of {', '.join(START_METHODS)}"
+            raise ValueError(message(self.component, "start_method", expected=expected, found=self.start_method))
+        if self.timeout_s is not None and not self.timeout_s > 0:
+            expected = "a positive number of seconds, or None"
+            raise ValueError(message(self.component, "timeout_s", expected=expected, found=self.timeout_s))
+
+
+@final
+class WorkerPool:
+    """Workers that obey one command at a time, all or some of them at once.
+
+    A failure of any worker closes the pool. So does an interrupt while waiting: the workers are in the middle of
+    something then. The workers end when the pool is closed, collected, or left at exit, and when this process dies.
+
+    Args:
+        make_tasks: for each worker a callable that makes its task there.
+        options: how to run them.
+    Raises:
+        WorkerError: a worker could not make its task; the message has its traceback.
+    """
+
+    def __init__(self, make_tasks: Sequence[Callable[[], Task]], options: PoolOptions) -> None:
+        self._options = options
+        self._owner = os.getpid()
+        self._processes = Processes(
+            options.component, make_tasks, options.start_method, options.preload, torch.initial_seed()
+        )
+        self._finalize = multiprocessing.util.Finalize(self, self._processes.close, exitpriority=10)
+        self._workers = range(len(make_tasks))
+        self._table: Table | None = None
+        self._wake_up = select.poll()
+        for fd in (self._processes.done, *self._processes.statuses):
+            self._wake_up.register(fd, select.POLLIN)
+        try:
+            self.descriptions: list[Any] = self._gather(self._workers, None)
+        except BaseException:
+            self.close(grace_s=0.0)
+            raise
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the workers have been told to end."""
+        return self._processes.is_closed
+
+    def share(self, layout: Layout) -> Table:
+        """Take shared memory for `layout` and hand it to the workers; once.
+
+        Raises:
+            MemoryError: there is no room for it; the pool is closed.
+        """
+        whole = {**layout, "pool": {"finished": TensorForm((len(self._workers),), torch.int64)}}
+        try:
+            reserve(self._processes.segment, table_bytes(whole), self._options.component)
+        except BaseException:
+            self.close()
+            raise
+        self._table = Table(map_segment(self._processes.segment), whole)
+        self._rounds = [0 for _ in self._workers]
+        self.call(SHARE, [whole] * len(self._workers))
+        return self._table
+
+    def run(self, command: bytes, workers: Sequence[int] | None = None) -> None:
+        """Have workers step or reset, and wait for the last of them.
+
+        Args:
+            command: `STEP`, `RESET` or `RESET_ALL`.
+            workers: which; None: all.
+        Raises:
+            WorkerError: a worker raised, ended, or took longer than the limit; the pool is closed.
+        """
+        self._check_usable()
+        chosen = self._workers if workers is None else workers
+        processes = self._processes
+        try:
+            if len(chosen) > 1:
+                os.write(processes.tokens, TOKEN * (len(chosen) - 1))
+            for worker in chosen:
+                self._rounds[worker] += 1
+                os.write(processes.commands[worker], command)
+            self._wait(chosen)
+        except BrokenPipeError:
+            raise self._failure() from None
+        except BaseException:
+            self.close(grace_s=0.0)
+            raise
+
+    def call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
+        """Call a method of every task, with an argument for each; the answers in order.
+
+        Raises:
+            Exception: what a task raised, with a note that tells where.
+            WorkerError: a worker raised what cannot be pickled, ended, or took longer than the limit.
+        """
+        self._check_usable()
+        try:
+            for worker, argument in zip(self._workers, arguments, strict=True):
+                payload = cloudpickle.dumps((method, argument))
+                os.write(self._processes.commands[worker], CALL)
+                write_frame(self._processes.commands[worker], payload)
+            return self._gather(self._workers, self._options.timeout_s)
+        except BrokenPipeError:
+            raise self._failure() from None
+        except (KeyboardInterrupt, SystemExit):
+            self.close(grace_s=0.0)
+            raise
+
+    def close(self, *, grace_s: float = 5.0) -> None:
+        """End the workers: they are told to, and killed after `grace_s`. Calling it again does nothing."""
+        self._finalize.cancel()
+        self._table = None
+        self._processes.close(grace_s)
+
+    def _wait(self, workers: Sequence[int]) -> None:
+        limit = self._options.timeout_s
+        done = self._processes.done
+        events = self._wake_up.poll(None if limit is None else limit * 1000)
+        if not events:
+            assert self._table is not None
+            finished = self._table["pool"]["finished"].tolist()
+            raise self._late([worker for worker in workers if finished[worker] < self._rounds[worker]])
+        word = os.read(done, 1) if any(fd == done for fd, _ in events) else b""
+        if word != DONE or len(events) > 1:
+            raise self._failure(is_reported=word == FAILED)
+
+    def _gather(self, workers: Sequence[int], limit: float | None) -> list[Any]:
+        """One answer from each worker; exceptions among them are raised once all have answered."""
+        deadline = None if limit is None else time.monotonic() + limit
+        answers = []
+        for worker in workers:
+            poll = select.poll()
+            poll.register(self._processes.replies[worker], select.POLLIN)
+            for fd in self._processes.statuses:
+                poll.register(fd, select.POLLIN)
+            events = poll.poll(None if deadline is None else max(deadline - time.monotonic(), 0.0) * 1000)
+            if not events:
+                raise self._late([worker])
+            if all(fd != self._processes.replies[worker] for fd, _ in events):
+                raise self._failure()
+            try:
+                answers.append(pickle.loads(read_frame(self._processes.replies[worker])))
+            except EOFError:
+                raise self._failure() from None
+        for worker, answer in zip(workers, answers, strict=True):
+            if isinstance(answer, Failure):
+                raise raised(self._options.component, worker, answer)
+        return answers
+
+    def _failure(self, *, is_reported: bool = False) -> WorkerError:
+        """Close the pool and say which worker raised or died."""
+        now = time.monotonic()
+        report = self._processes.reported_failure(now + _FAILURE_WAIT_S if is_reported else now)
+        exits = self._processes.exits(now + _FAILURE_WAIT_S) if report is None else {}
+        self.close(grace_s=0.0)
+        component = self._options.component
+        return died(component, exits) if report is None else broken(component, *report)
+
+    def _late(self, workers: list[int]) -> WorkerTimeoutError:
+        self.close(grace_s=0.0)
+        assert self._options.timeout_s is not None
+        return timed_out(self._options.component, workers, self._options.timeout_s)
+
+    def _check_usable(self) -> None:
+        if self._processes.is_closed:
+            fix = "Make a new one; a failure of a worker closes it too"
+            raise ClosedEnvError(message(self._options.component, "its workers have been closed", fix=fix))
+        if os.getpid() != self._owner:
+            problem = "used in another process than the one that made it"
+            raise RuntimeError(message(self._options.component, problem, fix="Make one in each process that steps one"))

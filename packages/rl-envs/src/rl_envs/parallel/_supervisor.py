@@ -1,0 +1,174 @@
+"""The process between the parent and the workers: forks them, reports how they end, and ends them with the parent.
+
+It waits for three things at once, without polling: a word from the parent, the end of the parent, the end of a worker.
+Workers that are stuck in their environment cannot see that their parent is gone; this process can, and kills them.
+"""
+
+import ctypes
+import gc
+import importlib
+import os
+import pickle
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, final
+
+from rl_envs.parallel._wiring import EXIT_RECORD, KILL, GroupEnds, close_all, read_frame
+from rl_envs.parallel._worker import Worker
+
+_ORPHAN_GRACE_S = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a supervisor is to do.
+
+    Args:
+        ends: its file descriptors and those of its workers.
+        first_worker: index of its first worker among all.
+        make_tasks: for each worker a callable that makes its task, or the pickle of one.
+        parent: process id of the parent.
+        torch_seed: seed from which the workers' global generators are derived.
+        preload: modules that the workers will need, imported once before they are forked.
+    """
+
+    ends: GroupEnds
+    first_worker: int
+    make_tasks: Sequence[Any]
+    parent: int
+    torch_seed: int
+    preload: tuple[str, ...] = ()
+
+
+def main() -> None:
+    """Entry of a fresh interpreter: orders come through the pipe whose descriptor is the only argument."""
+    supervise(pickle.loads(read_frame(int(sys.argv[1]))))
+
+
+def supervise(orders: Orders) -> NoReturn:
+    """Run the workers to their end, and exit."""
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for name in orders.preload:
+            importlib.import_module(name)
+        gc.freeze()  # what a fork inherits is not this process's to collect, nor to close
+        _Supervisor(orders).run()
+    except BaseException:
+        traceback.print_exc()
+        _exit(1)
+    _exit(0)
+
+
+@final
+class _Supervisor:
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._ends = orders.ends
+        self._signals, wakeup = os.pipe()
+        for fd in (self._signals, wakeup):
+            os.set_blocking(fd, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        self._workers: dict[int, int] = {}
+
+    def run(self) -> None:
+        for position in range(len(self._ends.workers)):
+            pid = os.fork()
+            if pid == 0:
+                _become_worker(self._orders, position)
+            self._workers[pid] = self._orders.first_worker + position
+        shared = [self._ends.done, self._ends.tokens, self._ends.segment]
+        close_all(shared + [fd for ends in self._ends.workers for fd in (ends.command, ends.reply)])
+        self._watch()
+
+    def _watch(self) -> None:
+        poll = select.poll()
+        poll.register(self._signals, select.POLLIN)
+        poll.register(self._ends.control, select.POLLIN)
+        parent = _process_descriptor(self._orders.parent)
+        if parent is not None:
+            poll.register(parent, select.POLLIN)
+        deadline: float | None = None
+        self._reap()
+        while self._workers:
+            timeout = None if deadline is None else max(deadline - time.monotonic(), 0.0) * 1000
+            events = {fd for fd, _ in poll.poll(timeout)}
+            self._reap()
+            if self._ends.control in events and os.read(self._ends.control, 1) == KILL:
+                self._kill()
+            elif events & {self._ends.control, parent}:  # the parent is gone: its workers read the end of their pipes
+                deadline = time.monotonic() + _ORPHAN_GRACE_S
+                for fd in events & {self._ends.control, parent}:
+                    poll.unregister(fd)
+            if deadline is not None and time.monotonic() >= deadline:
+                self._kill()
+
+    def _reap(self) -> None:
+        try:
+            os.read(self._signals, 4096)
+        except BlockingIOError:
+            pass
+        while self._workers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            index = self._workers.pop(pid, None)
+            if index is not None:
+                try:
+                    os.write(self._ends.status, EXIT_RECORD.pack(index, status))
+                except BrokenPipeError:
+                    pass
+
+    def _kill(self) -> None:
+        for pid in self._workers:  # not reaped yet, so the number is still theirs
+            os.kill(pid, signal.SIGKILL)
+
+
+def _become_worker(orders: Orders, position: int) -> NoReturn:
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _die_with_supervisor()
+        ends = orders.ends.workers[position]
+        kept = {ends.command, ends.reply, orders.ends.done, orders.ends.tokens, orders.ends.segment}
+        close_all([fd for fd in orders.ends.all() if fd not in kept])
+        worker = Worker(orders.first_worker + position, ends, orders.ends)
+        code = worker.run(orders.make_tasks[position], orders.torch_seed)
+    except BrokenPipeError:
+        pass  # the parent is gone
+    except BaseException:
+        traceback.print_exc()
+    _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
+    """End without running what a copied process would: exit handlers, finalizers, threads' joins."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass
+    os._exit(code)
+
+
+def _die_with_supervisor() -> None:
+    """Ask the system to kill this process when the supervisor is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _process_descriptor(pid: int) -> int | None:
+    """A descriptor that is readable once the process has ended; None where the system has none."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # an old kernel; or it has ended already, which the control pipe tells too
+        return None

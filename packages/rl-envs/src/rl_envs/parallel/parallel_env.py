@@ -1,0 +1,198 @@
+"""Several environments in worker processes, as one batch."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, final
+
+import torch
+
+from rl_envs._env_base import EnvBase
+from rl_envs._env_plan import RESET_KEY
+from rl_envs._env_specs import EnvSpecs
+from rl_envs._errors import StateNotSupportedError
+from rl_envs._many_envs import check_same_specs, check_state_parts, env_makers, expanded_specs
+from rl_envs.parallel._env_task import CONTROL, FRESH, NEXT, PRESENT, ROOT, Description, EnvTask, table_layout
+from rl_envs.parallel._launch import StartMethod
+from rl_envs.parallel._pool import PoolOptions, WorkerPool
+from rl_envs.parallel._split import split_rows
+from rl_envs.parallel._wiring import RESET, RESET_ALL, STEP
+from rl_specs import FlatDict, TensorMap, message
+
+_PRELOAD = ("gymnasium", "mujoco")
+
+
+@final
+class ParallelEnv(EnvBase):
+    """Environments in worker processes, stepped at the same time, `[N, *B]`; the data are those of a `SerialEnv`.
+
+    Actions and what comes back travel through shared memory; nothing is pickled in a step. A worker is handed those
+    root entries that are in the specs of its environment: other entries, such as what a policy writes besides the
+    action, stay here. Tensors are copies: gradients do not pass. Each worker computes with one torch thread. Draws from
+    the global generators of torch, numpy and `random` differ between workers and follow this process's torch seed.
+
+    The workers end with `close()`, with this object, and with this process, however it ends. When one fails, the error
+    has its index and its traceback, exit code or signal, and all of them are closed.
+
+    Args:
+        num_workers: number of environments `N`.
+        create_env_fn: makes an environment, or a list of `N` such callables. They run in the workers; lambdas and local
+            functions can be sent there too (with cloudpickle).
+        num_processes: number of processes over which the environments are spread; None: one for each. Environments that
+            compute all the time are faster with as many as there are cores, those that wait with one each. The data do
+            not depend on it.
+        start_method: `"forkserver"`: one fresh interpreter, from which the workers are forked: safe beside threads and
+            CUDA, and scripts need no `if __name__ == "__main__"`. `"spawn"`: a fresh interpreter each. `"fork"`: copies
+            of this process, which start in milliseconds and need nothing to be pickled, but can lock up when other
+            threads run here.
+        timeout_s: longest time for a step or a reset, after which the workers are killed; None: no limit.
+    Raises:
+        ValueError: a number, a start method or a limit that makes no sense; another number of callables.
+        TypeError: something that is not a callable, not one that gives an environment, or that cannot be pickled.
+        SpecError: the environments have different specs, or entries that are no tensors.
+        MemoryError: there is no room for the shared memory.
+        WorkerError: a worker ended while it made its environments.
+    """
+
+    accepts_mapping = True
+
+    def __init__(
+        self,
+        num_workers: int,
+        create_env_fn: Callable[[], EnvBase] | Sequence[Callable[[], EnvBase]],
+        *,
+        num_processes: int | None = None,
+        start_method: StartMethod = "forkserver",
+        timeout_s: float | None = None,
+    ) -> None:
+        makers = env_makers("ParallelEnv", num_workers, create_env_fn)
+        preload = tuple(name for name in _PRELOAD if name in sys.modules)
+        options = PoolOptions("ParallelEnv", start_method, timeout_s, preload)
+        self._slices = split_rows("ParallelEnv", num_workers, num_processes or num_workers)
+        self._pool = WorkerPool([partial(EnvTask, makers[part], part.start) for part in self._slices], options)
+        try:
+            self._connect(num_workers)
+        except BaseException:
+            self._pool.close()
+            raise
+
+    def _connect(self, count: int) -> None:
+        descriptions: list[Description] = self._pool.descriptions
+        specs = [each for description in descriptions for each in description.specs]
+        check_same_specs("ParallelEnv", specs)
+        first = descriptions[0]
+        super().__init__(device=first.device, batch_size=(count, *first.batch_size))
+        self._representation = first.representation
+        self._has_exact_state = all(description.has_exact_state for description in descriptions)
+        self._specs: EnvSpecs = expanded_specs(specs[0], self._batch_size)
+        self._share()
+
+    def _share(self) -> None:
+        table = self._pool.share(table_layout("ParallelEnv", self._specs))
+        self._moves = self._device is not None and self._device.type != "cpu"
+        self._inputs = list(table[ROOT].items())
+        self._outputs = list(table[NEXT].items())
+        self._fresh = list(table[FRESH].items())
+        self._mask = table[CONTROL][RESET_KEY]
+        self._present = table[CONTROL][PRESENT].numpy()
+        self._absent: list[int] | None = None
+
+    @property
+    def num_processes(self) -> int:
+        """Number of worker processes."""
+        return len(self._slices)
+
+    def _step(self, data: TensorMap) -> FlatDict:
+        self._hand_over(data)
+        self._pool.run(STEP)
+        following = {key: value.clone() for key, value in self._outputs}
+        return self._moved(following) if self._moves else following
+
+    def _reset(self, data: TensorMap | None) -> FlatDict:
+        mask = None if data is None else data.get(RESET_KEY, None)
+        if data is None or mask is None:
+            self._pool.run(RESET_ALL)
+        else:
+            rows = mask.detach().cpu().reshape(self._mask.shape)
+            concerned = rows.flatten(1).any(1).tolist()
+            workers = [worker for worker, part in enumerate(self._slices) if any(concerned[part])]
+            if workers:
+                self._mask.copy_(rows)
+                self._hand_over(data)
+                self._pool.run(RESET, workers)
+        fresh = {key: value.clone() for key, value in self._fresh}
+        return self._moved(fresh) if self._moves else fresh
+
+    def _hand_over(self, data: TensorMap) -> None:
+        """Write the root entries where the workers read them, and which of them there are."""
+        absent = []
+        for position, (key, target) in enumerate(self._inputs):
+            value = data.get(key, None)
+            if value is None:
+                absent.append(position)
+            else:
+                target.copy_(value.detach() if value.requires_grad else value)
+        if absent != self._absent:
+            self._absent = absent
+            self._present[:] = 1
+            self._present[absent] = 0
+
+    def _moved(self, entries: FlatDict) -> FlatDict:
+        return {key: value.to(self._device) for key, value in entries.items()}
+
+    def _set_seed(self, seed: int) -> None:
+        self._set_stream(seed, 0)
+
+    def _set_stream(self, seed: int, first_index: int) -> None:
+        self._call("set_stream", (seed, first_index))
+
+    def _set_training(self, mode: bool) -> None:
+        self._call("train", mode)
+
+    def _to(self, device: torch.device) -> None:
+        self._moves = device.type != "cpu"
+
+    def _close(self) -> None:
+        self._inputs, self._outputs, self._fresh = [], [], []
+        del self._mask, self._present
+        self._pool.close()
+
+    def _repr_fields(self) -> dict[str, object]:
+        count = self._batch_size[0]
+        return {"num_workers": count, "num_processes": self.num_processes, "env": self._representation}
+
+    @property
+    def has_exact_state(self) -> bool:
+        """Whether each environment has an exact state."""
+        return self._has_exact_state
+
+    def get_state(self) -> dict[str, Any]:
+        """State of each environment, as that of a `SerialEnv`; see `EnvBase.get_state`."""
+        if not self._has_exact_state:
+            fix = "Restart it at an episode boundary with reset()"
+            raise StateNotSupportedError(message("ParallelEnv", "an environment has no exact state", fix=fix))
+        return self._gather("get_state")
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `get_state` returned, here or in a `SerialEnv`."""
+        self._scatter("set_state", state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """`state_dict` of each environment, as that of a `SerialEnv`."""
+        return self._gather("state_dict")
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned, here or in a `SerialEnv`."""
+        self._scatter("load_state_dict", state)
+
+    def _call(self, method: str, argument: Any) -> list[Any]:
+        self._check_open(method)
+        return self._pool.call(method, [argument] * len(self._slices))
+
+    def _gather(self, method: str) -> dict[str, Any]:
+        return {"envs": [state for states in self._call(method, None) for state in states]}
+
+    def _scatter(self, method: str, state: Mapping[str, Any]) -> None:
+        self._check_open(method)
+        parts = check_state_parts(f"ParallelEnv.{method}", state, self._batch_size[0])
+        self._pool.call(method, [parts[rows] for rows in self._slices])
