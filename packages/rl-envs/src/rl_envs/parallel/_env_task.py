@@ -17,7 +17,9 @@ from rl_specs import DTypeError, FlatDict, NestedKey, ShapeError, key_str, messa
 
 ROOT, NEXT, FRESH, CONTROL = "root", "next", "fresh", "control"
 """Sections of the table: what a step reads, what it returns, what a reset returns, and what steers the workers."""
-PRESENT = "present"
+SOURCES = "sources"
+"""Where a worker finds each root entry, one byte each: nowhere, in the table, or in what its last step returned."""
+NOWHERE, GIVEN, KEPT = range(3)
 _FIX = "Return it from every environment in the form of its spec; check_env_specs(env) lists all that differs"
 
 
@@ -50,7 +52,7 @@ def table_layout(component: str, specs: EnvSpecs) -> Layout:
     batch = tuple(specs.observation.shape)
     control: dict[NestedKey, TensorForm] = {
         RESET_KEY: TensorForm((*batch, 1), torch.bool),
-        PRESENT: TensorForm((len(root),), torch.uint8),
+        SOURCES: TensorForm((len(root),), torch.uint8),
     }
     return {
         ROOT: root,
@@ -94,25 +96,27 @@ class EnvTask(Task):
         self._device = serial.device
         self._moves = serial.device is not None and serial.device.type != "cpu"
         self._step_calls = [plan.step for plan in serial._plans]
-        self._root: FlatDict = {key: value[mine] for key, value in table[ROOT].items()}
-        self._next: list[FlatDict] = [
-            {key: value[self._first + row] for key, value in table[NEXT].items()} for row in range(count)
-        ]
+        rows = [self._first + row for row in range(count)]
+        self._root: list[FlatDict] = [{key: value[row] for key, value in table[ROOT].items()} for row in rows]
+        self._next: list[FlatDict] = [{key: value[row] for key, value in table[NEXT].items()} for row in rows]
+        self._last: list[FlatDict] = [{} for _ in rows]
         self._fresh: FlatDict = {key: value[mine] for key, value in table[FRESH].items()}
         self._mask = table[CONTROL][RESET_KEY][mine]
-        self._present = table[CONTROL][PRESENT].numpy()
+        self._sources = table[CONTROL][SOURCES].numpy()
         self._seen = b""
-        self._read: list[tuple[NestedKey, Tensor]] = []
+        self._given: list[NestedKey] = []
+        self._kept: list[NestedKey] = []
 
     def step(self) -> None:
         """See `Task`."""
-        roots = [(key, value.unbind()) for key, value in self._inputs()]
+        self._read_sources()
         for row, step in enumerate(self._step_calls):
-            following = step({key: rows[row] for key, rows in roots})
+            following = step(self._row_root(row))
             if not self._is_checked[NEXT]:
                 _check("_step", following, self._next[row])
             for key, target in self._next[row].items():
                 target.copy_(following[key])
+            self._last[row] = following
         self._is_checked[NEXT] = True
 
     def reset(self, *, is_partial: bool) -> None:
@@ -120,7 +124,9 @@ class EnvTask(Task):
         assert self._serial is not None
         root: FlatDict | None = None
         if is_partial:
-            root = dict(self._inputs())
+            self._read_sources()
+            rows = [self._row_root(row) for row in range(len(self._envs))]
+            root = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
             root[RESET_KEY] = self._moved(self._mask.clone())
         fresh = self._serial._reset(root)
         if not self._is_checked[FRESH]:
@@ -156,13 +162,24 @@ class EnvTask(Task):
         for env in self._envs:
             env.close()
 
-    def _inputs(self) -> list[tuple[NestedKey, Tensor]]:
-        """The root entries that there are, each the environments' own: they may keep them, and the table changes."""
-        present = self._present.tobytes()
-        if present != self._seen:
-            self._seen = present
-            self._read = [item for item, is_there in zip(self._root.items(), present, strict=True) if is_there]
-        return [(key, self._moved(value.clone())) for key, value in self._read]
+    def _read_sources(self) -> None:
+        seen = self._sources.tobytes()
+        if seen != self._seen:
+            self._seen = seen
+            keys = list(zip(self._root[0], seen, strict=True))
+            self._given = [key for key, source in keys if source == GIVEN]
+            self._kept = [key for key, source in keys if source == KEPT]
+
+    def _row_root(self, row: int) -> FlatDict:
+        """Root entries of one environment, its own: it may keep them, and the table changes."""
+        table = self._root[row]
+        root = {key: table[key].clone() for key in self._given}
+        if self._moves:
+            root = {key: self._moved(value) for key, value in root.items()}
+        last = self._last[row]
+        for key in self._kept:
+            root[key] = last[key]
+        return root
 
     def _moved(self, value: Tensor) -> Tensor:
         return value.to(self._device) if self._moves else value

@@ -6,18 +6,19 @@ from functools import partial
 from typing import Any, final
 
 import torch
+from torch import Tensor
 
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import StateNotSupportedError
 from rl_envs._many_envs import check_same_specs, check_state_parts, env_makers, expanded_specs
-from rl_envs.parallel._env_task import CONTROL, FRESH, NEXT, PRESENT, ROOT, Description, EnvTask, table_layout
+from rl_envs.parallel._env_task import CONTROL, FRESH, GIVEN, KEPT, NEXT, ROOT, SOURCES, Description, EnvTask, table_layout
 from rl_envs.parallel._launch import StartMethod
 from rl_envs.parallel._pool import PoolOptions, WorkerPool
 from rl_envs.parallel._split import split_rows
 from rl_envs.parallel._wiring import RESET, RESET_ALL, STEP
-from rl_specs import FlatDict, TensorMap, message
+from rl_specs import FlatDict, NestedKey, TensorMap, message
 
 _PRELOAD = ("gymnasium", "mujoco")
 
@@ -94,8 +95,9 @@ class ParallelEnv(EnvBase):
         self._outputs = list(table[NEXT].items())
         self._fresh = list(table[FRESH].items())
         self._mask = table[CONTROL][RESET_KEY]
-        self._present = table[CONTROL][PRESENT].numpy()
-        self._absent: list[int] | None = None
+        self._sources = table[CONTROL][SOURCES].numpy()
+        self._written = b""
+        self._returned: dict[NestedKey, tuple[Tensor, int]] = {}
 
     @property
     def num_processes(self) -> int:
@@ -106,7 +108,12 @@ class ParallelEnv(EnvBase):
         self._hand_over(data)
         self._pool.run(STEP)
         following = {key: value.clone() for key, value in self._outputs}
-        return self._moved(following) if self._moves else following
+        if self._moves:
+            following = self._moved(following)
+        self._returned = {}
+        if not torch.is_inference_mode_enabled():  # tensors of that mode do not tell whether they were changed
+            self._returned = {key: (value, value._version) for key, value in following.items()}
+        return following
 
     def _reset(self, data: TensorMap | None) -> FlatDict:
         mask = None if data is None else data.get(RESET_KEY, None)
@@ -124,18 +131,23 @@ class ParallelEnv(EnvBase):
         return self._moved(fresh) if self._moves else fresh
 
     def _hand_over(self, data: TensorMap) -> None:
-        """Write the root entries where the workers read them, and which of them there are."""
-        absent = []
+        """Write the root entries where the workers read them.
+
+        What comes back as the last step returned it, the workers have themselves. An entry of another form than its
+        spec's is one that transforms around this environment have made, and not one that it can read.
+        """
+        sources = bytearray(len(self._inputs))
         for position, (key, target) in enumerate(self._inputs):
             value = data.get(key, None)
-            if value is None:
-                absent.append(position)
-            else:
+            returned = self._returned.get(key)
+            if returned is not None and returned[0] is value and value._version == returned[1]:
+                sources[position] = KEPT
+            elif value is not None and value.dtype is target.dtype and value.shape == target.shape:
                 target.copy_(value.detach() if value.requires_grad else value)
-        if absent != self._absent:
-            self._absent = absent
-            self._present[:] = 1
-            self._present[absent] = 0
+                sources[position] = GIVEN
+        if sources != self._written:
+            self._written = bytes(sources)
+            self._sources[:] = list(sources)
 
     def _moved(self, entries: FlatDict) -> FlatDict:
         return {key: value.to(self._device) for key, value in entries.items()}
@@ -153,8 +165,8 @@ class ParallelEnv(EnvBase):
         self._moves = device.type != "cpu"
 
     def _close(self) -> None:
-        self._inputs, self._outputs, self._fresh = [], [], []
-        del self._mask, self._present
+        self._inputs, self._outputs, self._fresh, self._returned = [], [], [], {}
+        del self._mask, self._sources  # views of the shared memory
         self._pool.close()
 
     def _repr_fields(self) -> dict[str, object]:
