@@ -124,7 +124,9 @@ class SerialEnv(EnvBase):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        for env, part in zip(self._envs, check_state_parts("SerialEnv.load_state_dict", state, len(self._envs)), strict=True):
+        for env, part in zip(
+            self._envs, check_state_parts("SerialEnv.load_state_dict", state, len(self._envs)), strict=True
+        ):
             env.load_state_dict(part)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rl_envs.gym._codec import SpaceCodec
+from rl_envs.gym._state import restore, snapshot, unsupported_part
 from rl_specs import FlatDict, TensorMap
 
 
@@ -86,6 +87,22 @@ class Backend(ABC):
     @abstractmethod
     def envs(self) -> list[Any]:
         """The env of each row, for reading and writing simulator states; empty when out of reach."""
+
+    def missing_state(self) -> str | None:
+        """What `states` would leave out of how the envs go on; None: nothing."""
+        envs = self.envs()
+        if not envs:
+            return self.out_of_reach
+        return next((part for part in map(unsupported_part, envs) if part is not None), None)
+
+    def states(self) -> list[Any]:
+        """Exact state of each env."""
+        return [snapshot(env) for env in self.envs()]
+
+    def set_states(self, states: Sequence[Any]) -> None:
+        """Put each env into a state that `states` returned."""
+        for env, state in zip(self.envs(), states, strict=True):
+            restore(env, state)
 
     @abstractmethod
     def close(self) -> None:

@@ -10,12 +10,12 @@ from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import full_spec
 from rl_envs._errors import StateNotSupportedError
+from rl_envs._many_envs import check_state_parts
 from rl_envs._seeding import stream_seed
 from rl_envs.gym._backend import Backend, Options
 from rl_envs.gym._loop import LoopBackend
 from rl_envs.gym._request import EnvRequest
 from rl_envs.gym._single import SingleBackend
-from rl_envs.gym._state import restore, snapshot, unsupported_part
 from rl_envs.gym._vector import VectorBackend
 from rl_envs.gym.spaces import spec_from_space
 from rl_specs import Bounded, FlatDict, TensorMap, TensorSpec, Unbounded, message
@@ -128,8 +128,7 @@ class GymWrapper(EnvBase):
     @property
     def has_exact_state(self) -> bool:
         """Whether the simulator can be read out: MuJoCo, and envs whose state is plain values."""
-        envs = self._backend.envs()
-        return bool(envs) and all(unsupported_part(env) is None for env in envs)
+        return self._backend.missing_state() is None
 
     def get_state(self) -> dict[str, Any]:
         """Simulators, wrappers and random generators, as tensors and plain values.
@@ -138,7 +137,7 @@ class GymWrapper(EnvBase):
             StateNotSupportedError: an env holds something that cannot be read out; the message says what.
         """
         self._check_state()
-        return {"envs": [snapshot(env) for env in self._backend.envs()], "pending": self._backend.pending_seeds()}
+        return {"envs": self._backend.states(), "pending": self._backend.pending_seeds()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` of an env made the same way returned.
@@ -148,20 +147,11 @@ class GymWrapper(EnvBase):
             ValueError: the state is of another number of envs, or of other envs.
         """
         self._check_state()
-        envs = self._backend.envs()
-        if len(state["envs"]) != len(envs):
-            raise ValueError(
-                message(
-                    f"{self._name}.set_state", "another number of envs", expected=len(envs), found=len(state["envs"])
-                )
-            )
-        for env, part in zip(envs, state["envs"], strict=True):
-            restore(env, part)
+        self._backend.set_states(check_state_parts(f"{self._name}.set_state", state, self._batch_size.numel()))
         self._backend.seed(state["pending"])
 
     def _check_state(self) -> None:
-        envs = self._backend.envs()
-        part = unsupported_part(envs[0]) if envs else self._backend.out_of_reach
+        part = self._backend.missing_state()
         if part is not None:
             raise StateNotSupportedError(
                 message(

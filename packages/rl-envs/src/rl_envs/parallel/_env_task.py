@@ -194,9 +194,7 @@ def _check(method: str, entries: FlatDict, targets: FlatDict) -> None:
             raise missing_key(where, key, entries, fix=_FIX)
         if value.shape != target.shape:
             problem = f"{key_str(key)} has another shape than its spec"
-            raise ShapeError(
-                message(where, problem, expected=tuple(target.shape), found=tuple(value.shape), fix=_FIX)
-            )
+            raise ShapeError(message(where, problem, expected=tuple(target.shape), found=tuple(value.shape), fix=_FIX))
         if value.dtype is not target.dtype:
             problem = f"{key_str(key)} has another dtype than its spec"
             raise DTypeError(message(where, problem, expected=target.dtype, found=value.dtype, fix=_FIX))

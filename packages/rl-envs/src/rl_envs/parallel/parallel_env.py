@@ -13,7 +13,18 @@ from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import StateNotSupportedError
 from rl_envs._many_envs import check_same_specs, check_state_parts, env_makers, expanded_specs
-from rl_envs.parallel._env_task import CONTROL, FRESH, GIVEN, KEPT, NEXT, ROOT, SOURCES, Description, EnvTask, table_layout
+from rl_envs.parallel._env_task import (
+    CONTROL,
+    FRESH,
+    GIVEN,
+    KEPT,
+    NEXT,
+    ROOT,
+    SOURCES,
+    Description,
+    EnvTask,
+    table_layout,
+)
 from rl_envs.parallel._launch import StartMethod
 from rl_envs.parallel._pool import PoolOptions, WorkerPool
 from rl_envs.parallel._split import split_rows
