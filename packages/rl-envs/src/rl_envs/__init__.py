@@ -9,11 +9,12 @@ from rl_envs._checks import check_env_specs
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import EnvPlan
 from rl_envs._env_specs import EnvSpecs
-from rl_envs._errors import ClosedEnvError, StateNotSupportedError
+from rl_envs._errors import ClosedEnvError, StateNotSupportedError, WorkerError, WorkerTimeoutError
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_envs._step_mdp import step_mdp
 from rl_envs.gym import GymEnv, GymWrapper
+from rl_envs.parallel import ParallelEnv
 from rl_envs.pendulum import PendulumEnv
 from rl_envs.serial import SerialEnv
 from rl_envs.transforms import (
@@ -48,6 +49,7 @@ __all__ = [
     "InitTracker",
     "NoopResetEnv",
     "ObservationNorm",
+    "ParallelEnv",
     "PendulumEnv",
     "PolicyPlan",
     "RewardScaling",
@@ -59,6 +61,8 @@ __all__ = [
     "Transform",
     "TransformedEnv",
     "VecNorm",
+    "WorkerError",
+    "WorkerTimeoutError",
     "__version__",
     "check_env_specs",
     "exploration_type",

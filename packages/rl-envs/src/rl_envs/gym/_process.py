@@ -96,21 +96,23 @@ class ProcessBackend(Backend):
 
     def reset(self, rows: np.ndarray[Any, Any] | None) -> FlatDict:
         """See `Backend`. Rows that are not reset come back as they were last."""
+        self._pool.check_usable()
         seeds = self.take_seeds(rows)
         if any(seed is not None for seed in seeds):
             self._pool.call("seed", [seeds[part] for part in self._slices])
         if rows is None:
-            self._pool.run(RESET_ALL)
+            self._run(RESET_ALL)
         else:
             self._mask[:] = rows
-            self._pool.run(RESET, [worker for worker, part in enumerate(self._slices) if rows[part].any()])
+            self._run(RESET, [worker for worker, part in enumerate(self._slices) if rows[part].any()])
         return {key: value.clone() for key, value in self._observed}
 
     def step(self, data: TensorMap) -> FlatDict:
         """See `Backend`."""
+        self._pool.check_usable()
         for key, target in self._actions:
             target.copy_(data[key].detach())
-        self._pool.run(STEP)
+        self._run(STEP)
         entries: FlatDict = {key: value.clone() for key, value in self._observed}
         for key, value in self._outcome:
             entries[key] = value.clone()
@@ -139,9 +141,20 @@ class ProcessBackend(Backend):
 
     def close(self) -> None:
         """See `Backend`."""
-        self._actions, self._observed, self._outcome = [], [], []
-        self._mask = np.zeros(0, dtype=np.bool_)  # the others are views of the shared memory
+        self._release()
         self._pool.close()
+
+    def _run(self, command: bytes, workers: Sequence[int] | None = None) -> None:
+        try:
+            self._pool.run(command, workers)
+        except BaseException:
+            self._release()  # the pool is closed; what raised may be held for long
+            raise
+
+    def _release(self) -> None:
+        """Let go of the shared memory."""
+        self._actions, self._observed, self._outcome = [], [], []
+        self._mask = np.zeros(0, dtype=np.bool_)
 
 
 @final

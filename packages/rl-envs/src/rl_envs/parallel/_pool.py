@@ -5,7 +5,7 @@ import os
 import pickle
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -20,7 +20,7 @@ from rl_envs.parallel._segment import map_segment, reserve
 from rl_envs.parallel._table import Layout, Table, TensorForm, table_bytes
 from rl_envs.parallel._wiring import CALL, DONE, FAILED, TOKEN, read_frame, write_frame
 from rl_envs.parallel._worker import SHARE, Failure, Task
-from rl_specs import message
+from rl_specs import NestedKey, message
 
 _FAILURE_WAIT_S = 2.0
 
@@ -95,7 +95,10 @@ class WorkerPool:
         Raises:
             MemoryError: there is no room for it; the pool is closed.
         """
-        whole = {**layout, "pool": {"finished": TensorForm((len(self._workers),), torch.int64)}}
+        whole: dict[str, Mapping[NestedKey, TensorForm]] = {
+            **layout,
+            "pool": {"finished": TensorForm((len(self._workers),), torch.int64)},
+        }
         try:
             reserve(self._processes.segment, table_bytes(whole), self._options.component)
         except BaseException:
@@ -115,7 +118,7 @@ class WorkerPool:
         Raises:
             WorkerError: a worker raised, ended, or took longer than the limit; the pool is closed.
         """
-        self._check_usable()
+        self.check_usable()
         chosen = self._workers if workers is None else workers
         processes = self._processes
         try:
@@ -138,7 +141,7 @@ class WorkerPool:
             Exception: what a task raised, with a note that tells where.
             WorkerError: a worker raised what cannot be pickled, ended, or took longer than the limit.
         """
-        self._check_usable()
+        self.check_usable()
         try:
             for worker, argument in zip(self._workers, arguments, strict=True):
                 payload = cloudpickle.dumps((method, argument))
@@ -206,7 +209,13 @@ class WorkerPool:
         assert self._options.timeout_s is not None
         return timed_out(self._options.component, workers, self._options.timeout_s)
 
-    def _check_usable(self) -> None:
+    def check_usable(self) -> None:
+        """Refuse work where there can be none.
+
+        Raises:
+            ClosedEnvError: the pool is closed, by hand or by a failure.
+            RuntimeError: this is a fork of the process that made it.
+        """
         if self._processes.is_closed:
             fix = "Make a new one; a failure of a worker closes it too"
             raise ClosedEnvError(message(self._options.component, "its workers have been closed", fix=fix))

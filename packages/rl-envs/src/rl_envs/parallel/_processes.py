@@ -1,5 +1,6 @@
 """The processes of a pool and all the descriptors that the parent holds, from their start to their end."""
 
+import contextlib
 import os
 import pickle
 import select
@@ -51,6 +52,7 @@ class Processes:
         self._supervisors: list[Supervisor] = []
         self._child_ends: list[int] = []
         self.is_closed = False
+        self._owner = os.getpid()
         self.segment = create_segment()
         tokens, self.tokens = self._pipe_to_child()
         os.set_blocking(tokens, False)
@@ -94,8 +96,11 @@ class Processes:
         return None
 
     def close(self, grace_s: float = 5.0) -> None:
-        """Tell the workers to quit, kill them after `grace_s`, and release everything; a second time does nothing."""
-        if self.is_closed:
+        """Tell the workers to quit, kill them after `grace_s`, and release everything; a second time does nothing.
+
+        In a fork of the process that made them it does nothing either: the workers are not the copy's.
+        """
+        if self.is_closed or os.getpid() != self._owner:
             return
         self.is_closed = True
         try:
@@ -182,7 +187,5 @@ def _readable(fds: Sequence[int], deadline: float) -> list[int]:
 
 
 def _write_if_read(fd: int, data: bytes) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError):
         os.write(fd, data)
-    except BrokenPipeError:
-        pass

@@ -17,8 +17,9 @@ def create_segment() -> int:
     """File descriptor of an empty segment."""
     if sys.platform == "linux":
         return os.memfd_create("rl_envs", os.MFD_CLOEXEC)
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+    else:
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
 
 
 def reserve(fd: int, size: int, component: str) -> None:

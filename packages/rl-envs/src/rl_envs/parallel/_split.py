@@ -1,5 +1,6 @@
 """How environments are spread over processes."""
 
+import itertools
 import os
 import sys
 
@@ -10,7 +11,8 @@ def available_cores() -> int:
     """Number of cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    else:
+        return os.cpu_count() or 1
 
 
 def split_rows(component: str, count: int, num_processes: int) -> list[slice]:
@@ -23,4 +25,4 @@ def split_rows(component: str, count: int, num_processes: int) -> list[slice]:
         expected = f"an integer from 1 to the number of environments, {count}"
         raise ValueError(message(component, "num_processes", expected=expected, found=num_processes))
     bounds = [count * part // num_processes for part in range(num_processes + 1)]
-    return [slice(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(bounds)]

@@ -4,6 +4,7 @@ It waits for three things at once, without polling: a word from the parent, the 
 Workers that are stuck in their environment cannot see that their parent is gone; this process can, and kills them.
 """
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -110,20 +111,16 @@ class _Supervisor:
                 self._kill()
 
     def _reap(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._signals, 4096)
-        except BlockingIOError:
-            pass
         while self._workers:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
             index = self._workers.pop(pid, None)
             if index is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     os.write(self._ends.status, EXIT_RECORD.pack(index, status))
-                except BrokenPipeError:
-                    pass
 
     def _kill(self) -> None:
         for pid in self._workers:  # not reaped yet, so the number is still theirs
@@ -151,10 +148,8 @@ def _become_worker(orders: Orders, position: int) -> NoReturn:
 def _exit(code: int) -> NoReturn:
     """End without running what a copied process would: exit handlers, finalizers, threads' joins."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()
-        except (AttributeError, OSError, ValueError):
-            pass
     os._exit(code)
 
 

@@ -82,7 +82,6 @@ class Worker:
         self._index = index
         self._ends = ends
         self._group = group
-        self._task: Task | None = None
         self._finished: Any = None
 
     def run(self, make_task: bytes | Any, torch_seed: int) -> int:
@@ -95,7 +94,7 @@ class Worker:
         try:
             _prepare_process(torch_seed, self._index)
             make = pickle.loads(make_task) if isinstance(make_task, bytes) else make_task
-            task = self._task = make()
+            task = make()
             self._reply(task.describe())
         except BaseException as error:
             self._reply(_failure(error))
@@ -134,16 +133,17 @@ class Worker:
     def _call(self, task: Task) -> None:
         method, argument = pickle.loads(read_frame(self._ends.command))
         try:
-            answer = self._share(argument) if method == SHARE else task.call(method, argument)
+            if method == SHARE:
+                self._share(task, argument)
+            answer = None if method == SHARE else task.call(method, argument)
         except Exception as error:
             answer = _failure(error)
         self._reply(answer)
 
-    def _share(self, layout: Layout) -> None:
-        assert self._task is not None
+    def _share(self, task: Task, layout: Layout) -> None:
         table = Table(map_segment(self._group.segment), layout)
         self._finished = table["pool"]["finished"].numpy()
-        self._task.connect(table)
+        task.connect(table)
 
     def _reply(self, answer: Any) -> None:
         write_frame(self._ends.reply, cloudpickle.dumps(answer))
@@ -154,7 +154,7 @@ def _prepare_process(torch_seed: int, index: int) -> None:
     torch.set_num_threads(1)
     seed = stream_seed(torch_seed, index + 1)
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  environments that draw from the global generator must differ
+    np.random.seed(seed % 2**32)
     random.seed(seed)
 
 

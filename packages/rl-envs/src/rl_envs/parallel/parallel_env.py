@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,8 +117,9 @@ class ParallelEnv(EnvBase):
         return len(self._slices)
 
     def _step(self, data: TensorMap) -> FlatDict:
+        self._pool.check_usable()
         self._hand_over(data)
-        self._pool.run(STEP)
+        self._run(STEP)
         following = {key: value.clone() for key, value in self._outputs}
         if self._moves:
             following = self._moved(following)
@@ -127,9 +129,10 @@ class ParallelEnv(EnvBase):
         return following
 
     def _reset(self, data: TensorMap | None) -> FlatDict:
+        self._pool.check_usable()
         mask = None if data is None else data.get(RESET_KEY, None)
         if data is None or mask is None:
-            self._pool.run(RESET_ALL)
+            self._run(RESET_ALL)
         else:
             rows = mask.detach().cpu().reshape(self._mask.shape)
             concerned = rows.flatten(1).any(1).tolist()
@@ -137,9 +140,21 @@ class ParallelEnv(EnvBase):
             if workers:
                 self._mask.copy_(rows)
                 self._hand_over(data)
-                self._pool.run(RESET, workers)
+                self._run(RESET, workers)
         fresh = {key: value.clone() for key, value in self._fresh}
         return self._moved(fresh) if self._moves else fresh
+
+    def _run(self, command: bytes, workers: Sequence[int] | None = None) -> None:
+        try:
+            self._pool.run(command, workers)
+        except BaseException:
+            self._release()  # the pool is closed; what raised may be held for long
+            raise
+
+    def _release(self) -> None:
+        """Let go of the shared memory."""
+        self._inputs, self._outputs, self._fresh, self._returned = [], [], [], {}
+        self._mask, self._sources = torch.empty(0, dtype=torch.bool), np.empty(0, dtype=np.uint8)
 
     def _hand_over(self, data: TensorMap) -> None:
         """Write the root entries where the workers read them.
@@ -176,8 +191,7 @@ class ParallelEnv(EnvBase):
         self._moves = device.type != "cpu"
 
     def _close(self) -> None:
-        self._inputs, self._outputs, self._fresh, self._returned = [], [], [], {}
-        del self._mask, self._sources  # views of the shared memory
+        self._release()
         self._pool.close()
 
     def _repr_fields(self) -> dict[str, object]:
