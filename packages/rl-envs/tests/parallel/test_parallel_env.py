@@ -291,7 +291,7 @@ class WrongShapeEnv(CountingEnv):  # type: ignore[misc]  # final, and all but it
         (ValueError, "CartPol-v1(.|\n)*raised in worker 1", (2, [CountingEnv, lambda: GymEnv("CartPol-v1")])),
         (SpecError, r"ParallelEnv: the specs of env 1 differ from those of env 0(.|\n)*agents",
          (2, [CountingEnv, lambda: CountingEnv(prefix=("agents",))])),
-        (SpecError, "label is no tensor", (2, NonTensorEnv)),
+        (SpecError, 'entry "label" is no tensor', (2, NonTensorEnv)),
     ],
 )  # fmt: skip
 def test_mistakes(error: type[Exception], text: str, arguments: tuple[Any, ...], leaves_nothing: None) -> None:

@@ -19,7 +19,7 @@ from rl_envs.parallel._split import available_cores, split_rows
 from rl_envs.parallel._table import Layout, Table, TensorForm, forms
 from rl_envs.parallel._wiring import RESET, RESET_ALL, STEP
 from rl_envs.parallel._worker import Task
-from rl_specs import FlatDict, NestedKey, SpecError, TensorMap, message
+from rl_specs import Composite, FlatDict, NestedKey, SpecError, TensorMap, TensorSpec, message
 
 _ACTION, _OBSERVED, _OUTCOME, _CONTROL = "action", "observed", "outcome", "control"
 _FLAGS = ("done", "terminated", "truncated")
@@ -227,18 +227,17 @@ class LoopTask(Task):
 def _layout(description: _Description, count: int, options: Options) -> Layout:
     batch = torch.Size((count,))
 
-    def forms_of(space: Any, key: str) -> dict[NestedKey, TensorForm]:
-        spec = spec_from_space(space, batch_size=batch, categorical=options.categorical)
-        return forms("GymEnv", full_spec(spec, key, batch))
+    def spec_of(space: Any) -> TensorSpec:
+        return spec_from_space(space, batch_size=batch, categorical=options.categorical)
 
-    observed = forms_of(description.observation_space, "observation")
+    observed = forms("GymEnv", full_spec(spec_of(description.observation_space), "observation", batch))
     if description.frame_shape is not None:
         observed = {} if options.pixels_only else observed
         observed["pixels"] = TensorForm((count, *description.frame_shape), torch.uint8)
     outcome: dict[NestedKey, TensorForm] = {"reward": TensorForm((count, 1), torch.float32)}
     outcome.update({flag: TensorForm((count, 1), torch.bool) for flag in _FLAGS})
     return {
-        _ACTION: forms_of(description.action_space, "action"),
+        _ACTION: forms("GymEnv", Composite({"action": spec_of(description.action_space)}, shape=batch)),
         _OBSERVED: observed,
         _OUTCOME: outcome,
         _CONTROL: {_MASK: TensorForm((count,), torch.bool)},

@@ -18,7 +18,7 @@ from rl_envs.gym._request import EnvRequest
 from rl_envs.gym._single import SingleBackend
 from rl_envs.gym._vector import VectorBackend
 from rl_envs.gym.spaces import spec_from_space
-from rl_specs import Bounded, FlatDict, TensorMap, TensorSpec, Unbounded, message
+from rl_specs import Bounded, Composite, FlatDict, TensorMap, TensorSpec, Unbounded, message
 
 
 class GymWrapper(EnvBase):
@@ -82,8 +82,7 @@ class GymWrapper(EnvBase):
             observation = full_spec(pixels, "pixels", batch) if options.pixels_only else observation.clone()
             observation["pixels"] = pixels
         self.observation_spec = observation
-        action = spec_of(backend.action_space)
-        self.action_spec = full_spec(action, "action", batch)
+        self.action_spec = Composite({"action": spec_of(backend.action_space)}, shape=batch, device=device)
         self.reward_spec = Unbounded(shape=torch.Size((*batch, 1)), device=device, dtype=torch.float32)
 
     @property
