@@ -164,7 +164,7 @@ def test_dict_of_actions() -> None:
 
 def test_ids_registered_here_are_known_there() -> None:
     """An id that only this process has registered is registered where the env is made."""
-    gymnasium.register("Picture-v0", PictureEnv)
+    gymnasium.register("Picture-v0", lambda **options: PictureEnv())
     make = portable_maker("Picture-v0", partial(gymnasium.make, "Picture-v0"))
     del gymnasium.registry["Picture-v0"]
     assert make().spec.id == "Picture-v0"

@@ -44,7 +44,7 @@ def wait_until_gone(pid: int, limit_s: float = 20.0) -> bool:
 def shared_segments() -> int:
     """Segments that this process maps or holds open."""
     maps = sum("memfd:rl_envs" in line for line in Path("/proc/self/maps").read_text().splitlines())
-    links = (os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())
+    links = (str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())
     return maps + sum("memfd:rl_envs" in link for link in links)
 
 

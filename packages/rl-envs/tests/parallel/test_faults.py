@@ -97,15 +97,19 @@ def test_failure_in_a_step(fault: str, leaves_nothing: None, shared_memory: Call
 @pytest.mark.parametrize("fault", ["exit", "kill"])
 def test_failure_elsewhere(fault: str, where: str, leaves_nothing: None) -> None:
     """The same in a reset and while the environments are made."""
-    with pytest.raises(WorkerError, match=HEARD[fault]):
+
+    def reset_twice() -> None:
         env = faulty(fault, where)
         env.reset()
         env.reset()
 
+    with pytest.raises(WorkerError, match=HEARD[fault]):
+        reset_twice()
+
 
 def test_exception_while_made(leaves_nothing: None) -> None:
     """What making an environment raises is raised as it is, with a note of the worker and its traceback."""
-    with pytest.raises(ZeroDivisionError, match="no such luck(.|\n)*raised in worker 1(.|\n)*in _raise"):
+    with pytest.raises(ZeroDivisionError, match=r"no such luck(.|\n)*raised in worker 1(.|\n)*in _raise"):
         faulty("raise", "init")
 
 

@@ -1,4 +1,8 @@
-"""Starting a supervisor and its workers, by a fork of this process or in a fresh interpreter."""
+"""Starting a supervisor and its workers, by a fork of this process or in a fresh interpreter.
+
+They get a process group of their own, so that Ctrl-C in the terminal is for the parent alone. They stay in its session:
+a system that shares the processor out between sessions would make each step wait twice for its turn.
+"""
 
 import os
 import subprocess
@@ -72,7 +76,7 @@ class FreshSupervisor:
         self._process = subprocess.Popen(
             [sys.executable, "-c", code, str(orders.ends.control)],
             pass_fds=orders.ends.all(),
-            start_new_session=True,
+            process_group=0,
             env={**os.environ, **_ONE_THREAD},
         )
         write_frame(control, payload)
@@ -87,7 +91,7 @@ class FreshSupervisor:
 
 
 def _become_supervisor(orders: Orders, parent_ends: list[int]) -> NoReturn:
-    os.setsid()  # Ctrl-C in the terminal is for the parent alone
+    os.setpgid(0, 0)
     for fd in parent_ends:
         os.close(fd)
     supervise(orders)
