@@ -43,7 +43,7 @@ def uniform(keys: Tensor, counter: Tensor, draw: int, low: float, high: float) -
 
 
 def doubles(keys: Tensor, counter: Tensor, first_draw: int, count: int) -> Tensor:
-    """Uniform numbers in (0, 1), 53 random bits each.
+    """Uniform numbers in (0, 1), 52 random bits each.
 
     Args:
         keys: int64 `[*B]`, from `stream_keys`.
@@ -54,8 +54,8 @@ def doubles(keys: Tensor, counter: Tensor, first_draw: int, count: int) -> Tenso
         float64 `[*B, count]`.
     """
     draws = torch.arange(first_draw, first_draw + count, device=keys.device)
-    bits = _shifted(mix(mix(keys + counter).unsqueeze(-1) + draws), 11)
-    return (bits.to(torch.float64) + 0.5) * 2.0**-53
+    bits = _shifted(mix(mix(keys + counter).unsqueeze(-1) + draws), 12)
+    return (bits.to(torch.float64) + 0.5) * 2.0**-52
 
 
 def mix(value: Tensor) -> Tensor:

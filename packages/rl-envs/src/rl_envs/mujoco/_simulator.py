@@ -43,6 +43,7 @@ class Simulator:
         self.control = torch.from_numpy(self._batch.bind("ctrl"))
         self._first_row = self.rows[0].clone()
         self.now: dict[str, Tensor] = {}
+        self._buffers: FlatDict = {}
         self._copied: list[tuple[Array, Array]] = []
         self._computed: list[tuple[str, Array]] = []
         for name in names:
@@ -56,7 +57,7 @@ class Simulator:
             self.now[name] = torch.from_numpy(source)
             return
         buffer = np.zeros_like(source)
-        self.now[name] = torch.from_numpy(buffer)
+        self.now[name] = self._buffers[name] = torch.from_numpy(buffer)
         if name in AFTER_THE_STEP:
             self._computed.append((name, buffer))
         else:
@@ -110,18 +111,13 @@ class Simulator:
 
     def get_state(self) -> FlatDict:
         """Copies of `rows` and of the fields that are no part of them."""
-        fields: FlatDict = {name: value.clone() for name, value in self.now.items() if not self._is_in_rows(value)}
-        return {"rows": self.rows.clone(), **fields}
+        return {"rows": self.rows.clone(), **{name: value.clone() for name, value in self._buffers.items()}}
 
     def set_state(self, state: FlatDict) -> None:
         """Write what `get_state` returned."""
         self.rows.copy_(state["rows"])
-        for name, value in self.now.items():
-            if not self._is_in_rows(value):
-                value.copy_(state[name])
-
-    def _is_in_rows(self, value: Tensor) -> bool:
-        return value.untyped_storage().data_ptr() == self.rows.untyped_storage().data_ptr()
+        for name, value in self._buffers.items():
+            value.copy_(state[name])
 
     def close(self) -> None:
         """Release the simulations and their threads."""
@@ -129,6 +125,7 @@ class Simulator:
         self._copied, self._computed = [], []
         self.rows = self.control = self._qpos = self._qvel = torch.empty(0)
         self.now.clear()
+        self._buffers.clear()
 
 
 def available_cores() -> int:
