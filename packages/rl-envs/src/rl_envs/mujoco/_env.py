@@ -33,7 +33,8 @@ class MujocoEnv(EnvBase):
         simulation: the model, the frame skip and the fields that are read.
         num_envs: number of simulations.
         max_episode_steps: steps after which an episode is truncated; None: no limit.
-        num_threads: threads of the pool; None: one per core at hand.
+        num_threads: threads of the pool; None: one per core at hand. A step waits until each of them has had its turn:
+            where other processes keep the cores busy, take fewer.
         seed: seed of the random streams; None: a random one.
         dtype: dtype of observations and rewards.
         device: device of the tensors that the env returns.
