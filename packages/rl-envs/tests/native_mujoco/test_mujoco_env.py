@@ -91,6 +91,14 @@ class TestHopper(EnvConformance):
         return HopperEnv(5, max_episode_steps=7, dtype=torch.float32)
 
 
+class TestDevice(EnvConformance):
+    """An env that declares its device keeps every promise."""
+
+    def make_env(self) -> EnvBase:
+        """Two reachers, moved to the CPU after they were made."""
+        return ReacherEnv(2, max_episode_steps=4).to("cpu")
+
+
 class TestAnt(EnvConformance):
     """An env with contact forces, which keeps a simulation per env, keeps every promise."""
 
@@ -320,6 +328,20 @@ def test_dtype_of_observations_and_rewards() -> None:
         assert torch.equal(one["reward"], two["reward"].float())
     assert double.observation_spec["observation"].dtype == torch.float64
     assert single.full_reward_spec["reward"].dtype == torch.float32
+
+
+def test_controls_handed_out_as_rewards_stay() -> None:
+    """A reward that is a view of the controls is not overwritten by the next step."""
+
+    class Pushed(CartEnv):
+        def _reward(self, before: Mapping[str, Tensor], now: Mapping[str, Tensor], action: Tensor) -> Tensor:
+            return action[:, 0]
+
+    env = Pushed(2)
+    env.reset()
+    first = env._step({"action": torch.ones(2, 1)})["reward"]
+    env._step({"action": torch.zeros(2, 1)})
+    assert torch.equal(first, torch.ones(2, 1, dtype=torch.float64))
 
 
 def test_gradients_stop_at_the_simulator() -> None:

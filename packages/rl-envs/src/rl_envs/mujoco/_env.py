@@ -13,7 +13,7 @@ from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
 from rl_envs.mujoco._draws import Draws
 from rl_envs.mujoco._simulation import Simulation
-from rl_envs.mujoco._simulator import Simulator
+from rl_envs.mujoco._simulator import Simulator, control_bounds
 from rl_specs import Bounded, Composite, FlatDict, ShapeError, TensorMap, Unbounded, message
 
 
@@ -65,6 +65,7 @@ class MujocoEnv(EnvBase):
             if value is not None and value < 1:
                 raise ValueError(message(type(self).__name__, f"{name} too small", expected=">= 1", found=value))
         super().__init__(device=device, batch_size=(num_envs,))
+        self._moves = self._device is not None and self._device.type != "cpu"
         self._physics = Simulator(simulation, num_envs, num_threads)
         self._remembered = {name: self._physics.now[name].clone() for name in simulation.remembers}
         self._time_step = float(self.model.opt.timestep) * simulation.frame_skip
@@ -127,17 +128,17 @@ class MujocoEnv(EnvBase):
 
     def _set_specs(self) -> None:
         batch, device, dtype = self._batch_size, self._device, self._dtype
-        limited = torch.from_numpy(self.model.actuator_ctrllimited != 0)
-        bounds = torch.from_numpy(self.model.actuator_ctrlrange).to(torch.float32)
-        low = torch.where(limited, bounds[:, 0], -torch.inf)
-        high = torch.where(limited, bounds[:, 1], torch.inf)
-        self._low, self._high = low.double(), high.double()
-        low, high = (limit.to(device).expand(*batch, -1) for limit in (low, high))
+        low, high = (torch.from_numpy(bound).to(device).expand(*batch, -1) for bound in control_bounds(self.model))
         self.action_spec = Bounded(low, high, device=device, dtype=torch.float32)
         self.reward_spec = Unbounded(shape=torch.Size((*batch, 1)), device=device, dtype=dtype)
         self._own_storages = {
             value.untyped_storage().data_ptr()
-            for value in (self._physics.rows, *self._physics.now.values(), *self._remembered.values())
+            for value in (
+                self._physics.rows,
+                self._physics.control,
+                *self._physics.now.values(),
+                *self._remembered.values(),
+            )
         }
         shape = self._check_functions()
         observation = Unbounded(shape=shape, device=device, dtype=dtype)
@@ -175,34 +176,34 @@ class MujocoEnv(EnvBase):
             self._resets[where] += 1
         flags = torch.zeros((3, *self._batch_size, 1), dtype=torch.bool, device=self._device)
         done, terminated, truncated = flags.unbind()
-        observation = self._handed_out(self._observe(self._physics.now))
+        observation = self._handed_out(self._observe(self._physics.now)).to(self._device)
         return {"observation": observation, "done": done, "terminated": terminated, "truncated": truncated}
 
     def _step(self, data: TensorMap) -> FlatDict:
-        physics = self._physics
-        action = data["action"].detach().to("cpu", torch.float64).clamp(self._low, self._high)
+        physics, now = self._physics, self._physics.now
         for name, value in self._remembered.items():
-            value.copy_(physics.now[name])
-        physics.control.copy_(action)
+            value.copy_(now[name])
+        action = data["action"].detach()
+        physics.set_control(action.cpu() if self._moves else action)
         physics.step()
         self._steps += 1
-        terminated = self._terminated(physics.now).unsqueeze(-1)
+        terminated = self._terminated(now).unsqueeze(-1)
         if self._max_episode_steps is None:
             truncated = torch.zeros_like(terminated)
         else:
             truncated = (self._steps >= self._max_episode_steps).unsqueeze(-1)
-        reward = self._reward(self._remembered, physics.now, action).unsqueeze(-1)
-        return {
-            "observation": self._handed_out(self._observe(physics.now)),
-            "reward": self._handed_out(reward),
-            "done": (terminated | truncated).to(self._device),
-            "terminated": terminated.to(self._device),
-            "truncated": truncated.to(self._device),
+        entries: FlatDict = {
+            "observation": self._handed_out(self._observe(now)),
+            "reward": self._handed_out(self._reward(self._remembered, now, physics.control)).unsqueeze(-1),
+            "done": terminated | truncated,
+            "terminated": terminated,
+            "truncated": truncated,
         }
+        return {key: value.to(self._device) for key, value in entries.items()} if self._moves else entries
 
     def _handed_out(self, value: Tensor) -> Tensor:
         """`value` as the caller gets it, no memory of which is written later."""
-        value = value.to(self._device, self._dtype)
+        value = value.to(self._dtype)
         return value.clone() if value.untyped_storage().data_ptr() in self._own_storages else value
 
     def _set_seed(self, seed: int) -> None:
@@ -211,6 +212,9 @@ class MujocoEnv(EnvBase):
     def _set_stream(self, seed: int, first_index: int) -> None:
         self._keys = stream_keys(seed, torch.arange(first_index, first_index + self._batch_size[0]))
         self._resets = torch.zeros_like(self._resets)
+
+    def _to(self, device: torch.device) -> None:
+        self._moves = device.type != "cpu"
 
     def _close(self) -> None:
         self._physics.close()

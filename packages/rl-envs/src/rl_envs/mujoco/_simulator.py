@@ -40,7 +40,9 @@ class Simulator:
         self._frame_skip = simulation.frame_skip
         self._scratch: Any = _scratch(self.model) if self._computed_after else None
         self.rows = torch.from_numpy(self._batch.state)
-        self.control = torch.from_numpy(self._batch.bind("ctrl"))
+        self._control: Array = self._batch.bind("ctrl")
+        self.control = torch.from_numpy(self._control)
+        self._low, self._high = control_bounds(self.model)
         self._first_row = self.rows[0].clone()
         self.now: dict[str, Tensor] = {}
         self._buffers: FlatDict = {}
@@ -67,6 +69,10 @@ class Simulator:
     def num_threads(self) -> int:
         """Threads of the pool, the caller's included."""
         return int(self._batch.nthread)
+
+    def set_control(self, action: Tensor) -> None:
+        """Take `action`, `[num_envs, nu]` on the CPU, into `control`, clipped to the bounds in its own precision."""
+        np.minimum(np.maximum(action.numpy(), self._low), self._high, out=self._control)
 
     def step(self) -> None:
         """Advance every simulation by one action, taken from `control`."""
@@ -122,10 +128,17 @@ class Simulator:
     def close(self) -> None:
         """Release the simulations and their threads."""
         self._batch = self._scratch = None
-        self._copied, self._computed = [], []
+        self._copied, self._computed, self._control = [], [], np.empty(0)
         self.rows = self.control = self._qpos = self._qvel = torch.empty(0)
         self.now.clear()
         self._buffers.clear()
+
+
+def control_bounds(model: Any) -> tuple[Array, Array]:
+    """Lower and upper bounds of the controls, float32 `[nu]`; infinite for actuators without a range."""
+    is_limited = model.actuator_ctrllimited != 0
+    low, high = model.actuator_ctrlrange.astype(np.float32).T
+    return np.where(is_limited, low, np.float32(-np.inf)), np.where(is_limited, high, np.float32(np.inf))
 
 
 def available_cores() -> int:
