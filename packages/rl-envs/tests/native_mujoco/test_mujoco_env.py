@@ -390,6 +390,13 @@ def test_missing_mujoco_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         CartEnv()
 
 
+def test_first_states_of_another_shape_are_refused() -> None:
+    """Positions for one env are not taken for all."""
+    wrong = type("Wrong", (CartEnv,), {"_initial": lambda self, draws: (torch.zeros(1, 1), torch.zeros(1, 1))})
+    with pytest.raises(ShapeError, match="_initial"):
+        wrong().reset()
+
+
 class NoisyCartEnv(CartEnv):
     """Starts anywhere between 0 and 1 m."""
 

@@ -41,7 +41,9 @@ class MujocoEnv(EnvBase):
     Raises:
         ImportError: MuJoCo is missing, or older than 3.17.
         ValueError: `num_envs` or `num_threads` below 1; a field that MuJoCo does not have.
-        ShapeError: one of the three functions returns another shape than it should.
+        ShapeError: one of the functions returns another shape than it should.
+        TypeError: `_terminated` returns no masks; a model of another kind.
+        FileNotFoundError: there is no file at the path of the model.
     """
 
     accepts_mapping = True
@@ -170,14 +172,21 @@ class MujocoEnv(EnvBase):
         index = None if mask is None else mask.reshape(-1).cpu().nonzero().squeeze(-1)
         if index is None or len(index):
             where = slice(None) if index is None else index
-            qpos, qvel = self._initial(Draws(self._keys[where], self._resets[where]))
-            self._physics.start(index, qpos, qvel)
+            self._physics.start(index, *self._first_states(Draws(self._keys[where], self._resets[where])))
             self._steps[where] = 0
             self._resets[where] += 1
         flags = torch.zeros((3, *self._batch_size, 1), dtype=torch.bool, device=self._device)
         done, terminated, truncated = flags.unbind()
         observation = self._handed_out(self._observe(self._physics.now)).to(self._device)
         return {"observation": observation, "done": done, "terminated": terminated, "truncated": truncated}
+
+    def _first_states(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """What `_initial` gives, with the shapes that it should have."""
+        qpos, qvel = self._initial(draws)
+        for value, count in ((qpos, int(self.model.nq)), (qvel, int(self.model.nv))):
+            if value.shape != (draws.num_envs, count):
+                raise self._wrong_shape("_initial", f"[{draws.num_envs}, {count}]", value)
+        return qpos, qvel
 
     def _step(self, data: TensorMap) -> FlatDict:
         physics, now = self._physics, self._physics.now

@@ -16,7 +16,8 @@ class HalfCheetahEnv(GymnasiumTask):
 
         reward = velocity - 0.1 |action|^2, never terminated
 
-    See `GymnasiumTask` for the arguments.
+    The arguments are those of `MujocoEnv` after `simulation`; an episode has 1,000 steps at most unless
+    `max_episode_steps` says otherwise.
 
     Source: https://gymnasium.farama.org/environments/mujoco/half_cheetah/
     """

@@ -17,7 +17,8 @@ class InvertedDoublePendulumEnv(GymnasiumTask):
         reward = 10 [not terminated] - 0.01 x^2 - (y - 2)^2 - 0.001 v_1^2 - 0.005 v_2^2
 
     with the tip at `(x, y)` and the poles' speeds `v_1, v_2`; terminated when the tip is at 1 m or below.
-    See `GymnasiumTask` for the arguments.
+    The arguments are those of `MujocoEnv` after `simulation`; an episode has 1,000 steps at most unless
+    `max_episode_steps` says otherwise.
 
     Source: https://gymnasium.farama.org/environments/mujoco/inverted_double_pendulum/
     """

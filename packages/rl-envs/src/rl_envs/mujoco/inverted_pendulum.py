@@ -16,7 +16,8 @@ class InvertedPendulumEnv(GymnasiumTask):
 
         reward = [not terminated], terminated when the pole is more than 0.2 rad off
 
-    See `GymnasiumTask` for the arguments.
+    The arguments are those of `MujocoEnv` after `simulation`; an episode has 1,000 steps at most unless
+    `max_episode_steps` says otherwise.
 
     Source: https://gymnasium.farama.org/environments/mujoco/inverted_pendulum/
     """

@@ -20,7 +20,8 @@ class ReacherEnv(GymnasiumTask):
 
         reward = -|tip - target| - |action|^2, never terminated
 
-    Targets are uniform in a disc of 0.2 m. See `GymnasiumTask` for the arguments; an episode has 50 steps here.
+    Targets are uniform in a disc of 0.2 m. The arguments are those of `MujocoEnv` after `simulation`; an episode has 50
+    steps unless `max_episode_steps` says otherwise.
 
     Source: https://gymnasium.farama.org/environments/mujoco/reacher/
     """

@@ -16,7 +16,8 @@ class SwimmerEnv(GymnasiumTask):
 
         reward = velocity - 0.0001 |action|^2, never terminated
 
-    See `GymnasiumTask` for the arguments.
+    The arguments are those of `MujocoEnv` after `simulation`; an episode has 1,000 steps at most unless
+    `max_episode_steps` says otherwise.
 
     Source: https://gymnasium.farama.org/environments/mujoco/swimmer/
     """

@@ -16,7 +16,8 @@ class Walker2dEnv(GymnasiumTask):
 
         reward = velocity + [healthy] - 0.001 |action|^2, terminated when not healthy
 
-    See `GymnasiumTask` for the arguments.
+    The arguments are those of `MujocoEnv` after `simulation`; an episode has 1,000 steps at most unless
+    `max_episode_steps` says otherwise.
 
     Source: https://gymnasium.farama.org/environments/mujoco/walker2d/
     """
