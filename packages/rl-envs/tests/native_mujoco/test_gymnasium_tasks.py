@@ -40,7 +40,6 @@ TASKS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "Swimmer": (SwimmerEnv, "Swimmer-v5", {}),
     "Walker2d": (Walker2dEnv, "Walker2d-v5", {}),
 }
-STEPS = 100
 FALL = {"Ant", "Hopper", "Humanoid", "InvertedDoublePendulum", "InvertedPendulum", "Walker2d"}
 TOUCH = {"Ant", "HalfCheetah", "Hopper", "Humanoid", "Walker2d"}
 
@@ -61,6 +60,18 @@ def follow(raw: Any, qpos: Any, qvel: Any) -> Any:
 @pytest.mark.parametrize("name", TASKS)
 def test_steps_are_those_of_gymnasium(name: str) -> None:
     """From the same first states, observation, reward and termination of every step are Gymnasium's to 1e-9."""
+    compare(name, 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+def test_whole_episodes_are_those_of_gymnasium(name: str) -> None:
+    """The same over 1,000 steps, which the end of an episode does not stop."""
+    compare(name, 1000)
+
+
+def compare(name: str, steps: int) -> None:
+    """Step three envs beside Gymnasium's, one of them started anew from time to time."""
     make, task, settings = TASKS[name]
     env = make(3, num_threads=2, seed=1, max_episode_steps=None)
     raws: list[Any] = [gymnasium.make(task, **settings).unwrapped for _ in range(3)]
@@ -69,7 +80,7 @@ def test_steps_are_those_of_gymnasium(name: str) -> None:
         assert_close(observation[row], follow(raw, qpos, qvel))
     generator = torch.Generator().manual_seed(0)
     ends = contacts = 0
-    for step in range(STEPS):
+    for step in range(steps):
         action = env.action_spec.high * (torch.rand(3, raws[0].model.nu, generator=generator) * 2.4 - 1.2)
         following = env._step({"action": action})
         clipped = action.clamp(env.action_spec.low, env.action_spec.high).double().numpy()
@@ -80,7 +91,7 @@ def test_steps_are_those_of_gymnasium(name: str) -> None:
             assert following["terminated"][row].item() == terminated
             contacts += raw.data.ncon
             ends += terminated
-        if step % 30 == 29:  # one of them starts anew in the middle
+        if step % 30 == 29:
             mask = torch.tensor([[False], [True], [False]])
             env._reset({"_reset": mask})
             qpos, qvel = positions(env)
