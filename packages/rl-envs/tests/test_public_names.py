@@ -5,9 +5,11 @@ import sys
 
 import rl_envs
 import rl_envs.gym
+import rl_envs.mujoco
 import rl_envs.testing
 
 NAMES = [
+    "AntEnv",
     "CatTensors",
     "ClipTransform",
     "ClosedEnvError",
@@ -19,21 +21,30 @@ NAMES = [
     "ExplorationType",
     "GymEnv",
     "GymWrapper",
+    "HalfCheetahEnv",
+    "HopperEnv",
+    "HumanoidEnv",
     "InitTracker",
+    "InvertedDoublePendulumEnv",
+    "InvertedPendulumEnv",
+    "MujocoEnv",
     "NoopResetEnv",
     "ObservationNorm",
     "ParallelEnv",
     "PendulumEnv",
     "PolicyPlan",
+    "ReacherEnv",
     "RewardScaling",
     "RewardSum",
     "SerialEnv",
     "StateNotSupportedError",
     "StepCounter",
+    "SwimmerEnv",
     "ToTensorImage",
     "Transform",
     "TransformedEnv",
     "VecNorm",
+    "Walker2dEnv",
     "WorkerError",
     "WorkerTimeoutError",
     "__version__",
@@ -52,6 +63,7 @@ def test_public_names() -> None:
     assert sorted(rl_envs.__all__) == NAMES
     assert all(getattr(rl_envs, name) is not None for name in NAMES)
     assert sorted(rl_envs.gym.__all__) == ["GymEnv", "GymWrapper", "space_from_spec", "spec_from_space"]
+    assert set(rl_envs.mujoco.__all__) - set(NAMES) == {"Draws", "Simulation"}
 
 
 def test_import_is_silent_and_light() -> None:

@@ -14,6 +14,18 @@ from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_envs._step_mdp import step_mdp
 from rl_envs.gym import GymEnv, GymWrapper
+from rl_envs.mujoco import (
+    AntEnv,
+    HalfCheetahEnv,
+    HopperEnv,
+    HumanoidEnv,
+    InvertedDoublePendulumEnv,
+    InvertedPendulumEnv,
+    MujocoEnv,
+    ReacherEnv,
+    SwimmerEnv,
+    Walker2dEnv,
+)
 from rl_envs.parallel import ParallelEnv
 from rl_envs.pendulum import PendulumEnv
 from rl_envs.serial import SerialEnv
@@ -35,6 +47,7 @@ from rl_envs.transforms import (
 )
 
 __all__ = [
+    "AntEnv",
     "CatTensors",
     "ClipTransform",
     "ClosedEnvError",
@@ -46,21 +59,30 @@ __all__ = [
     "ExplorationType",
     "GymEnv",
     "GymWrapper",
+    "HalfCheetahEnv",
+    "HopperEnv",
+    "HumanoidEnv",
     "InitTracker",
+    "InvertedDoublePendulumEnv",
+    "InvertedPendulumEnv",
+    "MujocoEnv",
     "NoopResetEnv",
     "ObservationNorm",
     "ParallelEnv",
     "PendulumEnv",
     "PolicyPlan",
+    "ReacherEnv",
     "RewardScaling",
     "RewardSum",
     "SerialEnv",
     "StateNotSupportedError",
     "StepCounter",
+    "SwimmerEnv",
     "ToTensorImage",
     "Transform",
     "TransformedEnv",
     "VecNorm",
+    "Walker2dEnv",
     "WorkerError",
     "WorkerTimeoutError",
     "__version__",

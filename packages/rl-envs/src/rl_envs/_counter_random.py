@@ -42,6 +42,22 @@ def uniform(keys: Tensor, counter: Tensor, draw: int, low: float, high: float) -
     return low + (high - low) * (bits.to(torch.float32) * 2.0**-24)
 
 
+def doubles(keys: Tensor, counter: Tensor, first_draw: int, count: int) -> Tensor:
+    """Uniform numbers in (0, 1), 52 random bits each.
+
+    Args:
+        keys: int64 `[*B]`, from `stream_keys`.
+        counter: int64 `[*B]`, which event of the stream this is.
+        first_draw: which number of the event the first one is.
+        count: how many of them.
+    Returns:
+        float64 `[*B, count]`.
+    """
+    draws = torch.arange(first_draw, first_draw + count, device=keys.device)
+    bits = _shifted(mix(mix(keys + counter).unsqueeze(-1) + draws), 12)
+    return (bits.to(torch.float64) + 0.5) * 2.0**-52
+
+
 def mix(value: Tensor) -> Tensor:
     """The splitmix64 finaliser of each element, int64 taken as unsigned.
 
