@@ -16,6 +16,10 @@ from torch import Tensor
 _BLOCK = 1 << 20
 """Elements solved at a time, in whole rows, which bounds the scratch."""
 
+_RESERVE_BYTES = 28 << 20
+"""Asked for, though not touched, by a problem that is not small on a CPU. How much memory the C library keeps for the
+next call, instead of returning it and faulting it in again, goes by the largest allocation below 32 MiB it has freed."""
+
 
 def reverse_linear_recurrence(coefficient: Tensor, offset: Tensor, *, time_dim: int = -2) -> Tensor:
     """Solve `x_t = coefficient_t * x_{t+1} + offset_t` backwards in time, zero after the last step.
@@ -71,7 +75,10 @@ def _double_in_place(a: Tensor, b: Tensor, steps: int) -> None:
     if steps == 1:
         return
     size = min(b.numel(), max(1, _BLOCK // steps) * steps)
-    scratch = b.new_empty(4, size + steps)
+    room = 4 * (size + steps)
+    is_big = size > 1 << 17 and b.device.type == "cpu"
+    reserve = _RESERVE_BYTES // b.element_size() if is_big else 0
+    scratch = b.new_empty(max(room, reserve))[:room].view(4, -1)
     for start in range(0, b.numel(), size):
         block = b[start : start + size]
         _double_block(a[start : start + size], block, steps, scratch[:, : block.numel() + steps])
