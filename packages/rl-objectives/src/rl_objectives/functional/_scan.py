@@ -17,8 +17,8 @@ _BLOCK = 1 << 20
 """Elements solved at a time, in whole rows, which bounds the scratch."""
 
 _RESERVE_BYTES = 28 << 20
-"""Asked for, though not touched, by a problem that is not small on a CPU. How much memory the C library keeps for the
-next call, instead of returning it and faulting it in again, goes by the largest allocation below 32 MiB it has freed."""
+"""Asked for, though not touched, by a big problem on a CPU. How much memory the C library keeps for the
+next call, not to fault it in again, goes by the largest allocation below 32 MiB that was freed."""
 
 
 def reverse_linear_recurrence(coefficient: Tensor, offset: Tensor, *, time_dim: int = -2) -> Tensor:
