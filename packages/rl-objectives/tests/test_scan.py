@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rl_objectives.functional import reverse_linear_recurrence
+from rl_objectives.functional import _scan, reverse_linear_recurrence
 
 
 def loop(coefficient: Tensor, offset: Tensor) -> Tensor:
@@ -36,6 +36,23 @@ def test_is_exact_to_1e_5_with_a_slow_decay(shape: tuple[int, ...]) -> None:
     a = torch.full(shape, 0.99 * 0.95)
     a[torch.rand(shape) < 0.01] = 0.0
     b = torch.randn(shape)
+    torch.testing.assert_close(reverse_linear_recurrence(a, b).double(), loop(a, b), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7])
+def test_blocks_of_rows_equal_the_whole(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Solving some rows at a time, the last block being smaller, gives the bits of solving all at once."""
+    a, b = torch.rand(7, 50, 1), torch.randn(7, 50, 1)
+    whole = reverse_linear_recurrence(a, b)
+    monkeypatch.setattr(_scan, "_BLOCK", rows * 50 + 10)
+    assert torch.equal(reverse_linear_recurrence(a, b), whole)
+
+
+@pytest.mark.parametrize("coefficient", [0.0, 1e-30, 0.5, 1.0])
+def test_extreme_coefficients_over_many_steps(coefficient: float) -> None:
+    """Coefficients whose products vanish, and those that never decay, stay finite and within 1e-5 of float64."""
+    a = torch.full((2, 5000, 1), coefficient)
+    b = torch.rand(2, 5000, 1)
     torch.testing.assert_close(reverse_linear_recurrence(a, b).double(), loop(a, b), atol=1e-5, rtol=1e-5)
 
 

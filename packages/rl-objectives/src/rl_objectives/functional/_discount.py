@@ -20,10 +20,14 @@ def bootstrapped_reward(gamma: float | Tensor, next_state_value: Tensor, reward:
     Returns:
         `[*B, T, 1]`, dtype of `next_state_value`.
     """
-    alive = as_weight(terminated, next_state_value)
+    return add_discounted(reward, gamma, as_weight(terminated, next_state_value), next_state_value)
+
+
+def add_discounted(reward: Tensor, gamma: float | Tensor, weight: Tensor, value: Tensor) -> Tensor:
+    """`reward + gamma * weight * value` in one pass where `gamma` is a number."""
     if isinstance(gamma, Tensor):
-        return torch.addcmul(reward, alive * gamma, next_state_value)
-    return torch.addcmul(reward, alive, next_state_value, value=gamma)
+        return torch.addcmul(reward, weight * gamma, value)
+    return torch.addcmul(reward, weight, value, value=gamma)
 
 
 def cut_discount(discount: float | Tensor, done: Tensor, like: Tensor) -> Tensor:

@@ -13,11 +13,19 @@ Source: Blelloch 1990, Prefix sums and their applications, https://www.cs.cmu.ed
 import torch
 from torch import Tensor
 
+_BLOCK = 1 << 20
+"""Elements solved at a time, in whole rows, which bounds the scratch."""
+
+_RESERVE_BYTES = 28 << 20
+"""Asked for, though not touched, by a big problem on a CPU. How much memory the C library keeps for the
+next call, not to fault it in again, goes by the largest allocation below 32 MiB that was freed."""
+
 
 def reverse_linear_recurrence(coefficient: Tensor, offset: Tensor, *, time_dim: int = -2) -> Tensor:
     """Solve `x_t = coefficient_t * x_{t+1} + offset_t` backwards in time, zero after the last step.
 
-    Differentiable in both arguments, and works under `torch.compile(fullgraph=True)`.
+    Differentiable in both arguments, and works under `torch.compile(fullgraph=True)`. Products of coefficients over
+    up to T following steps are formed: those that vanish do no harm, but they must not overflow.
 
     Args:
         coefficient: `[*B, T, *F]` float. That of the last step multiplies nothing and is ignored.
@@ -30,7 +38,7 @@ def reverse_linear_recurrence(coefficient: Tensor, offset: Tensor, *, time_dim: 
 
 
 def scan_scratch(coefficient: Tensor, offset: Tensor, *, time_dim: int) -> Tensor:
-    """`reverse_linear_recurrence` that may overwrite its arguments, which nobody else holds."""
+    """`reverse_linear_recurrence` that may overwrite `offset`, and zeroes the last coefficients."""
     steps = offset.shape[time_dim]
     last = offset.movedim(time_dim, -1)
     shape = last.shape
@@ -40,12 +48,11 @@ def scan_scratch(coefficient: Tensor, offset: Tensor, *, time_dim: int) -> Tenso
         alive = torch.ones(steps, dtype=offset.dtype, device=offset.device)
         alive[-1] = 0
         flat_a = (coefficient.movedim(time_dim, -1) * alive).reshape(-1)
-        solution = _double_functional(flat_a, flat_b, steps)
+        flat_b = _double_functional(flat_a, flat_b, steps)
     else:
         coefficient.select(time_dim, -1).zero_()
-        flat_a = coefficient.movedim(time_dim, -1).reshape(-1)
-        solution = _double_in_buffers(flat_a, flat_b, steps)
-    return solution.view(shape).movedim(-1, time_dim)
+        _double_in_place(coefficient.movedim(time_dim, -1).reshape(-1), flat_b, steps)
+    return flat_b.view(shape).movedim(-1, time_dim)
 
 
 def _double_functional(a: Tensor, b: Tensor, steps: int) -> Tensor:
@@ -59,18 +66,37 @@ def _double_functional(a: Tensor, b: Tensor, steps: int) -> Tensor:
     return b
 
 
-def _double_in_buffers(a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """The same passes between two pairs of buffers, of which `a` and `b` are the first."""
+def _double_in_place(a: Tensor, b: Tensor, steps: int) -> None:
+    """The same passes between two pairs of buffers; the solution replaces `b`.
+
+    The buffers are one allocation: freed as a whole it is kept by the allocator, where several are given back to the
+    system and cost a page fault each 4 KiB in the next call.
+    """
+    if steps == 1:
+        return
+    size = min(b.numel(), max(1, _BLOCK // steps) * steps)
+    room = 4 * (size + steps)
+    is_big = size > 1 << 17 and b.device.type == "cpu"
+    reserve = _RESERVE_BYTES // b.element_size() if is_big else 0
+    scratch = b.new_empty(max(room, reserve))[:room].view(4, -1)
+    for start in range(0, b.numel(), size):
+        block = b[start : start + size]
+        _double_block(a[start : start + size], block, steps, scratch[:, : block.numel() + steps])
+
+
+def _double_block(a: Tensor, b: Tensor, steps: int, scratch: Tensor) -> None:
+    """One block. Each row of `scratch` ends with `steps` zeros, which stand for what follows: nothing."""
     n = b.numel()
+    scratch[:, n:].zero_()
+    from_a, from_b, into_a, into_b = scratch.unbind(0)
+    now_a, now_b, next_a, next_b = scratch[:, :n].unbind(0)
+    now_a.copy_(a)
+    now_b.copy_(b)
     shift = 1
-    into_a, into_b = torch.empty_like(a), torch.empty_like(b)
-    while shift < steps:
-        torch.addcmul(b[:-shift], a[:-shift], b[shift:], out=into_b[:-shift])
-        into_b[n - shift :] = b[n - shift :]
-        b, into_b = into_b, b
-        if 2 * shift < steps:
-            torch.mul(a[:-shift], a[shift:], out=into_a[:-shift])
-            into_a[n - shift :] = a[n - shift :]
-            a, into_a = into_a, a
+    while 2 * shift < steps:
+        torch.addcmul(now_b, now_a, from_b[shift : shift + n], out=next_b)
+        torch.mul(now_a, from_a[shift : shift + n], out=next_a)
+        from_a, from_b, into_a, into_b = into_a, into_b, from_a, from_b
+        now_a, now_b, next_a, next_b = next_a, next_b, now_a, now_b
         shift *= 2
-    return b
+    torch.addcmul(now_b, now_a, from_b[shift : shift + n], out=b)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from rl_objectives.functional._checks import check_same_shape, check_time_dim
-from rl_objectives.functional._discount import as_weight, bootstrapped_reward
+from rl_objectives.functional._discount import add_discounted, as_weight
 from rl_objectives.functional._scan import scan_scratch
 
 
@@ -47,15 +47,12 @@ def td_lambda_return_estimate(
         terminated=terminated,
     )
     check_time_dim("td_lambda_return_estimate", reward, time_dim)
-    steps = reward.shape[time_dim]
-    is_last = torch.zeros(steps, dtype=torch.bool, device=done.device)
-    is_last[-1] = True
-    cut = (done.movedim(time_dim, -1) | is_last).movedim(-1, time_dim)
-    trace = as_weight(cut, reward) * lmbda
-    one_step = bootstrapped_reward(gamma, next_state_value, reward, terminated)
-    # What the trace carries is taken out of the bootstrap: lmbda * gamma * V' moves to the recursion.
-    offset = one_step - trace * (one_step - reward)
-    return scan_scratch(trace * gamma, offset, time_dim=time_dim)
+    trace = as_weight(done, reward).mul_(lmbda)
+    trace.select(time_dim, -1).zero_()  # the last step bootstraps as one that ends a trajectory does
+    alive = as_weight(terminated, next_state_value)
+    kept = torch.addcmul(alive, alive, trace, value=-1)  # of the bootstrap; the trace carries the rest
+    offset = add_discounted(reward, gamma, kept, next_state_value)
+    return scan_scratch(trace.mul_(gamma), offset, time_dim=time_dim)
 
 
 def td_lambda_advantage_estimate(

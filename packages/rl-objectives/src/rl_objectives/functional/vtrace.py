@@ -1,10 +1,11 @@
 """V-trace: off-policy corrected values."""
 
-import torch
+import math
+
 from torch import Tensor
 
 from rl_objectives.functional._checks import check_same_shape, check_time_dim
-from rl_objectives.functional._discount import as_weight, bootstrapped_reward, cut_discount
+from rl_objectives.functional._discount import bootstrapped_reward, cut_discount
 from rl_objectives.functional._scan import scan_scratch
 
 
@@ -61,16 +62,23 @@ def vtrace_advantage_estimate(
         log_mu=log_mu,
     )
     check_time_dim("vtrace_advantage_estimate", reward, time_dim)
-    weight = (log_pi - log_mu).exp()
-    rho = weight.clamp(max=rho_thresh)
-    one_step = bootstrapped_reward(gamma, next_state_value, reward, terminated)
-    coefficient = cut_discount(gamma, done, reward) * weight.clamp(max=c_thresh)
-    correction = scan_scratch(coefficient, rho * (one_step - state_value), time_dim=time_dim)
-    target = state_value + correction
-    following = torch.cat(
-        [target.narrow(time_dim, 1, target.shape[time_dim] - 1), next_state_value.narrow(time_dim, -1, 1)], time_dim
-    )
-    ends = done.clone()
-    ends.select(time_dim, -1).fill_(True)
-    continued = torch.addcmul(reward, as_weight(terminated, reward) * gamma, following)
-    return rho * (torch.where(ends, one_step, continued) - state_value), target
+    log_ratio = log_pi - log_mu
+    rho = _clipped_weight(log_ratio, rho_thresh)
+    delta = bootstrapped_reward(gamma, next_state_value, reward, terminated).sub_(state_value).mul_(rho)
+    link = cut_discount(gamma, done, delta)
+    weight = link * rho
+    coefficient = weight if c_thresh == rho_thresh else link * _clipped_weight(log_ratio, c_thresh)
+    del log_ratio, rho, link  # the scan needs room
+    target = scan_scratch(coefficient, delta.clone(), time_dim=time_dim).add_(state_value)
+    # Where a trajectory goes on, the corrected value of the following step takes the place of that of the next state.
+    before = reward.shape[time_dim] - 1
+    change = target.narrow(time_dim, 1, before) - next_state_value.narrow(time_dim, 0, before)
+    advantage = delta
+    advantage.narrow(time_dim, 0, before).addcmul_(weight.narrow(time_dim, 0, before), change)
+    return advantage, target
+
+
+def _clipped_weight(log_ratio: Tensor, threshold: float) -> Tensor:
+    """`min(threshold, pi/mu)`, clipped before the exponential: nothing overflows, gradients included."""
+    limit = math.log(threshold) if threshold > 0 else -math.inf
+    return log_ratio.clamp(max=limit).exp_()

@@ -1,5 +1,6 @@
 """Values of the observations before and after each step, in one call of the value network."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -9,7 +10,8 @@ from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
 from rl_objectives._call import call_module
-from rl_objectives._keys import read, select_inputs
+from rl_objectives._keys import read
+from rl_objectives.value._each_once import evaluate_each_once, rows_to_value, treats_rows_alike
 from rl_specs import NestedKey, ShapeError, join_key, message, missing_key
 
 _FIX = "It is an input of the value network, read at the root and under next"
@@ -43,28 +45,53 @@ def resolve_time_dim(component: str, data: TensorDictBase, time_dim: int | None)
 def evaluate(
     network: TensorDictModuleBase,
     data: TensorDictBase,
+    time_dim: int,
     value_key: NestedKey,
     params: TensorDictBase | None,
     target_params: TensorDictBase | None,
 ) -> tuple[Tensor, Tensor]:
-    """Values at the root and of the next observations, stacked into one call unless their parameters differ."""
+    """Values at the root and of the next observations, by one call unless their parameters differ."""
     name = type(network).__name__
-    keys = network.in_keys
-    root = select_inputs(name, data, keys, fix=_FIX)
-    after = TensorDict({}, data.batch_size, device=data.device)
-    for key in keys:
-        after.set(key, read(name, data, join_key("next", key), fix=_FIX))
+    root: dict[NestedKey, Tensor] = {key: read(name, data, key, fix=_FIX) for key in network.in_keys}
+    after: dict[NestedKey, Tensor] = {key: read(name, data, join_key("next", key), fix=_FIX) for key in network.in_keys}
+
+    def value_of(entries: dict[NestedKey, Tensor], batch_size: Sequence[int]) -> Tensor:
+        return _value(network, _as_tensordict(entries, batch_size, data.device), value_key)
+
     if target_params is not None:
         with _parameters(network, params):
-            value = _value(network, root, value_key)
+            value = value_of(root, data.batch_size)
         with _parameters(network, target_params):
-            return value, _value(network, after, value_key)
-    both = TensorDict({}, (2, *data.batch_size), device=data.device)
-    for key in keys:
-        both.set(key, torch.stack([root.get(key), after.get(key)]))
+            return value, value_of(after, data.batch_size)
     with _parameters(network, params):
-        value, next_value = _value(network, both, value_key).unbind(0)
+        if not torch.compiler.is_compiling() and _is_on_cpu(root) and treats_rows_alike(network):
+            alone = rows_to_value(root, after, time_dim, data.ndim)
+            if 2 * alone.numel() < data.numel():
+                return evaluate_each_once(
+                    lambda entries: value_of(entries, [data.numel() + alone.numel()]),
+                    root,
+                    after,
+                    alone,
+                    time_dim,
+                    data.ndim,
+                )
+        both = {key: torch.stack([value, after[key]]) for key, value in root.items()}
+        value, next_value = value_of(both, (2, *data.batch_size)).unbind(0)
     return value, next_value
+
+
+def _is_on_cpu(entries: dict[NestedKey, Tensor]) -> bool:
+    """Whether reading from `entries` waits for no accelerator."""
+    return bool(entries) and all(value.device.type == "cpu" for value in entries.values())
+
+
+def _as_tensordict(
+    entries: dict[NestedKey, Tensor], batch_size: Sequence[int], device: torch.device | None
+) -> TensorDict:
+    inputs = TensorDict({}, batch_size, device=device)
+    for key, value in entries.items():
+        inputs.set(key, value)
+    return inputs
 
 
 def evaluate_shifted(

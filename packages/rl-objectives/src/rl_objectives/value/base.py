@@ -44,9 +44,10 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
         skip_existing: use values that the data hold already instead of computing them.
         advantage_key, value_target_key, value_key: as `set_keys(advantage=..., value_target=..., value=...)`.
         shifted: compute each value once, taking the value of a next observation from the step that follows it, and only
-            where a trajectory ends from the stored next observation. About half the work, and the only mode for a
-            value network with memory; exact provided that within a trajectory the next observation is the following
-            step's observation.
+            where a trajectory ends from the stored next observation. The only mode for a value network with memory;
+            exact provided that within a trajectory the next observation is the following step's observation. Without
+            it, a network of stock layers that treat each row by itself gets each observation once as well, wherever the
+            data show that it follows.
         device: where `gamma` goes when it is a tensor.
         time_dim: batch dimension of time.
     Raises:
@@ -180,7 +181,7 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
             )
         if self.shifted and target_params is None:
             return evaluate_shifted(self.value_network, tensordict, done, time_dim, self._keys.value, params)
-        return evaluate(self.value_network, tensordict, self._keys.value, params, target_params)
+        return evaluate(self.value_network, tensordict, time_dim, self._keys.value, params, target_params)
 
     def _read(self, tensordict: TensorDictBase, key: NestedKey, role: str) -> Tensor:
         return read(type(self).__name__, tensordict, key, fix=f"Collect it, or rename with set_keys({role}=...)")
