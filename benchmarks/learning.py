@@ -22,7 +22,8 @@ import numpy as np
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-from run import CASES, RESULTS, peers_python
+from _paths import CASES, RESULTS
+from _peers import peers_python
 
 FOLDER = RESULTS / "learning"
 

@@ -48,6 +48,7 @@ def load(name: str) -> Any:
         "GymEnv",
         "LazyTensorStorage",
         "MLP",
+        "OneHotCategorical",
         "ProbabilisticActor",
         "RewardSum",
         "SamplerWithoutReplacement",

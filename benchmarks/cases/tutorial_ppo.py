@@ -1,19 +1,22 @@
-"""Collection, or the whole PPO loop, on HalfCheetah-v5 with the MuJoCo tutorial's settings; prints frames/s as JSON.
+"""Collection, or the whole PPO loop, with the MuJoCo tutorial's settings; prints frames/s for each number of envs.
 
-One program for both libraries: 64x64 tanh networks, tanh-normal policy with log-prob, running normalisation, clip,
-reward sum, step counter, float32; 2,048 frames a batch, 10 epochs, minibatches of 256.
+One program for both libraries: 64x64 tanh networks, tanh-normal policy (one-hot categorical for discrete actions) with
+log-prob, running normalisation, clip, reward sum, step counter, float32; 2,048 frames a batch, 10 epochs, minibatches
+of 256.
 """
 
 import argparse
-import json
 import sys
 import time
 from typing import Any
 
 import torch
+from _case import label, report
 from _library import load
 from tensordict.nn import AddStateIndependentNormalScale, TensorDictModule
 from torch import nn
+
+FRAMES = 2048
 
 
 def make_env(lib: Any, name: str, num_envs: int) -> Any:
@@ -34,24 +37,48 @@ def make_env(lib: Any, name: str, num_envs: int) -> Any:
 
 
 def make_networks(lib: Any, env: Any) -> tuple[Any, Any]:
-    """Actor and critic of the tutorial."""
+    """Actor and critic of the tutorial; logits and a categorical where the actions are discrete."""
     size, actions = env.observation_spec["observation"].shape[-1], env.action_spec_unbatched.shape[-1]
-    network = nn.Sequential(
-        lib.MLP(in_features=size, out_features=actions, num_cells=[64, 64], activation_class=nn.Tanh),
-        AddStateIndependentNormalScale(actions, scale_lb=1e-8),
-    )
+    shape = {"in_features": size, "num_cells": [64, 64], "activation_class": nn.Tanh}
     space = env.action_spec_unbatched.space
+    network: nn.Module = lib.MLP(out_features=actions, **shape)
+    common = {
+        "spec": env.full_action_spec_unbatched,
+        "return_log_prob": True,
+        "default_interaction_type": lib.ExplorationType.RANDOM,
+    }
+    if hasattr(space, "low"):
+        network = nn.Sequential(network, AddStateIndependentNormalScale(actions, scale_lb=1e-8))
+        keys = ["loc", "scale"]
+        common["distribution_class"] = lib.TanhNormal
+        common["distribution_kwargs"] = {"low": space.low, "high": space.high, "tanh_loc": False}
+    else:
+        keys = ["logits"]
+        common["distribution_class"] = lib.OneHotCategorical
     actor = lib.ProbabilisticActor(
-        TensorDictModule(network, in_keys=["observation"], out_keys=["loc", "scale"]),
-        in_keys=["loc", "scale"],
-        spec=env.full_action_spec_unbatched,
-        distribution_class=lib.TanhNormal,
-        distribution_kwargs={"low": space.low, "high": space.high, "tanh_loc": False},
-        return_log_prob=True,
-        default_interaction_type=lib.ExplorationType.RANDOM,
+        TensorDictModule(network, in_keys=["observation"], out_keys=keys), in_keys=keys, **common
     )
-    value = lib.MLP(in_features=size, out_features=1, num_cells=[64, 64], activation_class=nn.Tanh)
-    return actor, lib.ValueOperator(value, in_keys=["observation"])
+    return actor, lib.ValueOperator(lib.MLP(out_features=1, **shape), in_keys=["observation"])
+
+
+def make_learner(lib: Any, actor: Any, critic: Any) -> dict[str, Any]:
+    """Loss, advantages, buffer and optimiser of the tutorial."""
+    loss = lib.ClipPPOLoss(
+        actor_network=actor,
+        critic_network=critic,
+        clip_epsilon=0.2,
+        entropy_coeff=0.01,
+        critic_coeff=0.5,
+        normalize_advantage=True,
+    )
+    return {
+        "gae": lib.GAE(gamma=0.99, lmbda=0.95, value_network=critic, average_gae=False),
+        "buffer": lib.TensorDictReplayBuffer(
+            storage=lib.LazyTensorStorage(FRAMES), sampler=lib.SamplerWithoutReplacement(), batch_size=256
+        ),
+        "loss": loss,
+        "optim": torch.optim.Adam(loss.parameters(), lr=3e-4, eps=1e-5),
+    }
 
 
 def train_on(lib: Any, batch: Any, parts: dict[str, Any]) -> None:
@@ -68,49 +95,41 @@ def train_on(lib: Any, batch: Any, parts: dict[str, Any]) -> None:
             parts["optim"].step()
 
 
+def frames_per_s(lib: Any, args: argparse.Namespace, num_envs: int) -> float:
+    """Collect one batch untimed, then batches for as long as asked."""
+    torch.manual_seed(0)
+    env = make_env(lib, args.env, num_envs)
+    env.set_seed(0)
+    actor, critic = make_networks(lib, env)
+    collector = lib.Collector(env, actor, frames_per_batch=FRAMES, total_frames=-1)
+    parts = make_learner(lib, actor, critic) if args.work == "ppo" else {}
+    batches, started, seconds = 0, 0.0, 0.0
+    for index, batch in enumerate(collector):
+        if parts:
+            train_on(lib, batch, parts)
+            collector.update_policy_weights_()
+        if index == 0:
+            started = time.perf_counter()
+            continue
+        batches, seconds = index, time.perf_counter() - started
+        if seconds >= args.seconds:
+            break
+    collector.shutdown()
+    return FRAMES * batches / seconds
+
+
 def main() -> None:
     """Time the program and print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--library", choices=["rl-suite", "torchrl"], required=True)
     parser.add_argument("--work", choices=["collection", "ppo"], required=True)
     parser.add_argument("--env", default="HalfCheetah-v5")
-    parser.add_argument("--num-envs", type=int, default=1)
-    parser.add_argument("--batches", type=int, default=4)
+    parser.add_argument("--num-envs", type=int, nargs="+", default=[1])
+    parser.add_argument("--seconds", type=float, default=3.0, help="timed for each number of envs, one batch at least")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     lib = load(args.library)
-    env = make_env(lib, args.env, args.num_envs)
-    env.set_seed(0)
-    actor, critic = make_networks(lib, env)
-    collector = lib.Collector(env, actor, frames_per_batch=2048, total_frames=2048 * (args.batches + 1))
-    loss = lib.ClipPPOLoss(
-        actor_network=actor,
-        critic_network=critic,
-        clip_epsilon=0.2,
-        entropy_coeff=0.01,
-        critic_coeff=0.5,
-        normalize_advantage=True,
-    )
-    parts = {
-        "gae": lib.GAE(gamma=0.99, lmbda=0.95, value_network=critic, average_gae=False),
-        "buffer": lib.TensorDictReplayBuffer(
-            storage=lib.LazyTensorStorage(2048), sampler=lib.SamplerWithoutReplacement(), batch_size=256
-        ),
-        "loss": loss,
-        "optim": torch.optim.Adam(loss.parameters(), lr=3e-4, eps=1e-5),
-    }
-    times = []
-    start = time.perf_counter()
-    for batch in collector:
-        if args.work == "ppo":
-            train_on(lib, batch, parts)
-            collector.update_policy_weights_()
-        times.append(time.perf_counter() - start)
-        start = time.perf_counter()
-    collector.shutdown()
-    timed = times[1:]
-    print(json.dumps({"frames_per_s": 2048 * len(timed) / sum(timed)}))
+    report({label(count): frames_per_s(lib, args, count) for count in args.num_envs}, "frames/s")
 
 
 if __name__ == "__main__":
