@@ -51,9 +51,9 @@ def table(results: Sequence[Result]) -> str:
 
 
 def failures(results: Sequence[Result]) -> list[str]:
-    """What failed, one line or more each."""
+    """What failed and its last words, one line each; the rest stands in the JSON."""
     return [
-        f"{result.comparison.title}, {name}: {figures.error}"
+        f"{result.comparison.title}, {name}: {figures.error.splitlines()[-1]}"
         for result in results
         for name, figures in result.figures.items()
         if figures.error is not None

@@ -4,7 +4,7 @@ import argparse
 import time
 
 import torch
-from _case import label, report
+from _case import ADAM, label, report
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
@@ -43,8 +43,17 @@ def frames_per_s(args: argparse.Namespace, num_envs: int) -> float:
     """Train for as long as asked, with one epoch a batch where only the collection is timed."""
     envs = VecNormalize(make_vec_env(args.env, n_envs=num_envs, seed=0), norm_reward=False, clip_obs=10.0)
     epochs = 10 if args.work == "ppo" else 1
+    rate, options = ADAM["lr"], {key: value for key, value in ADAM.items() if key != "lr"}
     model = PPO(
-        "MlpPolicy", envs, n_steps=FRAMES // num_envs, batch_size=256, n_epochs=epochs, ent_coef=0.01, device="cpu"
+        "MlpPolicy",
+        envs,
+        learning_rate=rate,
+        n_steps=FRAMES // num_envs,
+        batch_size=256,
+        n_epochs=epochs,
+        ent_coef=0.01,
+        policy_kwargs={"optimizer_kwargs": options},
+        device="cpu",
     )
     clock = Clock(args.work, args.seconds)
     model.learn(10**9, callback=clock)

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import torch
-from _case import label, report
+from _case import label, make_adam, report
 from _library import load
 from tensordict.nn import AddStateIndependentNormalScale, TensorDictModule
 from torch import nn
@@ -32,7 +32,8 @@ def make_env(lib: Any, name: str, num_envs: int) -> Any:
     env.append_transform(lib.ClipTransform(in_keys=["observation"], low=-10, high=10))
     env.append_transform(lib.RewardSum())
     env.append_transform(lib.StepCounter())
-    env.append_transform(lib.DoubleToFloat(in_keys=["observation"]))
+    if base.observation_spec["observation"].dtype == torch.float64:
+        env.append_transform(lib.DoubleToFloat(in_keys=["observation"]))
     return env
 
 
@@ -77,7 +78,7 @@ def make_learner(lib: Any, actor: Any, critic: Any) -> dict[str, Any]:
             storage=lib.LazyTensorStorage(FRAMES), sampler=lib.SamplerWithoutReplacement(), batch_size=256
         ),
         "loss": loss,
-        "optim": torch.optim.Adam(loss.parameters(), lr=3e-4, eps=1e-5),
+        "optim": make_adam(loss.parameters()),
     }
 
 

@@ -10,13 +10,23 @@ BARS = (
 
 
 def _comparisons(is_quick: bool) -> tuple[Comparison, ...]:
-    common = ("--work", "ppo", "--num-envs", *(("1", "8") if is_quick else ("1", "8", "64")))
+    seconds, sizes = ("0.2", ("1", "8")) if is_quick else ("4", ("1", "8", "64"))
+    common = ("--work", "ppo", "--seconds", seconds, "--num-envs", *sizes)
     contenders = (
         Contender("rl-suite", "tutorial_ppo.py", ("--library", "rl-suite", *common)),
         Contender("TorchRL", "tutorial_ppo.py", ("--library", "torchrl", *common), is_peer=True),
         Contender("Stable-Baselines3", "sb3_ppo.py", common, is_peer=True),
+        Contender("hand-written", "hand_written.py", common),
     )
     return (Comparison("HalfCheetah-v5", contenders, BARS),)
 
 
-FAMILY = Family("ppo", "Frames per second of the whole PPO loop.", _comparisons, is_in_readme=True)
+FAMILY = Family(
+    "ppo",
+    "The whole loop: 2,048 frames a batch collected as above, then 10 epochs of minibatches of 256 with the clipped "
+    "loss, entropy 0.01, gradients clipped at 0.5. Every contender has the same fused Adam. TorchRL and rl-suite run the "
+    "same program, which estimates the advantages anew at each epoch as the MuJoCo tutorial does; Stable-Baselines3 and "
+    "the hand-written loop do so once a batch. Stable-Baselines3's policy is a Gaussian without the tanh.",
+    _comparisons,
+    is_in_readme=True,
+)
