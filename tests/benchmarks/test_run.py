@@ -39,7 +39,7 @@ def test_a_failure_shows_in_the_exit_status(
     out = capsys.readouterr().out
     assert "| work, small | 6 | failed |" in out
     assert "FAILED: work, peer: ValueError: no such simulator" in out
-    assert "missed: work small: at least 2x peer, found not measured" in out
+    assert "missed: work small: >= 2x peer, found not measured" in out
 
 
 @pytest.mark.parametrize(
