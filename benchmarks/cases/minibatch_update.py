@@ -128,7 +128,7 @@ def minibatches(data: TensorDict, name: str, lib: Any, from_buffer: bool) -> Ite
     entries: Any = dict(data.exclude("next").items()) if name == "hand-written" else None
     if from_buffer:
         while True:
-            for index in torch.randperm(ROWS).split(MINIBATCH):
+            for index in torch.randperm(ROWS).reshape(-1, MINIBATCH):
                 yield {key: value[index] for key, value in entries.items()}
     parts = [
         {key: value[start : start + MINIBATCH] for key, value in entries.items()}
