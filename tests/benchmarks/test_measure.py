@@ -125,6 +125,12 @@ def test_less_is_better_in_other_units(unit: str) -> None:
     assert result(unit, ours=[1.0], peer=[4.0]).ratio("ours", "peer", "x") == 4.0
 
 
+@pytest.mark.parametrize(("ours", "peer"), [(-0.1, 4.0), (4.0, 0.0)])
+def test_differences_below_nothing_have_no_ratio(ours: float, peer: float) -> None:
+    """A cost that is lost in the noise is not a factor of another."""
+    assert result("us", ours=[ours], peer=[peer]).ratio("ours", "peer", "x") is None
+
+
 def test_missing_row_has_no_ratio() -> None:
     """A row that one side did not report compares to nothing."""
     found = result("s", ours=[1.0], peer=[4.0])
