@@ -26,7 +26,7 @@ def _processes(name: str, steps: str) -> Comparison:
         contender("TorchRL ParallelEnv", "torchrl", "--backend", "parallel"),
         contender("TorchRL SerialEnv", "torchrl", "--backend", "serial-env"),
     )
-    return Comparison("", contenders, PROCESS_BARS if name == "HalfCheetah-v5" else ())
+    return Comparison(name, contenders, PROCESS_BARS if name == "HalfCheetah-v5" else ())
 
 
 def _threads(name: str, seconds: str, sizes: tuple[str, ...]) -> Comparison:
