@@ -42,7 +42,8 @@ def make_env(name: str, num_envs: int) -> TransformedEnv:
 def make_policy(env: TransformedEnv, observations: int) -> ProbabilisticActor:
     """A small policy over the environment's actions."""
     actions = env.action_spec_unbatched.shape[-1]
-    is_continuous = env.action_spec_unbatched.dtype.is_floating_point
+    dtype = env.action_spec_unbatched.dtype
+    is_continuous = dtype is not None and dtype.is_floating_point
     layers: list[nn.Module] = [MLP(observations, actions * (2 if is_continuous else 1), num_cells=[16])]
     keys = ["loc", "scale"] if is_continuous else ["logits"]
     if is_continuous:
