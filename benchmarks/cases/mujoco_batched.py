@@ -1,7 +1,8 @@
 """Steps of a batched MuJoCo environment, beside the bare `mujoco.rollout` and `mujoco.batch` that do its physics.
 
 All take the same random actions from the model's rest; they alternate, and each one's best round counts. The last line
-is JSON: `{"values": {"rl-suite": ..., "mujoco.rollout": ..., "mujoco.batch": ...}, "unit": "frames/s"}`.
+is JSON, `{"values": {"rl-suite": ..., "mujoco.rollout": ..., ...}, "unit": "frames/s", "cpu_us": {...}}`,
+where `cpu_us` is the CPU time of a frame over all threads, which other processes on the machine disturb less.
 """
 
 import argparse
@@ -99,16 +100,19 @@ def main() -> None:
     }
     low, high = env.action_spec.low[0].numpy(), env.action_spec.high[0].numpy()
     actions = np.random.default_rng(0).uniform(low, high, (arguments.steps, arguments.num_envs, len(low)))
-    best = dict.fromkeys(runs, 0.0)
+    best, cpu = dict.fromkeys(runs, 0.0), dict.fromkeys(runs, float("inf"))
     for _ in range(arguments.rounds):
         for key, run in runs.items():
             if key == "rl-suite":
                 env.reset()
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             run(actions)
             frames = arguments.steps * arguments.num_envs
             best[key] = max(best[key], frames / (time.perf_counter() - started))
-    print(json.dumps({"values": {key: round(value) for key, value in best.items()}, "unit": "frames/s"}))
+            cpu[key] = min(cpu[key], (time.process_time() - used) / frames * 1e6)
+    values = {key: round(value) for key, value in best.items()}
+    cpu_us = {key: round(value, 1) for key, value in cpu.items()}
+    print(json.dumps({"values": values, "unit": "frames/s", "cpu_us": cpu_us}))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from itertools import count as count_from
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,12 @@ def rl_suite(args: argparse.Namespace, actions: np.ndarray[Any, Any]) -> tuple[C
     env.set_seed(0)
     plan = EnvPlan(env)
     chosen = [torch.from_numpy(action) for action in actions]
-    state = {"root": plan.reset(), "time": 0}
+    root, times = plan.reset(), count_from(0)
 
     def step() -> None:
-        root = state["root"]
-        root["action"] = chosen[state["time"] % DISTINCT_ACTIONS]
-        state["root"] = plan.advance(root, plan.step(root))[0]
-        state["time"] += 1
+        nonlocal root
+        root["action"] = chosen[next(times) % DISTINCT_ACTIONS]
+        root = plan.advance(root, plan.step(root))[0]
 
     return step, env.close
 
@@ -47,11 +47,10 @@ def gymnasium_vector(
     mode = args.library.removeprefix("gymnasium-")
     env = gymnasium.make_vec(args.env, num_envs=args.num_envs, vectorization_mode=mode)
     env.reset(seed=0)
-    state = {"time": 0}
+    times = count_from(0)
 
     def step() -> None:
-        env.step(actions[state["time"] % DISTINCT_ACTIONS])
-        state["time"] += 1
+        env.step(actions[next(times) % DISTINCT_ACTIONS])
 
     return step, env.close
 
@@ -65,12 +64,11 @@ def torchrl(args: argparse.Namespace, actions: np.ndarray[Any, Any]) -> tuple[Ca
     env = kind(args.num_envs, lambda: torchrl.envs.GymEnv(name))
     env.set_seed(0)
     chosen = [torch.from_numpy(action) for action in actions]
-    state = {"root": env.reset(), "time": 0}
+    root, times = env.reset(), count_from(0)
 
     def step() -> None:
-        state["root"].set("action", chosen[state["time"] % DISTINCT_ACTIONS])
-        state["root"] = env.step_and_maybe_reset(state["root"])[1]
-        state["time"] += 1
+        nonlocal root
+        root = env.step_and_maybe_reset(root.set("action", chosen[next(times) % DISTINCT_ACTIONS]))[1]
 
     return step, env.close
 
