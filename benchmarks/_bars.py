@@ -32,9 +32,9 @@ def _judge(result: Result, bar: Bar, label: str) -> Verdict:
     prefix = "" if subject == first else f"{subject} "
     if isinstance(bar, LimitBar):
         value = result.median(subject, label)
-        text = f"{prefix}at most {bar.at_most:g} {result.unit}"
+        text = f"{prefix}<= {bar.at_most:g} {result.unit}"
         return Verdict(text, label, value, value is not None and value <= bar.at_most)
-    text = f"{prefix}at least {bar.at_least:.3g}x {' and '.join(bar.against)}"
+    text = f"{prefix}>= {bar.at_least:.3g}x {' / '.join(bar.against)}"
     ratio = _ratio_to_best(result, bar, subject, label)
     return Verdict(text, label, ratio, ratio is not None and ratio >= bar.at_least)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import signal
 import statistics
@@ -49,14 +48,15 @@ class Result:
         return statistics.median(values) if values else None
 
     def ratio(self, subject: str, other: str, label: str) -> float | None:
-        """How many times better `subject` is than `other`: median over the rounds of the ratio within a round."""
+        """How many times better `subject` is than `other`: median over the rounds of the ratio within a round.
+
+        None where one of them has no such row, or where a difference of two timings came out as zero or less.
+        """
         ours, theirs = (self.figures[name].values.get(label, []) for name in (subject, other))
-        pairs = list(zip(ours, theirs, strict=False))
-        if not pairs:
+        ratios = [a / b for a, b in zip(ours, theirs, strict=False) if a > 0.0 and b > 0.0]
+        if not ratios:
             return None
-        if self.unit in HIGHER_IS_BETTER:
-            return statistics.median(a / b if b else math.inf for a, b in pairs)
-        return statistics.median(b / a if a else math.inf for a, b in pairs)
+        return statistics.median(ratios if self.unit in HIGHER_IS_BETTER else [1.0 / ratio for ratio in ratios])
 
 
 def run_contender(contender: Contender, peers: Path, folder: Path) -> tuple[dict[str, float], str]:

@@ -10,12 +10,14 @@ END = "<!-- benchmarks: end -->"
 
 
 def block(families: Sequence[Family], results: Path) -> str:
-    """Heading, table and work of each family that has results and belongs in the README."""
+    """Heading, work, table and picture of each family that has results and belongs in the README."""
     parts = []
     for family in families:
         path = results / f"{family.name}.md"
         if family.is_in_readme and path.exists():
-            parts.append(f"**{family.name.capitalize()}.** {family.about}\n\n{_tables(path.read_text())}")
+            parts += [f"**{family.title}.** {family.about}", _tables(path.read_text())]
+            if path.with_suffix(".png").exists():
+                parts.append(f"![{family.title}](benchmarks/results/{family.name}.png)")
     return "\n\n".join(parts)
 
 

@@ -86,8 +86,13 @@ def _one_table(results: Sequence[Result]) -> str:
         for label in result.labels() or [""]:
             cells = [_cell(result, name, label) for name in names]
             bars = [_bars_cell(result, label)] if has_bars else []
-            lines.append(_row([", ".join(filter(None, (result.comparison.title, label))), *cells, *bars]))
+            lines.append(_row([_name(result.comparison.title, label), *cells, *bars]))
     return "\n".join(lines) + "\n"
+
+
+def _name(title: str, label: str) -> str:
+    """First cell of a row; a label that begins with the title says it all."""
+    return label if title and label.startswith(title) else ", ".join(filter(None, (title, label)))
 
 
 def _row(cells: Sequence[str]) -> str:

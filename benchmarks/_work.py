@@ -79,12 +79,14 @@ class Family:
 
     Args:
         name: on the command line, and of the result files.
+        title: in the README.
         about: one or two sentences under the table: the work and its settings.
         comparisons: makes them; its argument is true where a short look is enough.
         is_in_readme: whether the README shows the table.
     """
 
     name: str
+    title: str
     about: str
     comparisons: Callable[[bool], tuple[Comparison, ...]]
     is_in_readme: bool = False

@@ -6,8 +6,10 @@ to `benchmarks/results/<family>.{json,md,png}` with the machine, the versions an
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from _bars import verdicts
@@ -25,9 +27,11 @@ def measure(family: Family, *, rounds: int, is_quick: bool, peers: Path, folder:
     """All comparisons of a family; its files are written when they are done."""
     about_machine = machine()
     results = []
-    for comparison in family.comparisons(is_quick):
-        print(f"{family.name}: {comparison.title}", flush=True)
-        results.append(compare(comparison, lambda contender: run_contender(contender, peers, folder), rounds))
+    with tempfile.TemporaryDirectory() as scratch:  # simulators leave logs where they run
+        run = partial(run_contender, peers=peers, folder=Path(scratch))
+        for comparison in family.comparisons(is_quick):
+            print(f"{family.name}: {comparison.title}", flush=True)
+            results.append(compare(comparison, run, rounds))
     draw(family.name, results, folder / f"{family.name}.png")
     print(f"\n{write(family, results, about_machine, folder)}", flush=True)
     return results

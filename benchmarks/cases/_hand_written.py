@@ -83,7 +83,7 @@ class Loop:
             is_discrete=self.is_discrete,
         )
         self.steps = frames // num_envs
-        self.sums, self.squares = np.zeros_like(self.observations[0]), np.zeros_like(self.observations[0])
+        self.sums, self.squares = np.zeros((2, self.observations.shape[-1]))
         self.count = 0.0
         self.returns, self.lengths = np.zeros(num_envs, np.float32), np.zeros(num_envs, np.int64)
         self.mean, self.inverse = self.sums, self.sums + 1.0

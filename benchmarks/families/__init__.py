@@ -2,6 +2,7 @@
 
 from _work import Family
 
-from families import collection, ppo
+from families import backends, collection, growth, imports, memory, ppo, replay, update, values
 
-FAMILIES: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in (collection, ppo)}
+MODULES = (collection, backends, ppo, update, values, replay, imports, memory, growth)
+FAMILIES: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in MODULES}

@@ -74,6 +74,7 @@ def _comparisons(is_quick: bool) -> tuple[Comparison, ...]:
 
 FAMILY = Family(
     "collection",
+    "Collection",
     "Several environments step in one process, one after the other: `GymEnv(num_envs=N)`, TorchRL's `SerialEnv`, "
     "Stable-Baselines3's `DummyVecEnv` with `VecNormalize`, and a loop written by hand for this one program. "
     "64x64 tanh policy, tanh-normal (one-hot categorical) sample with log-probability, running normalisation, clip, "

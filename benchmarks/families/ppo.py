@@ -23,10 +23,12 @@ def _comparisons(is_quick: bool) -> tuple[Comparison, ...]:
 
 FAMILY = Family(
     "ppo",
+    "PPO",
     "The whole loop: 2,048 frames a batch collected as above, then 10 epochs of minibatches of 256 with the clipped "
-    "loss, entropy 0.01, gradients clipped at 0.5. Every contender has the same fused Adam. TorchRL and rl-suite run the "
-    "same program, which estimates the advantages anew at each epoch as the MuJoCo tutorial does; Stable-Baselines3 and "
-    "the hand-written loop do so once a batch. Stable-Baselines3's policy is a Gaussian without the tanh.",
+    "loss, entropy 0.01, gradients clipped at 0.5. Every contender has the same fused Adam. TorchRL and rl-suite run "
+    "the same program, which estimates the advantages anew at each epoch as the MuJoCo tutorial does; "
+    "Stable-Baselines3 and the hand-written loop do so once a batch. Stable-Baselines3's policy is a Gaussian without "
+    "the tanh.",
     _comparisons,
     is_in_readme=True,
 )
