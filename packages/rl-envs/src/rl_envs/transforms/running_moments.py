@@ -149,7 +149,7 @@ class RunningMoments(nn.Module):
         rows = value.detach().to(self.mean.dtype)
         inside = mask.reshape(mask.shape + (1,) * self.mean.ndim)
         number = mask.sum(dtype=torch.float64)
-        decay = torch.where(number > 0, self._decay, 1.0)
+        decay = torch.where(number > 0, number.new_full((), self._decay), 1.0)
         dims = tuple(range(mask.ndim))
         before = torch.where(inside, rows - self.mean, 0.0)
         self.count.mul_(decay).add_(number)
