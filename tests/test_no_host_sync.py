@@ -35,6 +35,9 @@ from rl_objectives import (
     ValueEstimatorBase,
     VTrace,
 )
+from rl_trainers import parse_config
+from rl_trainers.evaluation import evaluate_ppo
+from rl_trainers.ppo import PPO
 
 NUM_ENVS, STEPS, LIMIT = 12, 7, 3
 
@@ -191,6 +194,19 @@ def waits_while_exploring() -> list[str]:
     return waits
 
 
+def waits_of_the_trainer(overrides: list[str]) -> tuple[list[str], list[str], float]:
+    """Waits of collecting the second batch and of learning from it, and the mean return of an evaluation."""
+    config = parse_config([*overrides, f"device={DEVICE}"])
+    ppo = PPO(config)
+    batches = iter(ppo)
+    ppo.update(next(batches))
+    with waits_recorded() as collecting:
+        data = next(batches)
+    with waits_recorded() as learning:
+        ppo.update(data)
+    return collecting, learning, evaluate_ppo(ppo, config, episodes=2).mean
+
+
 def batches_on(device: str, options: dict[str, Any] | None) -> list[dict[Any, Tensor]]:
     """Entries of three batches and the weights after each, copied to the CPU; of random actions without options."""
     torch.manual_seed(0)
@@ -261,6 +277,15 @@ def test_no_loss_waits(simulated: Callable[..., Any], name: str) -> None:
 def test_no_estimator_waits(simulated: Callable[..., Any], name: str) -> None:
     """Every value estimator leaves values on the device."""
     assert simulated("waits_of_an_estimator", name) == []
+
+
+def test_the_trainer_waits_once_an_epoch(simulated: Callable[..., Any]) -> None:
+    """A run with a native environment collects on its device, and looks at its losses once an epoch, not a step."""
+    shape = ["env.num_envs=16", "collector.frames_per_batch=128", "ppo.num_epochs=3", "ppo.minibatch_size=32"]
+    collecting, learning, value = simulated("waits_of_the_trainer", ["env.name=PendulumEnv", "env.max_steps=5", *shape])
+    assert collecting == []
+    assert len(learning) == 3 + 1
+    assert value < 0
 
 
 def test_no_rollout_waits(simulated: Callable[..., Any]) -> None:
