@@ -15,6 +15,7 @@ from rl_collectors._batch_writer import BatchWriter
 from rl_collectors._devices import Devices, move_policy
 from rl_collectors._split import split_trajectories
 from rl_collectors._state import pack_root, unpack_root
+from rl_collectors._step_calls import StepCalls, compile_options
 from rl_collectors._wiring import check_action, check_count, check_env, check_frames, check_keys, check_source
 from rl_envs import EnvBase, EnvPlan, ExplorationType, StepCounter, TransformedEnv, plan_policy, set_exploration_type
 from rl_specs import FlatDict, message, missing_key
@@ -55,6 +56,10 @@ class Collector:
         exploration_type: how the policy acts; `RANDOM` samples its distribution.
         reset_at_each_iter: start each batch with a reset of everything.
         postproc: called on each batch; what it returns is yielded.
+        compile_step: run the steps under `torch.compile`, from the second batch on: policy and environment as one
+            function, carrying over and resets as another. For policies and environments in torch. True, or further
+            arguments of `torch.compile`. Actions keep their distribution; with a backend that generates kernels they
+            are other draws than without.
     Raises:
         ValueError: `frames_per_batch` does not divide by the number of environments.
         WiringError: at the first batch, when policy and environment do not fit; all differences in one report.
@@ -78,8 +83,10 @@ class Collector:
         exploration_type: ExplorationType = ExplorationType.RANDOM,
         reset_at_each_iter: bool = False,
         postproc: Callable[[TensorDictBase], TensorDictBase] | None = None,
+        compile_step: bool | Mapping[str, Any] = False,
     ) -> None:
         self._name = type(self).__name__
+        self._compile_options = compile_options(self._name, compile_step)
         self._devices = Devices.resolve(device, env_device, policy_device, storing_device)
         self.env = self._make_env(create_env_fn, create_env_kwargs, max_frames_per_traj)
         self.frames_per_batch = frames_per_batch
@@ -138,7 +145,9 @@ class Collector:
 
     def _new_plan(self) -> EnvPlan:
         self._planned_spec = self.env.full_observation_spec
-        return EnvPlan(self.env)
+        plan = EnvPlan(self.env, is_branchless=self._compile_options is not None)
+        self._calls = StepCalls(self._name, plan, self._compile_options)
+        return plan
 
     def __iter__(self) -> Iterator[TensorDictBase]:
         while self.total_frames == -1 or self.collected_frames < self.total_frames:
@@ -173,12 +182,12 @@ class Collector:
         self._check_first_action(root)
         nxt = plan.step(root)
         writer = self._writer_for(root, nxt)
-        write, advance, step_env = writer.write, plan.advance, plan.step
+        take, advance = self._calls.of(act)
+        write = writer.write
         ids, ids_changed = self._traj_ids, []
         for step in range(steps):
             if step:
-                act(root)
-                nxt = step_env(root)
+                nxt = take(root)
             write(step, root, nxt)
             root, mask = advance(root, nxt)
             if mask is not None:

@@ -29,15 +29,17 @@ class EnvPlan:
 
     Args:
         env: the environment; its specs are read here.
+        is_branchless: apply the mask of a reset without a look at it on the CPU too, as is done on an accelerator, so
+            that a step can be compiled. The numbers are the same.
     """
 
-    def __init__(self, env: "EnvBase") -> None:
+    def __init__(self, env: "EnvBase", *, is_branchless: bool = False) -> None:
         self._env = env
         self._takes_mapping = env.accepts_mapping
         self._batch_size = env.batch_size
         self._device = env.device
         self._is_batched = env.batch_size.numel() != 1
-        self._syncs_freely = env.device is None or env.device.type == "cpu"
+        self._syncs_freely = not is_branchless and (env.device is None or env.device.type == "cpu")
         self._done_keys = [canonical_key(key) for key in env.done_keys]
         self._flag_groups = flag_groups(self._done_keys)
         rewards = {canonical_key(key) for key in env.reward_keys}
@@ -50,6 +52,11 @@ class EnvPlan:
         self._kept: list[NestedKey] = []
         self._written_ahead: list[NestedKey] | None = None
         self._incomplete_groups: list[FlagGroup] = []
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a step has been carried over, so that nothing is left to learn."""
+        return self._is_connected
 
     def reset(self, root: TensorMap | None = None) -> FlatDict:
         """Root entries after a reset of everything, or of the rows that `root["_reset"]` names.
@@ -196,7 +203,7 @@ def merge_reset(before: FlatDict, fresh: FlatDict, mask: Tensor, batch_dims: int
         A new flat dict; entries that the reset did not return stay as they were.
     """
     merged = dict(before)
-    if mask.numel() == 1 and mask.device.type == "cpu":
+    if mask.numel() == 1 and mask.device.type == "cpu" and not torch.compiler.is_compiling():
         if bool(mask):
             merged.update(fresh)
         return merged

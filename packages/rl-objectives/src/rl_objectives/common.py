@@ -187,6 +187,10 @@ class LossModule(TensorDictModuleBase, ABC):
         """Estimator over the loss's own networks."""
 
     def register_coefficient(self, name: str, value: float | Tensor) -> None:
-        """Hold a number as a buffer, so that it can be scheduled, moved and saved."""
-        tensor = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(float(value))
+        """Hold a number as a buffer where the networks are, so that it can be scheduled, moved and saved."""
+        device = next((parameter.device for parameter in self.parameters()), None)
+        if isinstance(value, Tensor):
+            tensor = value.detach().clone() if device is None else value.detach().to(device, copy=True)
+        else:
+            tensor = torch.tensor(float(value), device=device)
         self.register_buffer(name, tensor)

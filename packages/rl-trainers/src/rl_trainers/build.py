@@ -40,10 +40,10 @@ def is_native(config: EnvConfig) -> bool:
     return config.backend == "native" or (config.backend == "auto" and config.name == "PendulumEnv")
 
 
-def build_base_env(config: EnvConfig, num_envs: int) -> EnvBase:
-    """The simulator without transforms, batch size `[num_envs]`."""
+def build_base_env(config: EnvConfig, num_envs: int, device: torch.device | None = None) -> EnvBase:
+    """The simulator without transforms, batch size `[num_envs]`; a native one computes on `device`."""
     if is_native(config):
-        return PendulumEnv(batch_size=(num_envs,))
+        return PendulumEnv(batch_size=(num_envs,), device=device)
     return GymEnv(config.name, num_envs=num_envs, frame_skip=config.frame_skip, **config.options)
 
 
@@ -97,9 +97,11 @@ def add_transforms(base: EnvBase, config: EnvConfig, normalizer: ObservationNorm
     return env
 
 
-def build_env(config: EnvConfig, num_envs: int, normalizer: ObservationNorm | None = None) -> TransformedEnv:
+def build_env(
+    config: EnvConfig, num_envs: int, normalizer: ObservationNorm | None = None, *, device: torch.device | None = None
+) -> TransformedEnv:
     """`build_base_env` with `add_transforms`, batch size `[num_envs]`."""
-    return add_transforms(build_base_env(config, num_envs), config, normalizer)
+    return add_transforms(build_base_env(config, num_envs, device), config, normalizer)
 
 
 def find_normalizer(env: TransformedEnv) -> VecNorm | None:

@@ -193,7 +193,7 @@ class PPOConfig:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     seed: int = option(0, "seed of every random stream", low=0, high=2**31 - 1)
-    device: str = option("cpu", "where networks and updates live: cpu, cuda, cuda:0, ...")
+    device: str = option("cpu", "where networks, updates and native environments live: cpu, cuda, cuda:0, ...")
     torch_threads: int = option(
         1, "threads of one torch operation; small networks are fastest with 1", unit="threads", low=1
     )

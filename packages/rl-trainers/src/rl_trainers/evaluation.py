@@ -124,7 +124,7 @@ def evaluate_ppo(ppo: PPO, config: PPOConfig, episodes: int) -> Evaluation:
         episodes: how many.
     """
     before = random_state()
-    frozen = None if ppo.normalizer is None else ppo.normalizer.frozen_copy()
+    frozen = None if ppo.normalizer is None else ppo.normalizer.frozen_copy().to("cpu")
     env = build.build_env(config.env, min(episodes, MAX_PARALLEL), frozen)
     try:
         env.eval()

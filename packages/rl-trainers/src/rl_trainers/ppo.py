@@ -44,10 +44,10 @@ def batch_statistics(data: TensorDictBase) -> dict[str, float]:
         `critic/explained_variance`, `1 - Var[target - value] / Var[target]`, NaN where the target does not vary.
     """
     target, value = data["value_target"], data["state_value"]
-    spread = float(target.var())
-    unexplained = float((target - value).var())
+    numbers = torch.stack([target.var(), (target - value).var(), -data["sample_log_prob"].mean()])
+    spread, unexplained, entropy = numbers.cpu().tolist()  # read together: each read waits for the device
     return {
-        "policy/entropy": -float(data["sample_log_prob"].mean()),
+        "policy/entropy": entropy,
         "critic/explained_variance": 1.0 - unexplained / spread if spread > 0 else math.nan,
     }
 
@@ -62,7 +62,7 @@ class PPO:
     def __init__(self, config: PPOConfig) -> None:
         self.config = config
         self.device = torch.device(config.device)
-        env = build.build_env(config.env, config.env.num_envs)
+        env = build.build_env(config.env, config.env.num_envs, device=self.device)
         env.set_seed(config.seed)
         self.actor = build.build_actor(config.network, env, self.device)
         self.critic = build.build_critic(config.network, env, self.device)
@@ -72,7 +72,7 @@ class PPO:
             frames_per_batch=config.collector.frames_per_batch,
             total_frames=config.collector.total_frames,
             max_frames_per_traj=config.collector.max_frames_per_traj,
-            env_device="cpu",
+            env_device=self.device if build.is_native(config.env) else "cpu",
             policy_device=self.device,
             storing_device=self.device,
         )
@@ -143,7 +143,7 @@ class PPO:
             self.optimizer.step()
             for name, metric in LOGGED.items():
                 sums[metric].append(losses[name].detach())
-        means = torch.stack([torch.stack(values).mean() for values in sums.values()]).tolist()
+        means = torch.stack([torch.stack(values).mean() for values in sums.values()]).cpu().tolist()
         report = dict(zip(sums, means, strict=True))
         bad = [name for name in ("loss/objective", "loss/critic", "optim/grad_norm") if not math.isfinite(report[name])]
         if bad:

@@ -84,15 +84,15 @@ class RunningMoments(nn.Module):
         batch_dims = rows.ndim - mean.ndim
         if batch_dims:
             dims = tuple(range(batch_dims))
-            count.mul_(self._decay).add_(rows.shape[:batch_dims].numel())
-            mean.addcdiv_(before.sum(dims), count)
+            count = _written(count, count * self._decay + rows.shape[:batch_dims].numel())
+            mean = _written(mean, torch.addcdiv(mean, before.sum(dims), count))
             after = rows - mean
-            m2.mul_(self._decay).add_((before * after).sum(dims))
+            m2 = _written(m2, m2 * self._decay + (before * after).sum(dims))
         else:
-            torch.add(buffers["one"], count, alpha=self._decay, out=count)
-            mean.addcdiv_(before, count)
+            count = _written(count, torch.add(buffers["one"], count, alpha=self._decay))
+            mean = _written(mean, torch.addcdiv(mean, before, count))
             after = rows - mean
-            m2.mul_(self._decay).addcmul_(before, after)
+            m2 = _written(m2, torch.addcmul(m2 * self._decay, before, after))
         if value.requires_grad:
             after = value.to(mean.dtype) - mean
         result: Tensor = after / torch.div(m2, count).clamp_min_(self._eps).sqrt_()
@@ -149,10 +149,16 @@ class RunningMoments(nn.Module):
         rows = value.detach().to(self.mean.dtype)
         inside = mask.reshape(mask.shape + (1,) * self.mean.ndim)
         number = mask.sum(dtype=torch.float64)
-        decay = torch.where(number > 0, self._decay, 1.0)
+        decay = torch.where(number > 0, number.new_full((), self._decay), 1.0)
         dims = tuple(range(mask.ndim))
         before = torch.where(inside, rows - self.mean, 0.0)
-        self.count.mul_(decay).add_(number)
-        self.mean.addcdiv_(before.sum(dims) if dims else before, self.count)
-        squares = before * torch.where(inside, rows - self.mean, 0.0)
-        self.m2.mul_(decay).add_(squares.sum(dims) if dims else squares)
+        count = _written(self.count, self.count * decay + number)
+        mean = _written(self.mean, torch.addcdiv(self.mean, before.sum(dims) if dims else before, count))
+        squares = before * torch.where(inside, rows - mean, 0.0)
+        _written(self.m2, self.m2 * decay + (squares.sum(dims) if dims else squares))
+
+
+def _written(buffer: Tensor, value: Tensor) -> Tensor:
+    """`value`, now in `buffer` too; through a view, as compiled graphs lose writes to a number on the CPU."""
+    buffer.view(-1).copy_(value.reshape(-1))
+    return value
