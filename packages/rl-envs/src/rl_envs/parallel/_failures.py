@@ -36,7 +36,7 @@ def died(component: str, exits: dict[int, int]) -> WorkerError:
     ends = ", ".join(f"worker {worker} {_end(status)}" for worker, status in sorted(exits.items()))
     is_killed = any(os.WIFSIGNALED(status) for status in exits.values())
     fix = (
-        _MEMORY if is_killed else "Look for os._exit, or a crash in native code; SerialEnv runs the same in one process"
+        _MEMORY if is_killed else "Look for os._exit, or a crash in native code; without workers the same runs in one process"
     )
     return WorkerError(message(component, f"{ends}, and all workers were closed", fix=fix))
 
