@@ -1,7 +1,7 @@
 """Collection in this process.
 
-The loop holds the current root as a flat dict and repeats three calls: policy plan, environment plan, batch writer. What
-it learns from specs and from the first step (keys, shapes, devices) is learnt once.
+The loop holds the current root as a flat dict and repeats three calls: policy plan, environment plan, batch writer.
+What it learns from specs and from the first step (keys, shapes, devices) is learnt once.
 """
 
 from collections import deque

@@ -197,7 +197,7 @@ class Collector:
         return self._source.set_seed(seed, static_seed)
 
     def reset(self) -> None:
-        """Forget the current trajectories: the next batch starts with a reset, and those collected ahead are dropped."""
+        """Forget the current trajectories: the next batch starts with a reset; batches made ahead are dropped."""
         self._source.reset()
 
     def shutdown(self, close_env: bool = True) -> None:

@@ -90,7 +90,10 @@ class Setup:
         source, kwargs = self.create_env_fn, self.create_env_kwargs
         if isinstance(source, EnvBase):
             if kwargs:
-                problem, expected = "create_env_kwargs given together with an environment", "a callable as create_env_fn"
+                problem, expected = (
+                    "create_env_kwargs given together with an environment",
+                    "a callable as create_env_fn",
+                )
                 fix, found = "Pass the callable that makes the environment", type(source).__name__
                 raise TypeError(message(self.component, problem, expected=expected, found=found, fix=fix))
             env = source
