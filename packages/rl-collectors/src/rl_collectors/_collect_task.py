@@ -80,10 +80,15 @@ class CollectTask(Task):
         self._table: Table | None = None
 
     def _use(self, policy: Policy | None) -> None:
-        if isinstance(policy, nn.Module) and any(tensor.is_shared() for tensor in policy.parameters()):
+        if isinstance(policy, nn.Module) and self._are_shared(policy):
             policy = copy.deepcopy(policy)  # in a fork its weights are the parent's, which is learning
         self._loop.policy = policy
         self._weights = SharedWeights(policy)
+
+    @staticmethod
+    def _are_shared(policy: nn.Module) -> bool:
+        tensors = [*policy.parameters(), *policy.buffers()]
+        return any(tensor.untyped_storage().is_shared() for tensor in tensors)
 
     def describe(self) -> Place:
         """See `Task`."""

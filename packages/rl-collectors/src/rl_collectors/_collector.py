@@ -9,7 +9,7 @@ from torch import nn
 
 from rl_collectors._collection_loop import CollectionLoop
 from rl_collectors._devices import Devices, move_policy
-from rl_collectors._overlap import Overlap
+from rl_collectors._overlap import Overlap, as_overlap
 from rl_collectors._source import BatchSource, EnvSource, Policy, Request, Setup
 from rl_collectors._split import split_trajectories
 from rl_collectors._weights import copy_weights
@@ -95,7 +95,7 @@ class Collector:
         devices = Devices.resolve(device, env_device, policy_device, storing_device)
         self._acting_policy = policy if policy is None else move_policy(policy, devices.policy)
         setup = Setup(self._name, create_env_fn, create_env_kwargs, max_frames_per_traj, frames_per_batch, devices)
-        self._overlap = Overlap.of(self._name, overlap)
+        self._overlap = as_overlap(self._name, overlap)
         self._source = self._make_source(setup)
         self.frames_per_batch = frames_per_batch
         self.total_frames = total_frames

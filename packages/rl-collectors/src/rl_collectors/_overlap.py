@@ -1,12 +1,13 @@
 """How far collection may run ahead of learning, and how its worker is run."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import final
 
 from rl_collectors._wiring import check_count
 from rl_envs.parallel import PoolOptions, StartMethod
 
 
+@final
 @dataclass(frozen=True)
 class Overlap:
     """Collection in a worker process beside the learner.
@@ -31,10 +32,10 @@ class Overlap:
         check_count("Overlap", "batches", self.batches, expected="at least 0", low=0)
         PoolOptions("Overlap", self.start_method, self.timeout_s)
 
-    @classmethod
-    def of(cls, component: str, value: Self | int | None) -> Self | None:
-        """The options that a collector was given, a number being that of the batches."""
-        if value is None or isinstance(value, cls):
-            return value
-        check_count(component, "overlap", value, expected="at least 0, or None", low=0)
-        return cls(value)
+
+def as_overlap(component: str, value: Overlap | int | None) -> Overlap | None:
+    """The options that a collector was given, a number being that of the batches."""
+    if value is None or isinstance(value, Overlap):
+        return value
+    check_count(component, "overlap", value, expected="at least 0, or None", low=0)
+    return Overlap(value)
