@@ -369,6 +369,13 @@ def test_the_environment_is_the_workers() -> None:
     collector.shutdown()
 
 
+def test_a_policy_without_shapes_is_refused() -> None:
+    """Lazy layers must have seen data, or their weights could not be brought to the worker."""
+    policy = TensorDictModule(nn.LazyLinear(1), in_keys=["observation"], out_keys=["action"])
+    with pytest.raises(ValueError, match=r"shape is not known.*Call it once"):
+        Collector(PendulumEnv, policy, frames_per_batch=4, overlap=1)
+
+
 @pytest.mark.parametrize(("value", "error"), [(-1, ValueError), (0.5, TypeError)])
 def test_overlap_is_checked(value: Any, error: type[Exception]) -> None:
     """A number of batches that makes no sense, an unknown start method and a limit of nothing are refused."""

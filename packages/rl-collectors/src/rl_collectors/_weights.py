@@ -6,6 +6,7 @@ from typing import final
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from rl_envs.parallel import TensorForm
 from rl_specs import FlatDict, NestedKey, message
@@ -44,6 +45,16 @@ class SharedWeights:
     def __init__(self, policy: object) -> None:
         self._policy = policy if isinstance(policy, nn.Module) else None
         self._modules = self._all_modules()
+
+    def check(self, component: str) -> None:
+        """Check that the policy's tensors can be shared.
+
+        Raises:
+            ValueError: a parameter has no shape yet.
+        """
+        if any(is_lazy(tensor) for tensor in self._tensors()):
+            problem = "the policy has parameters whose shape is not known before its first call"
+            raise ValueError(message(component, problem, fix="Call it once, on env.fake_tensordict() for instance"))
 
     def has_changed(self) -> bool:
         """Whether modules were added, taken away or replaced since this object was made."""

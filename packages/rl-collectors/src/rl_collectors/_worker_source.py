@@ -42,6 +42,7 @@ class WorkerSource:
         overlap: how to run the worker.
     Raises:
         TypeError: an environment in place of a callable, or something that cannot be sent to another process.
+        ValueError: the policy has parameters without a shape.
     """
 
     def __init__(self, setup: Setup, policy: Policy | None, overlap: Overlap) -> None:
@@ -52,6 +53,7 @@ class WorkerSource:
             raise TypeError(message(name, problem, expected=expected, found=found, fix=f"Pass lambda: {found}(...)"))
         self._policy = policy
         self._weights = SharedWeights(policy)
+        self._weights.check(name)
         self._batches_ahead = overlap.batches
         self._storing = setup.devices.storing
         self._pool = WorkerPool(
