@@ -2,6 +2,7 @@
 
 import copy
 import io
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,15 @@ class NoisyPolicy(nn.Module):
         """Action `[*B, 1]`."""
         location: torch.Tensor = self.layers(observation)
         return (location + 0.1 * torch.randn_like(location)).clamp(-2.0, 2.0)
+
+
+class SlowLayer(nn.Linear):
+    """Takes its time."""
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Action `[*B, 1]`."""
+        time.sleep(0.03)
+        return super().forward(observation).clamp(-2.0, 2.0)
 
 
 def noisy_policy() -> TensorDictModule:
@@ -242,15 +252,16 @@ def test_a_replaced_network_and_a_changed_mode_act() -> None:
 
 def test_weights_in_shared_memory_stay_the_learners() -> None:
     """A forked worker does not write older weights over those that the learner has gone on to."""
-    policy = noisy_policy()
+    policy = TensorDictModule(SlowLayer(3, 1), in_keys=["observation"], out_keys=["action"])
     policy.share_memory()
-    collector = make_collector("gym", policy, forked(1))
+    collector = make_collector("gym", policy, forked(2), total_batches=3)
     collector.rollout()
-    with torch.no_grad():
-        for parameter in policy.parameters():
-            parameter.fill_(7.0)
+    for parameter in policy.parameters():  # while the worker makes the second batch, and the third is asked for
+        nn.init.constant_(parameter, 7.0)
     collector.rollout()
+    third = collector.rollout()
     collector.shutdown()
+    assert int(third["collector", "policy_version"].max()) == 0
     assert all((parameter == 7.0).all() for parameter in policy.parameters())
 
 
