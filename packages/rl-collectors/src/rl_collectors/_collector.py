@@ -167,7 +167,7 @@ class Collector:
     def update_policy_weights_(
         self, policy_or_weights: nn.Module | TensorDictBase | Mapping[str, Any] | None = None
     ) -> None:
-        """Act with the newest weights from the next step on, and count the update.
+        """Act with the newest weights from the next batch that is asked for on, and count the update.
 
         Args:
             policy_or_weights: where the weights come from: a module, a TensorDict as `TensorDict.from_module` gives, or
