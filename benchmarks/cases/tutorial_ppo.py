@@ -8,6 +8,7 @@ of 256.
 import argparse
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -102,7 +103,12 @@ def frames_per_s(lib: Any, args: argparse.Namespace, num_envs: int) -> float:
     env = make_env(lib, args.env, num_envs)
     env.set_seed(0)
     actor, critic = make_networks(lib, env)
-    collector = lib.Collector(env, actor, frames_per_batch=FRAMES, total_frames=-1)
+    if args.overlap is None:
+        collector = lib.Collector(env, actor, frames_per_batch=FRAMES, total_frames=-1)
+    else:
+        env.close()
+        maker = partial(make_env, lib, args.env, num_envs)
+        collector = lib.Collector(maker, actor, frames_per_batch=FRAMES, overlap=args.overlap)
     parts = make_learner(lib, actor, critic) if args.work == "ppo" else {}
     batches, started, seconds = 0, 0.0, 0.0
     for index, batch in enumerate(collector):
@@ -127,6 +133,9 @@ def main() -> None:
     parser.add_argument("--env", default="HalfCheetah-v5")
     parser.add_argument("--num-envs", type=int, nargs="+", default=[1])
     parser.add_argument("--seconds", type=float, default=3.0, help="timed for each number of envs, one batch at least")
+    parser.add_argument(
+        "--overlap", type=int, help="batches that a worker collects ahead of the learner; rl-suite only"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     lib = load(args.library)

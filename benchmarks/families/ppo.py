@@ -14,6 +14,7 @@ def _comparisons(is_quick: bool) -> tuple[Comparison, ...]:
     common = ("--work", "ppo", "--seconds", seconds, "--num-envs", *sizes)
     contenders = (
         Contender("rl-suite", "tutorial_ppo.py", ("--library", "rl-suite", *common)),
+        Contender("rl-suite, overlapped", "tutorial_ppo.py", ("--library", "rl-suite", "--overlap", "1", *common)),
         Contender("TorchRL", "tutorial_ppo.py", ("--library", "torchrl", *common), is_peer=True),
         Contender("Stable-Baselines3", "sb3_ppo.py", common, is_peer=True),
         Contender("hand-written", "hand_written.py", common),
@@ -28,7 +29,8 @@ FAMILY = Family(
     "loss, entropy 0.01, gradients clipped at 0.5. Every contender has the same fused Adam. TorchRL and rl-suite run "
     "the same program, which estimates the advantages anew at each epoch as the MuJoCo tutorial does; "
     "Stable-Baselines3 and the hand-written loop do so once a batch. Stable-Baselines3's policy is a Gaussian without "
-    "the tanh.",
+    "the tanh. Overlapped, a worker process collects the next batch while the learner is at this one, which is one "
+    "update behind then.",
     _comparisons,
     is_in_readme=True,
 )

@@ -7,6 +7,7 @@ def test_public_names() -> None:
     """A name comes or goes only on purpose."""
     assert sorted(rl_collectors.__all__) == [
         "Collector",
+        "Overlap",
         "SyncDataCollector",
         "WiringError",
         "__version__",

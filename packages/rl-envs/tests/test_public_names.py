@@ -6,6 +6,7 @@ import sys
 import rl_envs
 import rl_envs.gym
 import rl_envs.mujoco
+import rl_envs.parallel
 import rl_envs.testing
 
 NAMES = [
@@ -62,6 +63,8 @@ def test_public_names() -> None:
     """The package offers these names; a change here is a change of the interface."""
     assert sorted(rl_envs.__all__) == NAMES
     assert all(getattr(rl_envs, name) is not None for name in NAMES)
+    pool = ["Layout", "PoolOptions", "StartMethod", "Table", "Task", "TensorForm", "WorkerPool"]
+    assert sorted(rl_envs.parallel.__all__) == sorted(["ParallelEnv", *pool])
     assert sorted(rl_envs.gym.__all__) == ["GymEnv", "GymWrapper", "space_from_spec", "spec_from_space"]
     assert set(rl_envs.mujoco.__all__) - set(NAMES) == {"Draws", "Simulation"}
 

@@ -3,11 +3,14 @@
 import io
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from tensordict import TensorDict
 
+import rl_trainers.ppo
+from rl_collectors import Overlap
 from rl_trainers import DivergenceError, PPOConfig
 from rl_trainers.ppo import PPO, batch_statistics
 from rl_trainers.random_state import seed_everything
@@ -139,3 +142,28 @@ def test_state_continues_bitwise_in_another_object(make_config: MakeConfig) -> N
     assert second.update(again) == report
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize("limit", [-1, 30])
+def test_overlap_learns_from_weights_of_one_update_ago(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """With `collector.overlap=1` each batch is one update behind, and the worker's normalisation can be had here."""
+    monkeypatch.setattr(rl_trainers.ppo, "Overlap", partial(Overlap, start_method="fork"))
+    config = make_config(
+        "env.name=CartPole-v1",
+        "collector.overlap=1",
+        f"collector.max_frames_per_traj={limit}",
+        "env.clip_observation=0",
+    )
+    ppo = make_ppo(config)
+    versions, seen = [], []
+    for data in ppo:
+        versions.append(data["collector", "policy_version"].unique().tolist())
+        seen.append(data["step_count"].numel())
+        ppo.update(data)
+    assert versions == [[0], [0], [1], [2]]
+    normalizer = ppo.normalizer
+    assert normalizer is not None
+    assert float(normalizer.state_dict()["stats.0.count"]) > 0.9 * sum(seen)
+    ppo.close()

@@ -27,9 +27,9 @@ PRELOADED = [
 ]
 
 JOB = """
-import os, signal, sys
+import functools, os, signal, sys
 from pathlib import Path
-from rl_trainers import checkpoint, cli, metrics, train
+from rl_trainers import checkpoint, cli, metrics, ppo, train
 from rl_trainers.ppo import PPO
 
 def dying(original, at, number):
@@ -42,6 +42,7 @@ def dying(original, at, number):
         return original(*arguments, **keywords)
     return call
 
+ppo.Overlap = functools.partial(ppo.Overlap, start_method="fork")  # a fresh interpreter takes seconds to start
 train.plot_run = lambda run: None  # a picture takes longer than these runs
 target, at, number = {kill!r}
 places = {{
@@ -176,6 +177,18 @@ def test_kill_and_resume_is_exact(
     assert not (tmp_path / "cut" / "evaluation.json").exists()
     assert job(["resume", str(tmp_path / "cut")]) == 0
     assert_same_end(tmp_path / "cut", whole_run(env))
+
+
+@pytest.mark.parametrize("batches", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_kill_and_resume_with_batches_ahead_is_exact(job: Job, tmp_path: Path, batches: int) -> None:
+    """So it is when a worker collects ahead of the learner, with evaluations and an interruption besides."""
+    options = [f"collector.overlap={batches}", "evaluation.interval=4"]
+    assert job(overrides(tmp_path, MUJOCO, "run_name=whole", *options)) == 0
+    kill, stop = ("update", KILL_AT_BATCH + 1, signal.SIGKILL), ("update", 3, signal.SIGINT)
+    assert job(overrides(tmp_path, MUJOCO, "run_name=cut", *options), kill) == -signal.SIGKILL
+    assert job(["resume", str(tmp_path / "cut")], stop) == 130
+    assert job(["resume", str(tmp_path / "cut")]) == 0
+    assert_same_end(tmp_path / "cut", tmp_path / "whole")
 
 
 @pytest.mark.slow

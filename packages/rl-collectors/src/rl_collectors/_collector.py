@@ -1,30 +1,24 @@
-"""Collect batches of steps with a policy, in one process.
-
-The collector holds the current root as a flat dict and repeats three calls: policy plan, environment plan, batch
-writer. What it learns from specs and from the first step (keys, shapes, devices) is learnt once.
-"""
+"""Collect batches of steps with a policy: what is asked for when, and what is made of a batch."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase
-from torch import Tensor, nn
+from tensordict import TensorDictBase
+from torch import nn
 
-from rl_collectors._batch_writer import BatchWriter
+from rl_collectors._collection_loop import CollectionLoop
 from rl_collectors._devices import Devices, move_policy
+from rl_collectors._overlap import Overlap, as_overlap
+from rl_collectors._source import BatchSource, EnvSource, Policy, Request, Setup
 from rl_collectors._split import split_trajectories
-from rl_collectors._state import pack_root, unpack_root
-from rl_collectors._step_calls import StepCalls, compile_options
-from rl_collectors._wiring import check_action, check_count, check_env, check_frames, check_keys, check_source
-from rl_envs import EnvBase, EnvPlan, ExplorationType, StepCounter, TransformedEnv, plan_policy, set_exploration_type
-from rl_specs import FlatDict, message, missing_key
+from rl_collectors._step_calls import compile_options
+from rl_collectors._weights import copy_weights
+from rl_collectors._wiring import check_count, check_exploration
+from rl_collectors._worker_source import WorkerSource
+from rl_envs import EnvBase, ExplorationType
+from rl_specs import message, missing_key
 
-EnvSource: TypeAlias = EnvBase | Callable[..., EnvBase]
-Policy: TypeAlias = Callable[..., Any]
-
-_TRAJ_IDS = ("collector", "traj_ids")
-_VERSION = ("collector", "policy_version")
 _STATE_ENTRIES = {"collected_frames", "policy_version", "next_traj_id", "traj_ids", "root", "env_state_dict"}
 
 
@@ -38,6 +32,11 @@ class Collector:
 
     A batch goes on where the one before it stopped. Where that is no more where the environment is, because an
     evaluation ran in it with `env.rollout` or a batch was interrupted, new trajectories begin.
+
+    With `overlap`, collection and learning go on at the same time: a worker process collects the next batch while the
+    caller learns from this one. A batch that is handed out was then made with weights that are that many updates old;
+    `("collector", "policy_version")` tells. `split_trajs` and `postproc` run in this process. With a torch seed,
+    batches are the same in each run.
 
     Args:
         create_env_fn: an environment, or a callable that makes one.
@@ -60,8 +59,13 @@ class Collector:
             function, carrying over and resets as another. For policies and environments in torch. True, or further
             arguments of `torch.compile`. Actions keep their distribution; with a backend that generates kernels they
             are other draws than without.
+        overlap: number of batches collected ahead of the learner, in a worker process that `create_env_fn` (a callable)
+            is called in; 0 waits for each batch, and gives bitwise those of None, which collects in this process. An
+            `Overlap` says more. The worker acts with a copy of the policy, whose parameters, buffers and training mode
+            are brought up to date each time that a batch is asked for; it computes with one torch thread.
     Raises:
         ValueError: `frames_per_batch` does not divide by the number of environments.
+        WorkerError: the worker raised, exited or was killed; the message has its traceback, or exit code or signal.
         WiringError: at the first batch, when policy and environment do not fit; all differences in one report.
     """
 
@@ -84,20 +88,30 @@ class Collector:
         reset_at_each_iter: bool = False,
         postproc: Callable[[TensorDictBase], TensorDictBase] | None = None,
         compile_step: bool | Mapping[str, Any] = False,
+        overlap: Overlap | int | None = None,
     ) -> None:
         self._name = type(self).__name__
-        self._compile_options = compile_options(self._name, compile_step)
-        self._devices = Devices.resolve(device, env_device, policy_device, storing_device)
-        self.env = self._make_env(create_env_fn, create_env_kwargs, max_frames_per_traj)
-        self.frames_per_batch = frames_per_batch
-        self._num_steps = check_frames(self._name, frames_per_batch, max(1, self.env.batch_size.numel()))
         if total_frames != -1:
             check_count(self._name, "total_frames", total_frames, expected="-1 or at least 1", low=1)
         if init_random_frames is not None:
             check_count(
                 self._name, "init_random_frames", init_random_frames, expected="at least 0, or -1 for none", low=-1
             )
-        _check_exploration(self._name, exploration_type)
+        check_exploration(self._name, exploration_type)
+        devices = Devices.resolve(device, env_device, policy_device, storing_device)
+        self._acting_policy = policy if policy is None else move_policy(policy, devices.policy)
+        setup = Setup(
+            component=self._name,
+            create_env_fn=create_env_fn,
+            create_env_kwargs=create_env_kwargs,
+            max_frames_per_traj=max_frames_per_traj,
+            frames_per_batch=frames_per_batch,
+            devices=devices,
+            compile_options=compile_options(self._name, compile_step),
+        )
+        self._overlap = as_overlap(self._name, overlap)
+        self._source = self._make_source(setup)
+        self.frames_per_batch = frames_per_batch
         self.total_frames = total_frames
         self.exploration_type = exploration_type
         self.reset_at_each_iter = reset_at_each_iter
@@ -105,49 +119,23 @@ class Collector:
         self.split_trajs = split_trajs
         self.init_random_frames = init_random_frames or 0
         self.policy = policy
-        self._acting_policy = policy if policy is None else move_policy(policy, self._devices.policy)
-        self._writer: BatchWriter | None = None
-        self._plan = self._new_plan()
-        self._root: FlatDict | None = None
-        self._token = object()
-        self._is_wired = False
         self._is_shut_down = False
         self.collected_frames = 0
         self.policy_version = 0
-        self._next_traj_id = torch.zeros((), dtype=torch.int64, device=self.env.device)
-        self._traj_ids = torch.zeros(self.env.batch_size, dtype=torch.int64, device=self.env.device)
 
-    def _make_env(
-        self, source: EnvSource, kwargs: Mapping[str, Any] | None, max_frames_per_traj: int | None
-    ) -> EnvBase:
-        if isinstance(source, EnvBase):
-            if kwargs:
-                raise TypeError(
-                    message(
-                        self._name,
-                        "create_env_kwargs given together with an environment",
-                        expected="a callable as create_env_fn",
-                        found=type(source).__name__,
-                        fix="Pass the callable that makes the environment",
-                    )
-                )
-            env = source
-        else:
-            check_source(self._name, source)
-            env = source(**(kwargs or {}))
-        check_env(self._name, env)
-        if self._devices.env is not None and env.device != self._devices.env:
-            env = env.to(self._devices.env)
-        if max_frames_per_traj is not None and max_frames_per_traj > 0:
-            limit = StepCounter(max_steps=max_frames_per_traj, step_count_key=("collector", "step_count"))
-            env = TransformedEnv(env, limit)
-        return env
+    def _make_source(self, setup: Setup) -> BatchSource:
+        if self._overlap is None:
+            return CollectionLoop(setup, self._acting_policy)
+        return WorkerSource(setup, self._acting_policy, self._overlap)
 
-    def _new_plan(self) -> EnvPlan:
-        self._planned_spec = self.env.full_observation_spec
-        plan = EnvPlan(self.env, is_branchless=self._compile_options is not None)
-        self._calls = StepCalls(self._name, plan, self._compile_options)
-        return plan
+    @property
+    def env(self) -> EnvBase:
+        """The environment.
+
+        Raises:
+            RuntimeError: with `overlap` it lives in the worker.
+        """
+        return self._source.env
 
     def __iter__(self) -> Iterator[TensorDictBase]:
         while self.total_frames == -1 or self.collected_frames < self.total_frames:
@@ -167,102 +155,33 @@ class Collector:
         """
         if self._is_shut_down:
             raise RuntimeError(message(self._name, "already shut down", fix="Make a new collector"))
-        with torch.no_grad(), set_exploration_type(self.exploration_type):
-            batch: TensorDictBase = self._collect()
+        source = self._source
+        if not source.pending:
+            self._request()
+        batch: TensorDictBase = source.receive()
         self.collected_frames += self.frames_per_batch
+        while self._overlap is not None and source.pending < self._overlap.batches and not self._is_all_requested():
+            self._request()
         if self.split_trajs:
             batch = split_trajectories(batch)
         return batch if self.postproc is None else self.postproc(batch)
 
-    def _collect(self) -> TensorDict:
-        root = self._start()
-        plan, steps = self._plan, self._num_steps
-        act = self._action_source(root)
-        act(root)
-        self._check_first_action(root)
-        nxt = plan.step(root)
-        writer = self._writer_for(root, nxt)
-        take, advance = self._calls.of(act)
-        write = writer.write
-        ids, ids_changed = self._traj_ids, []
-        for step in range(steps):
-            if step:
-                nxt = take(root)
-            write(step, root, nxt)
-            root, mask = advance(root, nxt)
-            if mask is not None:
-                ids = self._renumber(ids, mask)
-                ids_changed.append((step + 1, ids))
-        extra = self._bookkeeping(ids_changed)
-        self._root, self._traj_ids = root, ids
-        self.env.drive(self._token)
-        return writer.finish(extra)
+    def _request(self) -> None:
+        """Ask for the batch after those that have been asked for."""
+        is_random = self._requested_frames() < self.init_random_frames
+        request = Request(self.policy_version, is_random, self.exploration_type, self.reset_at_each_iter)
+        self._source.request(request)
 
-    def _writer_for(self, root: FlatDict, nxt: FlatDict) -> BatchWriter:
-        """A writer at the start of a batch: that of the batch before, where the layout is the same."""
-        device, steps = self._devices.storing, self._num_steps
-        writer = self._writer
-        if writer is None or not writer.fits(root, nxt, steps, device):
-            writer = BatchWriter(root, nxt, batch_size=self.env.batch_size, num_steps=steps, device=device)
-            self._writer = writer
-        writer.start()
-        return writer
+    def _requested_frames(self) -> int:
+        return self.collected_frames + self._source.pending * self.frames_per_batch
 
-    def _start(self) -> FlatDict:
-        """The root that the batch begins with."""
-        check_env(self._name, self.env)
-        is_as_planned = self.env.full_observation_spec is self._planned_spec
-        if not is_as_planned:  # a transform was added, or the env was moved
-            self._plan = self._new_plan()
-        self._root = self._current_root() if is_as_planned else None
-        if self._root is None or self.reset_at_each_iter:
-            rows = torch.ones((*self.env.batch_size, 1), dtype=torch.bool, device=self.env.device)
-            self._traj_ids = self._renumber(self._traj_ids, rows)
-            self._root = self._plan.reset()
-        self.env.drive(None)  # signed again once the batch is whole
-        return self._root
-
-    def _current_root(self) -> FlatDict | None:
-        """The root at which collection stopped; None where others have moved the env since, an evaluation say."""
-        return self._root if self.env.driver is self._token else None
-
-    def _renumber(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Trajectory ids with fresh ones in the rows of `mask`; never read back from the device."""
-        rows = mask.reshape(ids.shape)
-        order = rows.reshape(-1).cumsum(0).reshape(ids.shape)
-        fresh = torch.where(rows, self._next_traj_id + order - 1, ids)
-        self._next_traj_id = self._next_traj_id + rows.sum()
-        return fresh
-
-    def _bookkeeping(self, changes: list[tuple[int, Tensor]]) -> FlatDict:
-        """Entries that the collector itself adds: who made the step, and which trajectory it belongs to."""
-        shape = (*self.env.batch_size, self._num_steps)
-        ids = self._traj_ids.unsqueeze(-1).expand(shape).clone()
-        for step, current in changes:
-            ids[..., step:] = current.unsqueeze(-1)
-        version = torch.full(shape, self.policy_version, dtype=torch.int64, device=self.env.device)
-        return {_TRAJ_IDS: ids, _VERSION: version}
-
-    def _action_source(self, root: FlatDict) -> Callable[[FlatDict], None]:
-        """What writes the actions of this batch: the policy, planned anew as its layers may have been replaced."""
-        policy = self._acting_policy
-        if policy is None or self.collected_frames < self.init_random_frames:
-            return self._plan.random_action
-        if not self._is_wired:
-            check_keys(self._name, self.env, policy, root)
-        run = plan_policy(policy, batch_size=self.env.batch_size, device=self._devices.policy)
-        return self._devices.across(run)
-
-    def _check_first_action(self, root: FlatDict) -> None:
-        is_random = self._acting_policy is None or self.collected_frames < self.init_random_frames
-        if not self._is_wired and not is_random:
-            check_action(self._name, self.env, root)
-            self._is_wired = True
+    def _is_all_requested(self) -> bool:
+        return self.total_frames != -1 and self._requested_frames() >= self.total_frames
 
     def update_policy_weights_(
         self, policy_or_weights: nn.Module | TensorDictBase | Mapping[str, Any] | None = None
     ) -> None:
-        """Act with the newest weights from the next step on, and count the update.
+        """Act with the newest weights from the next batch that is asked for on, and count the update.
 
         Args:
             policy_or_weights: where the weights come from: a module, a TensorDict as `TensorDict.from_module` gives, or
@@ -273,7 +192,7 @@ class Collector:
         if isinstance(acting, nn.Module) and source is not acting:
             where = f"{self._name}.update_policy_weights_"
             try:
-                _copy_weights(where, acting, source)
+                copy_weights(where, acting, source)
             except (KeyError, RuntimeError) as error:
                 problem = f"the weights do not fit the policy ({error})"
                 fix = "Pass the policy that the collector was given, a copy of it, or its state_dict()"
@@ -289,34 +208,35 @@ class Collector:
         Returns:
             A seed for the next collector.
         """
-        return self.env.set_seed(seed, static_seed=static_seed)
+        return self._source.set_seed(seed, static_seed)
 
     def reset(self) -> None:
-        """Forget the current trajectories: the next batch starts with a reset."""
-        self._root = None
+        """Forget the current trajectories: the next batch starts with a reset; batches made ahead are dropped."""
+        self._source.reset()
 
     def shutdown(self, close_env: bool = True) -> None:
-        """Close the environment and refuse further batches; may be called again."""
+        """Close the environment and refuse further batches; may be called again.
+
+        Args:
+            close_env: False leaves an environment in this process open; one in a worker is always closed.
+        """
         if not self._is_shut_down:
             self._is_shut_down = True
-            self._root = None
-            if close_env:
-                self.env.close()
+            self._source.close(close_env)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next batch depends on, apart from the policy's weights and torch's random state.
 
+        With `overlap`, waits for the batches that are being collected ahead.
+
         Returns:
-            Counters, the root at which collection stopped, trajectory ids, and the environment's state.
+            Counters, the root at which collection stopped, trajectory ids, and the environment's state; with `overlap`
+            of one or more also `"ahead"`: the batches collected ahead, and the worker's torch random state.
         """
-        root = self._current_root()
         return {
             "collected_frames": self.collected_frames,
             "policy_version": self.policy_version,
-            "next_traj_id": int(self._next_traj_id),
-            "traj_ids": self._traj_ids.clone(),
-            "root": None if root is None else pack_root(root),
-            "env_state_dict": self.env.state_dict(),
+            **self._source.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -326,55 +246,15 @@ class Collector:
             state: what `state_dict` returned.
         Raises:
             MissingKeyError: it is not the state of a collector.
-            ValueError: the state was saved with another number of environments.
+            ValueError: the state was saved with another number of environments, or with more `overlap`.
         """
         absent = sorted(_STATE_ENTRIES - set(state))
         if absent:
             fix = "Pass what state_dict() of a collector returned"
             raise missing_key(f"{self._name}.load_state_dict", absent[0], state, fix=fix)
-        ids = state["traj_ids"]
-        if ids.shape != self._traj_ids.shape:
-            raise ValueError(
-                message(
-                    self._name,
-                    "the state was saved with another batch of environments",
-                    expected=tuple(self._traj_ids.shape),
-                    found=tuple(ids.shape),
-                    fix="Make the collector with as many environments as the saved one had",
-                )
-            )
+        self._source.load_state_dict(state)
         self.collected_frames = int(state["collected_frames"])
         self.policy_version = int(state["policy_version"])
-        self._next_traj_id = torch.full_like(self._next_traj_id, int(state["next_traj_id"]))
-        self._traj_ids = ids.to(self._traj_ids.device, copy=True)
-        self.env.load_state_dict(state["env_state_dict"])
-        self._plan = self._new_plan()
-        root = state["root"]
-        keeps_root = root is not None and self.env.has_exact_state
-        self._root = unpack_root(root, self.env.device) if keeps_root else None
-        self.env.drive(self._token)
-
-
-def _copy_weights(where: str, module: nn.Module, source: object) -> None:
-    if isinstance(source, TensorDictBase):
-        own: TensorDictBase = TensorDict.from_module(module)
-        own.data.copy_(source.data)
-    elif isinstance(source, nn.Module):
-        module.load_state_dict(source.state_dict())
-    elif isinstance(source, Mapping):
-        module.load_state_dict(source)
-    else:
-        expected, fix = "a module, a TensorDict of parameters, or a state_dict", "Pass the policy itself"
-        raise TypeError(message(where, "weights", expected=expected, found=type(source).__name__, fix=fix))
-
-
-def _check_exploration(component: str, value: object) -> None:
-    if not isinstance(value, ExplorationType):
-        choices = ", ".join(f"ExplorationType.{choice.name}" for choice in ExplorationType)
-        fix = "Pass ExplorationType.RANDOM to sample"
-        raise TypeError(
-            message(component, "exploration_type", expected=f"one of {choices}", found=repr(value), fix=fix)
-        )
 
 
 SyncDataCollector = Collector

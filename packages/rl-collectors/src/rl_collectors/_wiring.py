@@ -5,7 +5,7 @@ from typing import Any
 
 from tensordict.nn import TensorDictModuleBase
 
-from rl_envs import EnvBase
+from rl_envs import EnvBase, ExplorationType
 from rl_specs import FlatDict, LeafSpec, SpecError, canonical_key, key_str, message, near_matches
 
 
@@ -99,6 +99,20 @@ def check_frames(component: str, frames_per_batch: int, num_envs: int) -> int:
             f"multiple of {num_envs}, found {frames_per_batch}. Pass frames_per_batch={' or '.join(choices)}."
         )
     return frames_per_batch // num_envs
+
+
+def check_exploration(component: str, value: object) -> None:
+    """Check that something is an exploration type.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, ExplorationType):
+        choices = ", ".join(f"ExplorationType.{choice.name}" for choice in ExplorationType)
+        fix = "Pass ExplorationType.RANDOM to sample"
+        raise TypeError(
+            message(component, "exploration_type", expected=f"one of {choices}", found=repr(value), fix=fix)
+        )
 
 
 def check_keys(component: str, env: EnvBase, policy: Callable[..., Any], root: FlatDict) -> None:

@@ -1,6 +1,7 @@
 """The pieces of a PPO run, each built from its part of the configuration."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -107,6 +108,21 @@ def build_env(
 def find_normalizer(env: TransformedEnv) -> VecNorm | None:
     """The running normalisation of an environment built by `build_env`, if it has one."""
     return next((transform for transform in env.transform if isinstance(transform, VecNorm)), None)
+
+
+def restore_normalizer(config: EnvConfig, transforms: Mapping[str, Any]) -> VecNorm | None:
+    """The running normalisation with the statistics of another environment of the same configuration.
+
+    Args:
+        config: the environment.
+        transforms: state of that environment's transforms.
+    """
+    env = build_env(config, 1)
+    try:
+        env.transform.load_state_dict(transforms)
+        return find_normalizer(env)
+    finally:
+        env.close()
 
 
 def build_mlp(config: NetworkConfig, in_features: int, out_features: int, last_gain: float) -> MLP:

@@ -99,6 +99,14 @@ class CollectorConfig:
         2048, "frames between two updates, over all environments together", unit="frames", low=1
     )
     max_frames_per_traj: int = option(-1, "force a reset after this many frames; -1 never does", unit="frames", low=-1)
+    overlap: int = option(
+        0,
+        "batches collected, in a worker process, while the learner is busy, each with weights that many updates old "
+        "(1 pays with a second core); 0 collects and learns by turns, with the newest weights",
+        unit="batches",
+        low=0,
+        high=8,
+    )
 
 
 @dataclass

@@ -5,14 +5,15 @@ Source: Schulman et al. 2017, https://arxiv.org/abs/1707.06347
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from rl_collectors import Collector
+from rl_collectors import Collector, Overlap
 from rl_envs import TransformedEnv, VecNorm
 from rl_specs import message
 from rl_trainers import build
@@ -44,10 +45,10 @@ def batch_statistics(data: TensorDictBase) -> dict[str, float]:
         `critic/explained_variance`, `1 - Var[target - value] / Var[target]`, NaN where the target does not vary.
     """
     target, value = data["value_target"], data["state_value"]
-    numbers = torch.stack([target.var(), (target - value).var(), -data["sample_log_prob"].mean()])
-    spread, unexplained, entropy = numbers.cpu().tolist()  # read together: each read waits for the device
+    spread = float(target.var())
+    unexplained = float((target - value).var())
     return {
-        "policy/entropy": entropy,
+        "policy/entropy": -float(data["sample_log_prob"].mean()),
         "critic/explained_variance": 1.0 - unexplained / spread if spread > 0 else math.nan,
     }
 
@@ -62,26 +63,40 @@ class PPO:
     def __init__(self, config: PPOConfig) -> None:
         self.config = config
         self.device = torch.device(config.device)
-        env = build.build_env(config.env, config.env.num_envs, device=self.device)
-        env.set_seed(config.seed)
+        num_envs = 1 if config.collector.overlap else config.env.num_envs
+        env = build.build_env(config.env, num_envs, device=self.device)
+        self._has_exact_state = env.has_exact_state
         self.actor = build.build_actor(config.network, env, self.device)
         self.critic = build.build_critic(config.network, env, self.device)
-        self.collector = Collector(
-            env,
-            self.actor,
-            frames_per_batch=config.collector.frames_per_batch,
-            total_frames=config.collector.total_frames,
-            max_frames_per_traj=config.collector.max_frames_per_traj,
-            env_device=self.device if build.is_native(config.env) else "cpu",
-            policy_device=self.device,
-            storing_device=self.device,
-        )
+        self.collector = self._make_collector(env)
+        self.collector.set_seed(config.seed)
         self.advantage = build.build_advantage(config, self.critic)
         self.loss = build.build_loss(config, self.actor, self.critic)
         self.has_entropy_bonus = config.ppo.entropy_coeff > 0
         self.buffer = build.build_buffer(config, self.device)
         self.parameters = [p for p in self.loss.parameters() if p.requires_grad]
         self.optimizer, self.scheduler = build.build_optimizer(config, self.parameters)
+
+    def _make_collector(self, env: TransformedEnv) -> Collector:
+        """Collection in `env`; or in a worker, in environments of its own, where `env` has told what is to be known."""
+        settings = self.config.collector
+        overlap: Overlap | None = None
+        make_env: TransformedEnv | Callable[[], TransformedEnv] = env
+        if settings.overlap:
+            env.close()
+            make_env = partial(build.build_env, self.config.env, self.config.env.num_envs, device=self.device)
+            overlap = Overlap(settings.overlap)
+        return Collector(
+            make_env,
+            self.actor,
+            frames_per_batch=settings.frames_per_batch,
+            total_frames=settings.total_frames,
+            max_frames_per_traj=settings.max_frames_per_traj,
+            env_device=self.device if build.is_native(self.config.env) else "cpu",
+            policy_device=self.device,
+            storing_device=self.device,
+            overlap=overlap,
+        )
 
     def __iter__(self) -> Iterator[TensorDictBase]:
         """Batches of data `[num_envs, T]`, until `total_frames` are collected."""
@@ -91,8 +106,12 @@ class PPO:
     def normalizer(self) -> VecNorm | None:
         """The running normalisation of observations, if there is one.
 
-        Found in the collector's environment: with `max_frames_per_traj` that is another object than it was given.
+        Found in the collector's environment: with `max_frames_per_traj` that is another object than it was given. With
+        `collector.overlap` it is a copy of the worker's, after the batches that are being collected ahead.
         """
+        if self.config.collector.overlap:
+            state = self.collector.state_dict()["env_state_dict"]
+            return build.restore_normalizer(self.config.env, state["transform"])
         env = self.collector.env
         return build.find_normalizer(env) if isinstance(env, TransformedEnv) else None
 
@@ -143,7 +162,7 @@ class PPO:
             self.optimizer.step()
             for name, metric in LOGGED.items():
                 sums[metric].append(losses[name].detach())
-        means = torch.stack([torch.stack(values).mean() for values in sums.values()]).cpu().tolist()
+        means = torch.stack([torch.stack(values).mean() for values in sums.values()]).tolist()
         report = dict(zip(sums, means, strict=True))
         bad = [name for name in ("loss/objective", "loss/critic", "optim/grad_norm") if not math.isfinite(report[name])]
         if bad:
@@ -188,7 +207,7 @@ class PPO:
         for group, fall in zip(self.optimizer.param_groups, self.scheduler.lr_lambdas, strict=True):
             group["lr"] = group["initial_lr"] * fall(self.scheduler.last_epoch)
         self.collector.load_state_dict(state["collector"])
-        if not self.collector.env.has_exact_state:
+        if not self._has_exact_state:
             self.collector.set_seed(self.config.seed + SEEDS_AFTER_RESUME + self.collector.collected_frames)
         self.buffer.sampler.load_state_dict(state["sampler"])
 

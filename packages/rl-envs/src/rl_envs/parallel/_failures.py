@@ -35,9 +35,7 @@ def died(component: str, exits: dict[int, int]) -> WorkerError:
         return WorkerError(message(component, problem, fix=_MEMORY))
     ends = ", ".join(f"worker {worker} {_end(status)}" for worker, status in sorted(exits.items()))
     is_killed = any(os.WIFSIGNALED(status) for status in exits.values())
-    fix = (
-        _MEMORY if is_killed else "Look for os._exit, or a crash in native code; SerialEnv runs the same in one process"
-    )
+    fix = _MEMORY if is_killed else "Look for os._exit, or a crash in native code; without workers a debugger shows it"
     return WorkerError(message(component, f"{ends}, and all workers were closed", fix=fix))
 
 

@@ -90,7 +90,7 @@ class WorkerPool:
         return self._processes.is_closed
 
     def share(self, layout: Layout) -> Table:
-        """Take shared memory for `layout` and hand it to the workers; once.
+        """Take shared memory for `layout` and hand it to the workers, in place of what was shared before.
 
         Raises:
             MemoryError: there is no room for it; the pool is closed.
@@ -105,6 +105,7 @@ class WorkerPool:
             self.close()
             raise
         self._table = Table(map_segment(self._processes.segment), whole)
+        self._table["pool"]["finished"].zero_()
         self._rounds = [0 for _ in self._workers]
         self.call(SHARE, [whole] * len(self._workers))
         return self._table
@@ -141,15 +142,33 @@ class WorkerPool:
             Exception: what a task raised, with a note that tells where.
             WorkerError: a worker raised what cannot be pickled, ended, or took longer than the limit.
         """
+        self.post(method, arguments)
+        return self.answers()
+
+    def post(self, method: str, arguments: Sequence[Any]) -> None:
+        """Ask for a call without waiting for its end; workers take what is asked of them in order.
+
+        Args:
+            method: as for `call`.
+            arguments: small ones while others are on their way: together they wait in a pipe.
+        """
         self.check_usable()
         try:
             for worker, argument in zip(self._workers, arguments, strict=True):
                 payload = cloudpickle.dumps((method, argument))
                 os.write(self._processes.commands[worker], CALL)
                 write_frame(self._processes.commands[worker], payload)
-            return self._gather(self._workers, self._options.timeout_s)
         except BrokenPipeError:
             raise self._failure() from None
+        except (KeyboardInterrupt, SystemExit):
+            self.close(grace_s=0.0)
+            raise
+
+    def answers(self) -> list[Any]:
+        """Wait for the answers to the oldest `post` that has not been answered; raises as `call` does."""
+        self.check_usable()
+        try:
+            return self._gather(self._workers, self._options.timeout_s)
         except (KeyboardInterrupt, SystemExit):
             self.close(grace_s=0.0)
             raise

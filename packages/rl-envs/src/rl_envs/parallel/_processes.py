@@ -173,7 +173,7 @@ def _pickled(component: str, make_task: Callable[[], Task]) -> bytes:
     try:
         return bytes(cloudpickle.dumps(make_task))
     except Exception as error:
-        problem = f"what makes the environments cannot be sent to another process ({type(error).__name__}: {error})"
+        problem = f"what the workers are to run cannot be sent to another process ({type(error).__name__}: {error})"
         fix = 'Make what it holds inside the callable, or pass start_method="fork"'
         raise TypeError(message(component, problem, fix=fix)) from error
 

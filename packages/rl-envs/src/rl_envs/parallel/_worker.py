@@ -44,7 +44,7 @@ class Task(ABC):
 
     @abstractmethod
     def connect(self, table: Table) -> None:
-        """Take the shared table; called once, before the first step or reset."""
+        """Take the shared table, before the first step or reset; once for each `WorkerPool.share`."""
 
     @abstractmethod
     def step(self) -> None:
