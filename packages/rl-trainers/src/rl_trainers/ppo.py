@@ -45,10 +45,10 @@ def batch_statistics(data: TensorDictBase) -> dict[str, float]:
         `critic/explained_variance`, `1 - Var[target - value] / Var[target]`, NaN where the target does not vary.
     """
     target, value = data["value_target"], data["state_value"]
-    spread = float(target.var())
-    unexplained = float((target - value).var())
+    numbers = torch.stack([target.var(), (target - value).var(), -data["sample_log_prob"].mean()])
+    spread, unexplained, entropy = numbers.cpu().tolist()  # read together: each read waits for the device
     return {
-        "policy/entropy": -float(data["sample_log_prob"].mean()),
+        "policy/entropy": entropy,
         "critic/explained_variance": 1.0 - unexplained / spread if spread > 0 else math.nan,
     }
 
@@ -162,7 +162,7 @@ class PPO:
             self.optimizer.step()
             for name, metric in LOGGED.items():
                 sums[metric].append(losses[name].detach())
-        means = torch.stack([torch.stack(values).mean() for values in sums.values()]).tolist()
+        means = torch.stack([torch.stack(values).mean() for values in sums.values()]).cpu().tolist()
         report = dict(zip(sums, means, strict=True))
         bad = [name for name in ("loss/objective", "loss/critic", "optim/grad_norm") if not math.isfinite(report[name])]
         if bad:
