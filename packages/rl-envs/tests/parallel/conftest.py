@@ -79,11 +79,12 @@ def is_gone() -> Callable[[int], bool]:
 
 @pytest.fixture
 def workers_of() -> Callable[[], list[int]]:
-    """Workers of the pools of this process, in the order in which they were started."""
+    """Workers of the pools that the test starts, in the order in which they were started."""
+    others = descendants(os.getpid())
 
     def workers() -> list[int]:
-        direct = [pid for pid in descendants(os.getpid()) if _parent(pid) == os.getpid()]
-        return sorted(descendants(os.getpid()) - set(direct))
+        started = descendants(os.getpid()) - others
+        return sorted(pid for pid in started if _parent(pid) != os.getpid())
 
     return workers
 

@@ -134,8 +134,10 @@ def test_killed_between_steps(leaves_nothing: None, workers_of: Callable[[], lis
 
 def test_supervisor_killed(leaves_nothing: None, descendants_now: Callable[[int], set[int]]) -> None:
     """Workers whose supervisor is killed end with it, and the error says so."""
+    others = descendants_now(os.getpid())
     env = faulty("nothing")
-    supervisor = next(pid for pid in descendants_now(os.getpid()) if _parent(pid) == os.getpid())
+    started = descendants_now(os.getpid()) - others
+    supervisor = next(pid for pid in started if _parent(pid) == os.getpid())
     os.kill(supervisor, signal.SIGKILL)
     with pytest.raises(WorkerError, match="supervises the workers ended"):
         env.rollout(50)
