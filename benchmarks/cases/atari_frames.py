@@ -22,7 +22,7 @@ def rl_suite(num_envs: int) -> Callable[[], object]:
     from rl_collectors import Collector
     from rl_envs import GymEnv
 
-    env = GymEnv(NAME) if num_envs == 1 else GymEnv(NAME, num_envs=num_envs)
+    env = GymEnv(NAME) if num_envs == 1 else GymEnv(NAME, num_envs=num_envs, backend="serial")
     batches = iter(Collector(env, None, frames_per_batch=FRAMES, total_frames=-1))
     return lambda: next(batches)
 
