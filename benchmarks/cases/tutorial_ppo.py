@@ -25,9 +25,7 @@ def make_env(lib: Any, name: str, num_envs: int) -> Any:
     if num_envs == 1:
         base = lib.GymEnv(name)
     elif "rl_envs" in sys.modules:
-        base = lib.GymEnv(
-            name, num_envs=num_envs, backend="serial"
-        )  # steps in this process, as DummyVecEnv and SerialEnv do
+        base = lib.GymEnv(name, num_envs=num_envs, backend="serial")  # in this process, as DummyVecEnv does
     else:
         base = lib.SerialEnv(num_envs, lambda: lib.GymEnv(name))
     env = lib.TransformedEnv(base)
