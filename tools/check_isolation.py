@@ -12,13 +12,15 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from downstream import DOWNSTREAM, write_downstream
 from isolated_environment import Environment, build_wheels, test_requirements, write_pytest_ini
+from packaging.requirements import Requirement
 from workspace import ROOT, Package, WorkspaceError, closure, fail, import_names, load_packages, select
 
 PROBE = Path(__file__).with_name("isolation_probe.py")
@@ -42,13 +44,32 @@ class Options:
 def unexpected_modules(package: Package, packages: Sequence[Package]) -> list[str]:
     """Names that must not be importable where only this package and what it declares is installed.
 
-    These are the packages of the workspace that it does not depend on, and what only they depend on.
+    These are the packages of the workspace that it does not depend on, and what only they depend on: neither the
+    package nor what its own dependencies bring along.
     """
     inside = closure(package, packages)
     outside = [other for other in packages if other not in inside]
     names = {name for other in outside for requirement in other.dependencies for name in import_names(requirement)}
-    allowed = {name for other in inside for requirement in other.dependencies for name in import_names(requirement)}
+    declared = [requirement for other in inside for requirement in other.dependencies]
+    allowed = {name for requirement in brought_along(declared) for name in import_names(requirement)}
     return sorted((names | {other.module for other in outside}) - allowed - {other.module for other in inside})
+
+
+def brought_along(requirements: Iterable[Requirement]) -> list[Requirement]:
+    """The requirements and, as far as they are installed here, what they require in turn."""
+    found: dict[str, Requirement] = {}
+    waiting = list(requirements)
+    while waiting:
+        requirement = waiting.pop()
+        if requirement.name in found:
+            continue
+        found[requirement.name] = requirement
+        try:
+            inner = [Requirement(text) for text in metadata.requires(requirement.name) or ()]
+        except metadata.PackageNotFoundError:
+            continue
+        waiting += [each for each in inner if each.marker is None or each.marker.evaluate({"extra": ""})]
+    return list(found.values())
 
 
 def check_import(module: str, unexpected: Sequence[str], environment: Environment, limit_s: float | None) -> list[str]:
