@@ -135,6 +135,32 @@ def test_new_values_of_parameters_are_used() -> None:
     assert scale.tolist() == pytest.approx([1.2840254, 1.2840254])
 
 
+@pytest.mark.parametrize("mapping", ["exp", "biased_softplus_1.0", "relu"])
+@pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 4, 3)])
+def test_a_scale_is_remembered_until_its_parameter_changes(mapping: str, shape: tuple[int, ...]) -> None:
+    """It is that of the layer at any time, and a tensor of the caller's own."""
+    network = _with_scale(scale_mapping=mapping, scale_lb=0.1)
+    layer: Any = network[1]  # type: ignore[index]  # a Sequential
+    call = network_call(network)
+    value = torch.randn(shape)
+
+    def check() -> None:
+        for got, expected in zip(call(value), network(value), strict=True):
+            assert torch.equal(got, expected)
+
+    with torch.no_grad():
+        check()
+        call(value)[1].zero_()  # what was handed out is the caller's own
+        check()
+        layer.state_independent_scale.add_(1.0)
+        check()
+        layer.state_independent_scale.data.mul_(0.5)  # does not count as a new version
+        check()
+        layer.state_independent_scale.data = torch.full_like(layer.state_independent_scale, 2.0)
+        check()
+    assert call(value)[1].requires_grad
+
+
 def test_wrong_width_of_a_scale_is_the_layers_error() -> None:
     """A scale that does not fit its location gives the error of the layer itself."""
     with pytest.raises(RuntimeError, match="Last dimensions of loc"):

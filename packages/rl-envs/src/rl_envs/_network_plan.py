@@ -5,8 +5,9 @@ once, when a policy is planned; any other module is called as it is. The numbers
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Final, Protocol, cast, final, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from tensordict.nn import AddStateIndependentNormalScale
@@ -15,6 +16,11 @@ from torch import Tensor, nn
 from torch.nn.modules import module as module_globals
 
 Call = Callable[..., Any]
+
+_SMALL: Final = 1_024
+"""Number of entries of a parameter up to which looking whether it changed costs less than a function of it."""
+
+_NUMPY_DTYPES: Final = (torch.float32, torch.float64)
 
 
 @runtime_checkable
@@ -93,13 +99,51 @@ def _scale_call(layer: Any) -> Call:
     mapping = mappings(layer.scale_mapping)
     shape = layer.scale_shape
     dims = len(shape)
+    remembered = _Remembered(lambda: mapping(parameter).clamp_min(lowest), parameter)
 
     def run(loc: Any) -> Any:
         if not isinstance(loc, Tensor) or loc.shape[-dims:] != shape:
             return layer(loc)  # more inputs than one, or the layer's own error
-        return loc, mapping(parameter.expand_as(loc)).clamp_min(lowest)
+        scale = remembered.broadcast(loc)
+        return loc, mapping(parameter.expand_as(loc)).clamp_min(lowest) if scale is None else scale
 
     return run
+
+
+@final
+class _Remembered:
+    """A function of one small parameter on the CPU, computed anew when the parameter's values have changed.
+
+    Args:
+        function: gives a tensor of the parameter's form.
+        parameter: what it depends on.
+    """
+
+    def __init__(self, function: Callable[[], Tensor], parameter: Tensor) -> None:
+        self._function = function
+        self._parameter = parameter
+        self._is_small = parameter.is_cpu and parameter.numel() <= _SMALL and parameter.dtype in _NUMPY_DTYPES
+        self._address = 0
+        self._values: Any = None
+        self._bytes: bytes | None = None
+        self._result: Any = None
+
+    def broadcast(self, like: Tensor) -> Tensor | None:
+        """A fresh tensor of the shape of `like`; None where the function has to be called as it is."""
+        if not self._is_small or not like.is_cpu or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return None
+        address = self._parameter.data_ptr()
+        if address != self._address:
+            self._address = address
+            self._values = self._parameter.detach().numpy()
+            self._bytes = None
+        held = self._values.tobytes()
+        if held != self._bytes:
+            self._bytes = held
+            self._result = self._function().numpy()
+        out = np.empty(like.shape, self._result.dtype)
+        out[...] = self._result
+        return torch.from_numpy(out)
 
 
 def _is_of_one_class(kind: type, *names: str) -> bool:

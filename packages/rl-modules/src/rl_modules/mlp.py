@@ -7,7 +7,9 @@ from typing import Any, cast, final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules import module as module_globals
 
+from rl_modules._arrays import ArrayLayers
 from rl_modules._layers import (
     Keywords,
     ModuleFactory,
@@ -97,31 +99,69 @@ class MLP(nn.Sequential):
         self.in_features = in_features
         self.out_features = out_features
         self._out_shape = None if isinstance(out_features, int) else out_shape
+        self._on_arrays: ArrayLayers | None = None
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Output for `inputs`, which are concatenated along their last dimension."""
         value = inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1)
-        if value.dim() == 1:
-            for layer in self._layers():
-                value = _vector_call(layer, value)
-        else:
-            for layer in self._layers():
-                value = layer(value)
-        return value if self._out_shape is None else value.reshape(*value.shape[:-1], *self._out_shape)
+        layers = self._layers()
+        result = None if torch.is_grad_enabled() else self._run_on_arrays(layers, value)
+        if result is None:
+            result = value
+            for layer in layers:
+                result = _vector_call(layer, result) if value.dim() == 1 else layer(result)
+        return result if self._out_shape is None else result.reshape(*value.shape[:-1], *self._out_shape)
 
     def plain_calls(self) -> Sequence[Callable[[Tensor], Tensor]] | None:
         """The functions that `forward` runs on one input, for callers to whom the calls of modules cost too much.
 
         They hold the parameters that the network has now.
         """
-        return None if self._out_shape is not None else [_plain_call(layer) for layer in self._layers()]
+        if self._out_shape is not None:
+            return None
+        layers = self._layers()
+        calls = [_plain_call(layer) for layer in layers]
+        on_arrays = ArrayLayers.of(layers) if all(map(_is_bare, layers)) else None
+        return calls if on_arrays is None else [_first_of(on_arrays, calls)]
 
-    def _layers(self) -> Iterable[nn.Module]:
-        return cast(Iterable[nn.Module], self._modules.values())
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_on_arrays": None}
+
+    def _layers(self) -> list[nn.Module]:
+        return list(cast(Iterable[nn.Module], self._modules.values()))
+
+    def _run_on_arrays(self, layers: list[nn.Module], value: Tensor) -> Tensor | None:
+        if torch.compiler.is_compiling() or not all(map(_is_bare, layers)):
+            return None
+        if self._on_arrays is None or not self._on_arrays.is_current(layers):
+            self._on_arrays = ArrayLayers.of(layers)
+        return None if self._on_arrays is None else self._on_arrays(value)
+
+
+def _first_of(on_arrays: ArrayLayers, calls: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    """The layers on arrays, or, where a value is not small, one after the other."""
+
+    def run(value: Tensor) -> Tensor:
+        result = on_arrays(value)
+        if result is not None:
+            return result
+        for call in calls:
+            value = call(value)
+        return value
+
+    return run
 
 
 def _is_bare(layer: nn.Module) -> bool:
-    return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
+    return not (
+        layer._forward_hooks
+        or layer._forward_pre_hooks
+        or layer._backward_hooks
+        or layer._backward_pre_hooks
+        or layer._compiled_call_impl is not None
+        or module_globals._global_forward_hooks
+        or module_globals._global_forward_pre_hooks
+    )
 
 
 def _vector_call(layer: nn.Module, value: Tensor) -> Tensor:
@@ -134,7 +174,7 @@ def _vector_call(layer: nn.Module, value: Tensor) -> Tensor:
 
 def _plain_call(layer: nn.Module) -> Callable[[Tensor], Tensor]:
     """`_vector_call` or the layer's own call, by the dimensions of the value."""
-    if not _is_bare(layer) or layer._compiled_call_impl is not None:
+    if not _is_bare(layer):
         return layer
     if type(layer) is nn.Tanh:
         return torch.tanh

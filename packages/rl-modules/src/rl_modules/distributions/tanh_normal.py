@@ -3,10 +3,12 @@
 import math
 from typing import Any, ClassVar, Final, final
 
+import numpy as np
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
+from rl_modules._arrays import as_small_arrays
 from rl_modules.distributions._interval import Bound, between, checked_bounds, half_log_slope, squash, unsquash
 from rl_modules.distributions._kl import closed_form_kl
 from rl_modules.distributions._normal import (
@@ -86,7 +88,9 @@ class TanhNormal(Distribution):
         shape = loc.shape
         split = len(shape) - self._n_event_dims
         super().__init__(shape[:split], shape[split:])
+        self._is_symmetric = not isinstance(self.low, Tensor) and self.low == -self.high
         self._sample: Tensor | None = None
+        self._small: tuple[Any, Any, Any] | None = None
 
     def expand(self, batch_shape: Any, _instance: None = None) -> "TanhNormal":
         """The same distribution with a larger batch shape; the remembered sample is not carried over."""
@@ -158,12 +162,15 @@ class TanhNormal(Distribution):
 
         The tensor is remembered for `log_prob` until the next draw or until it is changed in place.
         """
-        pre_image, noise = self._draw(sample_shape)
-        sample = squash(pre_image, self.low, self.high)
+        arrays = None if sample_shape or not self._is_symmetric else as_small_arrays(self.loc, self.scale)
+        if arrays is None:
+            self._small = None
+            self._pre_image, self._noise = self._draw(sample_shape)
+            sample = squash(self._pre_image, self.low, self.high)
+        else:
+            sample = self._draw_small(*arrays)
         self._sample = sample
         self._sample_version = _version(sample)
-        self._pre_image = pre_image
-        self._noise = noise
         self._is_pathwise = torch.is_grad_enabled()
         return sample
 
@@ -175,6 +182,8 @@ class TanhNormal(Distribution):
                 copy included, is mapped back through the inverse of the squashing.
         """
         if value is self._sample and _version(value) == self._sample_version:
+            if self._small is not None and not torch.is_grad_enabled():
+                return self._log_prob_small(*self._small)
             pre_image, deviation = self._pre_image, self._remembered_deviation()
         else:
             pre_image = unsquash(value, self.low, self.high)
@@ -211,6 +220,33 @@ class TanhNormal(Distribution):
         else:
             noise = torch.randn_like(loc)
         return torch.addcmul(loc, self.scale, noise), noise
+
+    def _draw_small(self, loc: Any, scale: Any) -> Tensor:
+        """What `_draw` and `squash` do, on arrays."""
+        self._noise = torch.randn_like(self.loc)
+        noise = self._noise.numpy()
+        pre_image = scale * noise
+        pre_image += loc
+        sample = np.tanh(pre_image)
+        if self.high != 1.0:
+            sample *= self.high
+        self._pre_image = torch.from_numpy(pre_image)
+        self._small = scale, pre_image, noise
+        return torch.from_numpy(sample)
+
+    def _log_prob_small(self, scale: Any, pre_image: Any, noise: Any) -> Tensor:
+        """`log_prob` of the remembered sample, on arrays."""
+        density = noise * noise
+        density *= 0.5
+        density += np.log(scale)
+        slope = np.logaddexp(pre_image, -pre_image)  # log(2 cosh(u)), finite everywhere
+        slope += slope
+        slope -= density
+        dims = self._n_event_dims
+        total = slope if dims == 0 else np.add.reduce(slope, -1 if dims == 1 else tuple(range(-dims, 0)))
+        total = np.asarray(total)
+        total -= self._constant
+        return torch.from_numpy(total)
 
     def _negative_log_density(self, pre_image: Tensor, deviation: Tensor) -> Tensor:
         """Minus the log-density at the image of `pre_image`, summed over the event, without its constant."""
