@@ -305,7 +305,8 @@ def test_data_and_weights_are_those_of_the_cpu(simulated: Callable[..., Any], op
     found = simulated("batches_on", DEVICE, options)
     for mine, theirs in zip(expected, found, strict=True):
         assert mine.keys() == theirs.keys()
-        assert [key for key in mine if not torch.equal(mine[key], theirs[key])] == []
+        # To rounding: on the CPU numpy computes small values.
+        torch.testing.assert_close(dict(theirs), dict(mine), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
