@@ -20,7 +20,7 @@ from rl_envs import (
 )
 from rl_envs._env_plan import complete_flags, merge_reset
 from rl_envs.testing import CountingEnv, TensorDictCountingEnv
-from rl_specs import FlatDict, MissingKeyError, join_key
+from rl_specs import FlatDict, MissingKeyError, TensorMap, join_key
 
 ENVS: dict[str, Callable[[], EnvBase]] = {
     "counting": lambda: CountingEnv(),
@@ -135,6 +135,37 @@ def test_merge_keeps_rows_outside_the_mask() -> None:
     assert torch.equal(merged["kept"], before["kept"])
     assert torch.equal(merged["new"], torch.ones(2))
     assert before["a"][0] == 1
+
+
+class ResetWithoutFlags(CountingEnv):
+    """Leaves the flags out of what a reset returns."""
+
+    def _reset(self, data: TensorMap | None) -> TensorMap:
+        flags = {"done", "terminated", "truncated"}
+        return {key: value for key, value in unpack_flat(super()._reset(data)).items() if key not in flags}
+
+
+def test_flags_that_a_reset_leaves_out_are_false_in_its_rows() -> None:
+    """Rows outside the mask keep their flags, those inside have none set; the flags given stay as they are."""
+    plan = EnvPlan(ResetWithoutFlags((3,)))
+    root = plan.reset()
+    flags = {key: torch.tensor([[True], [True], [False]]) for key in ("done", "terminated")}
+    root |= flags
+    new = plan.reset({**root, "_reset": torch.tensor([[True], [False], [False]])})
+    for key in flags:
+        assert new[key].tolist() == [[False], [True], [False]]
+        assert flags[key].tolist() == [[True], [True], [False]]
+    assert new["truncated"].tolist() == [[False]] * 3
+
+
+def test_a_mask_spreads_over_more_dimensions() -> None:
+    """Entries of one, two and three dimensions beside the mask `[B, 1]` are merged row by row."""
+    mask = torch.tensor([[True], [False]])
+    before: FlatDict = {"a": torch.ones(2), "b": torch.ones(2, 3), "c": torch.ones(2, 2, 2)}
+    merged = merge_reset(before, {key: torch.zeros_like(value) for key, value in before.items()}, mask, 1)
+    for value in merged.values():
+        assert bool((value[0] == 0).all())
+        assert bool((value[1] == 1).all())
 
 
 def test_partial_reset_through_tensordicts_equals_flat_dicts() -> None:
