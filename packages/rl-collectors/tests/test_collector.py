@@ -30,6 +30,7 @@ from rl_envs import (
     step_mdp,
 )
 from rl_envs import ExplorationType as Exploration
+from rl_specs import FlatDict, TensorMap, Unbounded
 
 
 @pytest.fixture(autouse=True)
@@ -183,6 +184,44 @@ def test_trajectory_ids_are_unique_over_the_run() -> None:
         assert torch.equal(changes, done[row, :-1])
         others = torch.cat([ids[other] for other in range(3) if other != row])
         assert not torch.isin(ids[row], others).any()
+
+
+class EndsInPlace(EnvBase):
+    """Ends the episodes of other rows in each step, and writes the flag into the same tensor each time."""
+
+    accepts_mapping = True
+
+    def __init__(self) -> None:
+        super().__init__(batch_size=(3,))
+        self.observation_spec = Unbounded(shape=(3, 1))
+        self.action_spec = Unbounded(shape=(3, 1))
+        self.reward_spec = Unbounded(shape=(3, 1))
+        self._ends = torch.zeros(3, 1, dtype=torch.bool)
+        self._clock = 0
+
+    def _reset(self, data: TensorMap | None) -> FlatDict:
+        return {"observation": torch.zeros(3, 1)}
+
+    def _step(self, data: TensorMap) -> FlatDict:
+        self._clock += 1
+        self._ends[:, 0] = torch.tensor([self._clock % 2 == 0, self._clock % 3 == 0, self._clock == 5])
+        return {"observation": torch.ones(3, 1), "reward": torch.ones(3, 1), "done": self._ends}
+
+    def _set_seed(self, seed: int) -> None:
+        pass
+
+
+def test_trajectory_ids_count_up_row_by_row() -> None:
+    """Fresh ids go to the rows that are reset, in their order, step by step and from batch to batch."""
+    env = EndsInPlace()
+    collected = TensorDict.cat(list(Collector(env, None, frames_per_batch=12, total_frames=36)), -1)
+    expected, ids, fresh = [], [0, 1, 2], 3
+    for step in range(1, 13):
+        expected.append(list(ids))
+        for row, ends in enumerate([step % 2 == 0, step % 3 == 0, step == 5]):
+            if ends:
+                ids[row], fresh = fresh, fresh + 1
+    assert collected["collector", "traj_ids"].T.tolist() == expected
 
 
 def test_versions_count_weight_updates() -> None:

@@ -137,6 +137,28 @@ def test_merge_keeps_rows_outside_the_mask() -> None:
     assert before["a"][0] == 1
 
 
+def test_flags_that_a_reset_leaves_out_are_false_in_its_rows() -> None:
+    """Rows outside the mask keep their flags, those inside have none set; the flags given stay as they are."""
+    plan = EnvPlan(GymEnv("CartPole-v1", num_envs=3, backend="serial"))  # returns no flags at a reset
+    root = plan.reset()
+    flags: FlatDict = {key: torch.tensor([[True], [True], [False]]) for key in ("done", "terminated")}
+    new = plan.reset({**root, **flags, "_reset": torch.tensor([[True], [False], [False]])})
+    for key in flags:
+        assert new[key].tolist() == [[False], [True], [False]]
+        assert flags[key].tolist() == [[True], [True], [False]]
+    assert new["truncated"].tolist() == [[False]] * 3
+
+
+def test_a_mask_spreads_over_more_dimensions() -> None:
+    """Entries of one, two and three dimensions beside the mask `[B, 1]` are merged row by row."""
+    mask = torch.tensor([[True], [False]])
+    before: FlatDict = {"a": torch.ones(2), "b": torch.ones(2, 3), "c": torch.ones(2, 2, 2)}
+    merged = merge_reset(before, {key: torch.zeros_like(value) for key, value in before.items()}, mask, 1)
+    for value in merged.values():
+        assert bool((value[0] == 0).all())
+        assert bool((value[1] == 1).all())
+
+
 def test_partial_reset_through_tensordicts_equals_flat_dicts() -> None:
     """The same mask gives the same root in both forms of data."""
     env, other = CountingEnv((2,), max_steps=9), CountingEnv((2,), max_steps=9)

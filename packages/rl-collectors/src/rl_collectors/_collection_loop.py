@@ -89,17 +89,16 @@ class CollectionLoop:
         writer = self._writer_for(root, nxt)
         take, advance = self._calls.of(act)
         write = writer.write
-        ids, ids_changed = self._traj_ids, []
+        starts: list[tuple[int, Tensor]] = []
         for step in range(steps):
             if step:
                 nxt = take(root)
             write(step, root, nxt)
             root, mask = advance(root, nxt)
             if mask is not None:
-                ids = self._renumber(ids, mask)
-                ids_changed.append((step + 1, ids))
-        extra = self._bookkeeping(ids_changed, request.policy_version)
-        self._root, self._traj_ids = root, ids
+                starts.append((step + 1, mask.clone()))
+        extra = self._bookkeeping(starts, request.policy_version)
+        self._root = root
         self.env.drive(self._token)
         return writer.finish(extra)
 
@@ -122,7 +121,7 @@ class CollectionLoop:
         self._root = self._current_root() if is_as_planned else None
         if self._root is None or is_reset:
             rows = torch.ones((*self.env.batch_size, 1), dtype=torch.bool, device=self.env.device)
-            self._traj_ids = self._renumber(self._traj_ids, rows)
+            self._traj_ids = self._numbered([rows])[-1]
             self._root = self._plan.reset()
         self.env.drive(None)  # signed again once the batch is whole
         return self._root
@@ -131,20 +130,33 @@ class CollectionLoop:
         """The root at which collection stopped; None where others have moved the env since, an evaluation say."""
         return self._root if self.env.driver is self._token else None
 
-    def _renumber(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Trajectory ids with fresh ones in the rows of `mask`; never read back from the device."""
-        rows = mask.reshape(ids.shape)
-        order = rows.reshape(-1).cumsum(0).reshape(ids.shape)
-        fresh = torch.where(rows, self._next_traj_id + order - 1, ids)
-        self._next_traj_id = self._next_traj_id + rows.sum()
-        return fresh
+    def _numbered(self, starts: list[Tensor]) -> Tensor:
+        """Trajectory ids `[K, *B]` after each of `K` resets, fresh ones in its rows; never read back from the device.
 
-    def _bookkeeping(self, changes: list[tuple[int, Tensor]], policy_version: int) -> FlatDict:
-        """Entries that the collector itself adds: who made the step, and which trajectory it belongs to."""
+        Args:
+            starts: the mask of each reset in their order, bool `[*B, 1]`; one at least.
+        """
+        rows = torch.stack(starts)
+        fresh = torch.where(rows, self._next_traj_id - 1 + rows.reshape(-1).cumsum(0).reshape(rows.shape), -1)
+        fresh = fresh.reshape(-1, *self._traj_ids.shape)
+        self._next_traj_id = self._next_traj_id + rows.sum()
+        return torch.maximum(fresh.cummax(0).values, self._traj_ids)  # fresh ids are above all before them
+
+    def _bookkeeping(self, starts: list[tuple[int, Tensor]], policy_version: int) -> FlatDict:
+        """Entries that the collector itself adds: who made the step, and which trajectory it belongs to.
+
+        Args:
+            starts: the resets within the batch: number of steps before it, and its mask, bool `[*B, 1]`.
+            policy_version: number of weight updates before the batch.
+        """
         shape = (*self.env.batch_size, self._num_steps)
         ids = self._traj_ids.unsqueeze(-1).expand(shape).clone()
-        for step, current in changes:
-            ids[..., step:] = current.unsqueeze(-1)
+        if starts:
+            numbered = self._numbered([mask for _, mask in starts])
+            ends = [*(step for step, _ in starts[1:]), self._num_steps]
+            for (step, _), end, current in zip(starts, ends, numbered.unsqueeze(-1), strict=True):
+                ids[..., step:end] = current
+            self._traj_ids = numbered[-1]
         version = torch.full(shape, policy_version, dtype=torch.int64, device=self.env.device)
         return {_TRAJ_IDS: ids, _VERSION: version}
 

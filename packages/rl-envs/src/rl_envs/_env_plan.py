@@ -44,6 +44,7 @@ class EnvPlan:
         self._flag_groups = flag_groups(self._done_keys)
         rewards = {canonical_key(key) for key in env.reward_keys}
         self._action_items = list(env.full_action_spec.flat_items())
+        self._done_items = list(env.full_done_spec.flat_items())
         self._not_carried = rewards
         self._not_kept = rewards | {canonical_key(key) for key in env.action_keys}
         self._is_connected = False
@@ -71,18 +72,25 @@ class EnvPlan:
         mask = root[RESET_KEY]
         before = dict(unpack_flat(root))
         before.pop(RESET_KEY)
-        return merge_reset(before, self.fresh(root), mask, len(self._batch_size))
+        fresh, rows = self._reset_entries(root), len(self._batch_size)
+        merged = merge_reset(before, fresh, mask, rows)
+        outside = ~mask
+        for key, spec in self._done_items:
+            if key not in fresh:
+                old = before.get(key)
+                merged[key] = spec.zero() if old is None else old & _beside(outside, old, rows)
+        return merged
 
     def fresh(self, root: TensorMap | None = None) -> FlatDict:
         """What `reset` merges in: entries for the whole batch, of use in the rows that are reset alone.
 
         An environment inside transforms takes this one: the root that it is given has their entries, not its own.
         """
-        result = self._env_reset(root)
-        try:
-            return self._fill_flags(unpack_flat(result))
-        except TypeError:
-            raise not_entries(type(self._env).__name__, "_reset", result) from None
+        fresh = self._reset_entries(root)
+        for key, spec in self._done_items:
+            if key not in fresh:
+                fresh[key] = spec.zero()
+        return fresh
 
     def random_action(self, root: FlatDict) -> None:
         """Write actions drawn from the action spec into `root`."""
@@ -137,10 +145,16 @@ class EnvPlan:
         self._written_ahead = [key for key in root if isinstance(key, tuple) and key[0] == "next"]
         self._incomplete_groups = incomplete_groups(self._flag_groups, nxt)
 
-    def _env_reset(self, root: TensorMap | None) -> TensorMap:
+    def _reset_entries(self, root: TensorMap | None) -> FlatDict:
+        """What the env's reset returned; a flag that it left out is False in the rows that are reset."""
         if root is None or self._takes_mapping or isinstance(root, TensorDictBase):
-            return self._env._reset(root)
-        return self._env._reset(pack_flat(unpack_flat(root), self._batch_size, self._device))
+            result = self._env._reset(root)
+        else:
+            result = self._env._reset(pack_flat(unpack_flat(root), self._batch_size, self._device))
+        try:
+            return unpack_flat(result)
+        except TypeError:
+            raise not_entries(type(self._env).__name__, "_reset", result) from None
 
     def _connect(self, root: FlatDict, nxt: FlatDict) -> None:
         self._is_connected = True
@@ -156,12 +170,6 @@ class EnvPlan:
         if mask.ndim > rows + 1:
             mask = mask.flatten(rows).any(-1, keepdim=True)
         return mask
-
-    def _fill_flags(self, fresh: FlatDict) -> FlatDict:
-        for key, spec in self._env.full_done_spec.flat_items():
-            if key not in fresh:
-                fresh[key] = spec.zero()
-        return fresh
 
 
 def incomplete_groups(groups: list[FlagGroup], nxt: TensorMap) -> list[FlagGroup]:
@@ -207,15 +215,18 @@ def merge_reset(before: FlatDict, fresh: FlatDict, mask: Tensor, batch_dims: int
         if bool(mask):
             merged.update(fresh)
         return merged
-    rows = mask.reshape(mask.shape[:batch_dims])
     for key, value in fresh.items():
         old = before.get(key)
-        if old is None:
-            merged[key] = value
-        else:
-            where = rows.reshape(rows.shape + (1,) * (value.ndim - batch_dims))
-            merged[key] = torch.where(where, value, old)
+        merged[key] = value if old is None else torch.where(_beside(mask, value, batch_dims), value, old)
     return merged
+
+
+def _beside(mask: Tensor, value: Tensor, batch_dims: int) -> Tensor:
+    """`mask`, bool `[*B, 1]`, with as many dimensions as `value`, `[*B, ...]`."""
+    if value.ndim == mask.ndim == batch_dims + 1:
+        return mask
+    batch = mask.shape[:batch_dims]
+    return mask.reshape(batch + (1,) * (value.ndim - batch_dims))
 
 
 def flag_groups(done_keys: list[NestedKey]) -> list[FlagGroup]:

@@ -1,6 +1,7 @@
 """Running mean and variance against a slow weighted reference."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -85,6 +86,38 @@ def test_empty_mask_changes_nothing() -> None:
     before = copy.deepcopy(moments.state_dict())
     moments.update_rows(torch.randn(3, 2), torch.zeros(3, dtype=torch.bool))
     assert all(torch.equal(before[key], value) for key, value in moments.state_dict().items())
+
+
+@pytest.mark.parametrize("mask", [[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1], [[0, 1], [0, 0]]], ids=str)
+@pytest.mark.parametrize("shape", [(), (3,)], ids=str)
+def test_rows_on_arrays_equal_those_in_torch(
+    mask: list[Any], shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways of taking in some rows give the same statistics and the same rows, and leave the input as it is."""
+    rows = torch.tensor(mask, dtype=torch.bool)
+    value = torch.randn(*rows.shape, *shape)
+    value[~rows] = torch.nan
+    given = value.clone()
+    arrays, plain = (RunningMoments(torch.Size(shape), decay=0.9, eps=1e-4) for _ in range(2))
+    for moments in (arrays, plain):
+        moments.update_and_normalize(torch.randn(5, *shape, generator=torch.Generator().manual_seed(0)))
+    expected = arrays.update_and_normalize_rows(value, rows)[rows]
+    monkeypatch.setattr(running_moments, "_SMALL", -1)
+    found = plain.update_and_normalize_rows(value, rows)[rows]
+    torch.testing.assert_close(expected, found, rtol=1e-12 if expected.dtype is torch.float64 else 1e-6, atol=0)
+    for name in ("count", "mean", "m2"):
+        torch.testing.assert_close(getattr(arrays, name), getattr(plain, name), rtol=1e-12, atol=0)
+    torch.testing.assert_close(value, given, rtol=0, atol=0, equal_nan=True)
+
+
+def test_an_unbatched_value_is_a_row() -> None:
+    """Without a batch the mask is one flag: set, the value is taken in; not set, nothing happens."""
+    some, whole = (RunningMoments(torch.Size((2,)), decay=0.9, eps=1e-4) for _ in range(2))
+    value = torch.tensor([3.0, -1.0])
+    some.update_and_normalize_rows(value, torch.tensor(False))
+    found = some.update_and_normalize_rows(value, torch.tensor(True))
+    assert torch.equal(found, whole.update_and_normalize(value))
+    assert torch.equal(some.count, whole.count)
 
 
 def test_without_data_it_is_the_identity() -> None:

@@ -48,6 +48,7 @@ class Backend(ABC):
         self, count: int, *, name: str = "VectorEnv", out_of_reach: str = "the state of envs in other processes"
     ) -> None:
         self._seeds: list[int | None] = [None] * count
+        self._all_taken = True
         self._name = name
         self.out_of_reach = out_of_reach
 
@@ -61,6 +62,7 @@ class Backend(ABC):
     def seed(self, seeds: Sequence[int | None]) -> None:
         """Seeds that the next reset of each env hands on; None: the env's stream goes on."""
         self._seeds = list(seeds)
+        self._all_taken = False
 
     def pending_seeds(self) -> list[int | None]:
         """Seeds that have not been handed on yet."""
@@ -68,8 +70,11 @@ class Backend(ABC):
 
     def take_seeds(self, rows: np.ndarray[Any, Any] | None) -> list[int | None]:
         """The pending seeds of the rows that are being reset, which are pending no more."""
+        if self._all_taken:
+            return self._seeds.copy()
         taken = [seed if rows is None or rows[row] else None for row, seed in enumerate(self._seeds)]
         self._seeds = [None if rows is None or rows[row] else seed for row, seed in enumerate(self._seeds)]
+        self._all_taken = all(seed is None for seed in self._seeds)
         return taken
 
     @abstractmethod

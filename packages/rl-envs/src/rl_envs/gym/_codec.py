@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from rl_envs.gym.spaces import array_dtype, space_items
 from rl_specs import FlatDict, NestedKey, SpecError, TensorMap, join_key, message
 
 Array = np.ndarray[Any, Any]
+_shape = attrgetter("shape")
 Path = tuple[str | int, ...]
 
 
@@ -191,7 +193,7 @@ class SpaceCodec:
 def _rows(values: Sequence[Any], codec: LeafCodec) -> Array:
     """`[N, *shape]` array of `N` values of a leaf."""
     count = len(values)
-    if codec.shape and all(type(value) is np.ndarray and value.shape == codec.shape for value in values):
+    if codec.shape and set(map(type, values)) == {np.ndarray} and set(map(_shape, values)) == {codec.shape}:
         together: Array = np.concatenate(values, dtype=codec.dtype, casting="unsafe")
         return together.reshape(count, *codec.shape)
     rows = np.zeros((count, *codec.shape), dtype=codec.dtype)

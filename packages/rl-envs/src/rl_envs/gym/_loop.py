@@ -31,11 +31,12 @@ class LoopBackend(Backend):
 
     def reset(self, rows: np.ndarray[Any, Any] | None) -> FlatDict:
         """See `Backend`. Rows that are not reset come back as zeros."""
-        values: list[Any] = [None] * len(self._envs)
-        for index, (env, seed) in enumerate(zip(self._envs, self.take_seeds(rows), strict=True)):
-            if rows is None or rows[index]:
-                values[index], _ = env.reset(seed=seed)
-        return self._observed(values, rows)
+        seeds = self.take_seeds(rows)
+        concerned = range(len(self._envs)) if rows is None else rows.nonzero()[0].tolist()
+        entries = self._observed([self._envs[row].reset(seed=seeds[row])[0] for row in concerned], concerned)
+        if rows is None:
+            return entries
+        return {key: self._spread(value.numpy(), rows) for key, value in entries.items()}
 
     def step(self, data: TensorMap) -> FlatDict:
         """See `Backend`."""
@@ -47,13 +48,14 @@ class LoopBackend(Backend):
         else:
             results = [skipped_step(env, action, skip) for env, action in zip(self._envs, actions, strict=True)]
         values, rewards, terminated, truncated, _ = zip(*results, strict=True)
-        flags = np.empty((3, count), dtype=np.bool_)
-        flags[1] = terminated
-        flags[2] = truncated
-        np.logical_or(flags[1], flags[2], out=flags[0])
-        entries = self._observed(values, None)
-        entries["reward"] = torch.from_numpy(np.array(rewards, dtype=np.float32).reshape(count, 1))
-        entries["done"], entries["terminated"], entries["truncated"] = torch.from_numpy(flags[:, :, None]).unbind()
+        flags = np.zeros((3, count, 1), dtype=np.bool_)
+        if any(terminated) or any(truncated):
+            flags[1, :, 0] = terminated
+            flags[2, :, 0] = truncated
+            np.logical_or(flags[1], flags[2], out=flags[0])
+        entries = self._observed(values, range(count))
+        entries["reward"] = torch.from_numpy(np.fromiter(rewards, np.float32, count).reshape(count, 1))
+        entries["done"], entries["terminated"], entries["truncated"] = torch.from_numpy(flags).unbind()
         return entries
 
     def frame(self) -> Tensor:
@@ -69,12 +71,16 @@ class LoopBackend(Backend):
         for env in self._envs:
             env.close()
 
-    def _observed(self, values: Sequence[Any], rows: np.ndarray[Any, Any] | None) -> FlatDict:
+    def _observed(self, values: Sequence[Any], rows: Sequence[int]) -> FlatDict:
+        """Entries of the envs in `rows`, which returned `values`."""
         if not self._options.from_pixels:
             return self._observations.encode_rows(values)
         entries: FlatDict = {} if self._options.pixels_only else self._observations.encode_rows(values)
-        frames = [rendered(env) for index, env in enumerate(self._envs) if rows is None or rows[index]]
-        pixels = np.zeros((len(self._envs), *frames[0].shape), dtype=np.uint8)
-        pixels[slice(None) if rows is None else rows] = np.stack(frames)
-        entries["pixels"] = torch.from_numpy(pixels)
+        entries["pixels"] = torch.from_numpy(np.stack([rendered(self._envs[row]) for row in rows]))
         return entries
+
+    def _spread(self, values: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> Tensor:
+        """`values` in the `rows` of the whole batch, zeros elsewhere."""
+        whole = np.zeros((len(self._envs), *values.shape[1:]), dtype=values.dtype)
+        whole[rows] = values
+        return torch.from_numpy(whole)

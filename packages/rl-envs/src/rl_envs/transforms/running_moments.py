@@ -76,9 +76,8 @@ class RunningMoments(nn.Module):
         """
         buffers: Any = self._buffers
         count, mean, m2 = buffers["count"], buffers["mean"], buffers["m2"]
-        is_plain = type(value) is Tensor and value.is_cpu and mean.is_cpu and not value.requires_grad
-        if is_plain and value.numel() <= _SMALL and not torch.compiler.is_compiling():
-            return self._update_small(value)
+        if self._is_small(value):
+            return torch.from_numpy(self._update_small(value.numpy()))
         rows = value.detach().to(mean.dtype)
         before = rows - mean
         batch_dims = rows.ndim - mean.ndim
@@ -98,10 +97,35 @@ class RunningMoments(nn.Module):
         result: Tensor = after / torch.div(m2, count).clamp_min_(self._eps).sqrt_()
         return result if result.dtype is value.dtype else result.to(value.dtype)
 
-    def _update_small(self, value: Tensor) -> Tensor:
+    def update_and_normalize_rows(self, value: Tensor, mask: Tensor) -> Tensor:
+        """Take in the rows of `value` in `mask`, then normalise them; waits for no accelerator.
+
+        Args:
+            value: `[*B, *F]` floating-point, not changed; rows outside the mask may hold anything.
+            mask: bool `[*B]`. With no row in it the statistics stay as they are.
+        Returns:
+            `[*B, *F]`, of the dtype of `value`; rows outside the mask are of no use.
+        """
+        if not self._is_small(value):
+            self.update_rows(value, mask)
+            return self.normalize(value)
+        inside = mask.numpy()
+        if inside.all():
+            return torch.from_numpy(self._update_small(value.numpy()))
+        result = value.numpy().copy()
+        rows = result[inside]
+        if len(rows):
+            result[inside] = self._update_small(rows)
+        return torch.from_numpy(result)
+
+    def _is_small(self, value: Tensor) -> bool:
+        """Whether numpy does the work on `value`."""
+        is_plain = type(value) is Tensor and value.is_cpu and self.mean.is_cpu and not value.requires_grad
+        return is_plain and value.numel() <= _SMALL and not torch.compiler.is_compiling()
+
+    def _update_small(self, rows: Any) -> Any:
         """What `update_and_normalize` does, on arrays."""
         count, mean, m2 = self._arrays()
-        rows = value.numpy()
         before = rows - mean
         batch_dims = before.ndim - mean.ndim
         if batch_dims:
@@ -119,7 +143,7 @@ class RunningMoments(nn.Module):
         m2 *= self._decay
         m2 += squares
         result = np.asarray(after / np.sqrt(np.maximum(m2 / weight, self._floor)))
-        return torch.from_numpy(result if result.dtype == rows.dtype else result.astype(rows.dtype))
+        return result if result.dtype == rows.dtype else result.astype(rows.dtype)
 
     def _arrays(self) -> tuple[Any, Any, Any]:
         """The statistics as arrays that share the memory of the buffers."""

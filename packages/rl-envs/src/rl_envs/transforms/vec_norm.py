@@ -122,8 +122,7 @@ class VecNorm(Transform):
             elif mask is None:
                 reset_data[out_key] = moments.update_and_normalize(value)
             else:
-                moments.update_rows(value, mask.reshape(self._batch_size))
-                reset_data[out_key] = moments.normalize(value)
+                reset_data[out_key] = moments.update_and_normalize_rows(value, mask.reshape(self._batch_size))
         return reset_data
 
     def _call(self, data: TensorMap) -> TensorMap:
