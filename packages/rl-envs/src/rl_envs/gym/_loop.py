@@ -54,7 +54,7 @@ class LoopBackend(Backend):
             flags[2, :, 0] = truncated
             np.logical_or(flags[1], flags[2], out=flags[0])
         entries = self._observed(values, range(count))
-        entries["reward"] = torch.from_numpy(np.fromiter(rewards, np.float32, count).reshape(count, 1))
+        entries["reward"] = torch.from_numpy(np.array(rewards, dtype=np.float32).reshape(count, 1))
         entries["done"], entries["terminated"], entries["truncated"] = torch.from_numpy(flags).unbind()
         return entries
 
