@@ -47,13 +47,15 @@ def expected(steps: list[tuple[FlatDict, FlatDict]], dim: int) -> dict[str, Tens
 
 @pytest.mark.parametrize("staging", [1, 100, 200, 10**6])
 @pytest.mark.parametrize("large", [0, 8, 10**6])
+@pytest.mark.parametrize("huge", [0, 10**6])
 @pytest.mark.parametrize("batch", [(), (4,), (2, 3)])
 def test_a_batch_is_its_steps_stacked(
-    monkeypatch: pytest.MonkeyPatch, batch: tuple[int, ...], large: int, staging: int
+    monkeypatch: pytest.MonkeyPatch, batch: tuple[int, ...], huge: int, large: int, staging: int
 ) -> None:
     """Whatever is staged, in blocks of any length, or written at once, the batch is the steps, time last."""
     monkeypatch.setattr(_batch_writer, "_LARGE_BYTES", large)
     monkeypatch.setattr(_batch_writer, "_STAGING_BYTES", staging)
+    monkeypatch.setattr(_batch_writer, "_HUGE_BYTES", huge)
     steps = steps_of(7, batch)
     writer = BatchWriter(*steps[0], batch_size=torch.Size(batch), num_steps=7, device=None)
     first = written(writer, steps)

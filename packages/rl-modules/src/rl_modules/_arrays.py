@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 _DTYPES: Final = (torch.float32, torch.float64)
 
 _VECTOR_PRODUCTS: Final = 8_192
-_MATRIX_PRODUCTS: Final = 131_072
+_MATRIX_PRODUCTS: Final = 262_144
 """Multiplications of one layer up to which numpy's BLAS stays in the calling thread, and dispatch is what counts."""
 
 
