@@ -150,6 +150,7 @@ def main() -> None:
     torch.manual_seed(0)
     lib = None if args.library == "hand-written" else load(args.library)
     module: Any
+    call: Any
     if lib is None:
         module = agent = Agent()
         call = torch.compile(agent.loss, fullgraph=True) if args.compile else agent.loss
