@@ -59,6 +59,7 @@ def load(name: str) -> Any:
         "TransformedEnv",
         "ValueOperator",
         "VecNorm",
+        "compile_loss",
         "group_optimizers",
     ]
     found = {key: getattr(space, key) for key in wanted for space in spaces if key in vars(space)}

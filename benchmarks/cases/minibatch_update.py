@@ -101,14 +101,10 @@ def rows(agent: Agent | None, actor: Any) -> TensorDict:
     return data
 
 
-def compiled(function: Any, args: argparse.Namespace) -> Any:
-    """`function`, compiled if asked for; this library's losses compile as one graph."""
-    return torch.compile(function, fullgraph=args.library != "torchrl") if args.compile else function
-
-
-def library_total(loss: Any, args: argparse.Namespace) -> Callable[[Any], Any]:
+def library_total(loss: Any, lib: Any, args: argparse.Namespace) -> Callable[[Any], Any]:
     """The loss of a library as a function of a minibatch."""
-    call = compiled(loss, args)
+    compiled = lib.compile_loss if args.library == "rl-suite" else torch.compile
+    call = compiled(loss) if args.compile else loss
 
     def total(minibatch: Any) -> Any:
         out = call(minibatch)
@@ -154,12 +150,14 @@ def main() -> None:
     torch.manual_seed(0)
     lib = None if args.library == "hand-written" else load(args.library)
     module: Any
+    call: Any
     if lib is None:
         module = agent = Agent()
-        call, data = compiled(agent.loss, args), rows(agent, None)
+        call = torch.compile(agent.loss, fullgraph=True) if args.compile else agent.loss
+        data = rows(agent, None)
     else:
         module, actor = build_modules(lib)
-        call, data = library_total(module, args), rows(None, actor)
+        call, data = library_total(module, lib, args), rows(None, actor)
     parameters = list(module.parameters())
     optimizer = torch.optim.Adam(parameters, lr=3e-4, eps=1e-5, fused=args.optimizer == "fused" or None)
     source = minibatches(data, args.library, lib, args.from_buffer)

@@ -63,7 +63,7 @@ def make_networks(lib: Any, env: Any) -> tuple[Any, Any]:
     return actor, lib.ValueOperator(lib.MLP(out_features=1, **shape), in_keys=["observation"])
 
 
-def make_learner(lib: Any, actor: Any, critic: Any) -> dict[str, Any]:
+def make_learner(lib: Any, actor: Any, critic: Any, is_compiled: bool) -> dict[str, Any]:
     """Loss, advantages, buffer and optimiser of the tutorial."""
     loss = lib.ClipPPOLoss(
         actor_network=actor,
@@ -79,6 +79,7 @@ def make_learner(lib: Any, actor: Any, critic: Any) -> dict[str, Any]:
             storage=lib.LazyTensorStorage(FRAMES), sampler=lib.SamplerWithoutReplacement(), batch_size=256
         ),
         "loss": loss,
+        "losses_at": lib.compile_loss(loss) if is_compiled else loss,
         "optim": make_adam(loss.parameters()),
     }
 
@@ -91,7 +92,7 @@ def train_on(lib: Any, batch: Any, parts: dict[str, Any]) -> None:
         parts["buffer"].extend(batch.reshape(-1))
         for minibatch in parts["buffer"]:
             parts["optim"].zero_grad(set_to_none=True)
-            loss = parts["loss"](minibatch)
+            loss = parts["losses_at"](minibatch)
             (loss["loss_objective"] + loss["loss_critic"] + loss["loss_entropy"]).backward()
             nn.utils.clip_grad_norm_(parts["loss"].parameters(), max_norm=0.5)
             parts["optim"].step()
@@ -109,7 +110,7 @@ def frames_per_s(lib: Any, args: argparse.Namespace, num_envs: int) -> float:
         env.close()
         maker = partial(make_env, lib, args.env, num_envs)
         collector = lib.Collector(maker, actor, frames_per_batch=FRAMES, overlap=args.overlap)
-    parts = make_learner(lib, actor, critic) if args.work == "ppo" else {}
+    parts = make_learner(lib, actor, critic, args.compile) if args.work == "ppo" else {}
     batches, started, seconds = 0, 0.0, 0.0
     for index, batch in enumerate(collector):
         if parts:
@@ -133,6 +134,7 @@ def main() -> None:
     parser.add_argument("--env", default="HalfCheetah-v5")
     parser.add_argument("--num-envs", type=int, nargs="+", default=[1])
     parser.add_argument("--seconds", type=float, default=3.0, help="timed for each number of envs, one batch at least")
+    parser.add_argument("--compile", action="store_true", help="compile the loss; rl-suite only")
     parser.add_argument(
         "--overlap", type=int, help="batches that a worker collects ahead of the learner; rl-suite only"
     )

@@ -15,6 +15,7 @@ def _comparisons(is_quick: bool) -> tuple[Comparison, ...]:
     contenders = (
         Contender("rl-suite", "tutorial_ppo.py", ("--library", "rl-suite", *common)),
         Contender("rl-suite, overlapped", "tutorial_ppo.py", ("--library", "rl-suite", "--overlap", "1", *common)),
+        Contender("rl-suite, compiled", "tutorial_ppo.py", ("--library", "rl-suite", "--compile", *common)),
         Contender("TorchRL", "tutorial_ppo.py", ("--library", "torchrl", *common), is_peer=True),
         Contender("Stable-Baselines3", "sb3_ppo.py", common, is_peer=True),
         Contender("hand-written", "hand_written.py", common),
@@ -30,7 +31,7 @@ FAMILY = Family(
     "the same program, which estimates the advantages anew at each epoch as the MuJoCo tutorial does; "
     "Stable-Baselines3 and the hand-written loop do so once a batch. Stable-Baselines3's policy is a Gaussian without "
     "the tanh. Overlapped, a worker process collects the next batch while the learner is at this one, which is one "
-    "update behind then.",
+    "update behind then. Compiled, the loss goes through inductor, in the batch that is not timed.",
     _comparisons,
     is_in_readme=True,
 )

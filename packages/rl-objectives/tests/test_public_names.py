@@ -7,7 +7,7 @@ import pytest
 NAMES = {
     "rl_objectives": """GAE A2CLoss ClipPPOLoss HardUpdate KLPENPPOLoss LossModule PPOLoss ReinforceLoss SoftUpdate
         TD0Estimator TD1Estimator TDLambdaEstimator VTrace ValueEstimatorBase ValueEstimators __version__
-        default_value_kwargs group_optimizers""",
+        compile_loss default_value_kwargs group_optimizers""",
     "rl_objectives.functional": """clipped_surrogate clipped_value_loss effective_sample_size explained_variance
         generalized_advantage_estimate kl_estimate_k1 kl_estimate_k3 policy_gradient reduce_loss
         reverse_linear_recurrence standardize surrogate td0_advantage_estimate td0_return_estimate

@@ -7,10 +7,11 @@ from functools import partial
 
 import pytest
 import torch
-from tensordict import TensorDict
+from tensordict import TensorDict, TensorDictBase
 
 import rl_trainers.ppo
 from rl_collectors import Overlap
+from rl_objectives import LossModule
 from rl_trainers import DivergenceError, PPOConfig
 from rl_trainers.ppo import PPO, batch_statistics
 from rl_trainers.random_state import seed_everything
@@ -56,6 +57,28 @@ def test_updates_raise_the_return(make_config: MakeConfig) -> None:
         lengths.append(float(data["next", "step_count"][done].double().mean()))
         ppo.update(data)
     assert lengths[-1] > 2.5 * lengths[0]
+    ppo.close()
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_compile_hands_the_minibatches_to_the_compiled_loss(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, is_compiled: bool
+) -> None:
+    """With `ppo.compile` every minibatch of both epochs goes through `compile_loss`, else none does."""
+    sizes: list[int] = []
+
+    def compiling(loss: LossModule) -> Callable[[TensorDictBase], TensorDictBase]:
+        def losses_at(minibatch: TensorDictBase) -> TensorDictBase:
+            sizes.append(len(minibatch))
+            losses: TensorDictBase = loss(minibatch)
+            return losses
+
+        return losses_at
+
+    monkeypatch.setattr(rl_trainers.ppo, "compile_loss", compiling)
+    ppo = make_ppo(make_config(f"ppo.compile={is_compiled}"))
+    ppo.update(next(iter(ppo)))
+    assert sizes == ([32] * 4 if is_compiled else [])
     ppo.close()
 
 

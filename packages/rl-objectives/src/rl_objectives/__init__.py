@@ -4,6 +4,7 @@ from rl_objectives.__about__ import __version__
 from rl_objectives._estimators import ValueEstimators, default_value_kwargs
 from rl_objectives.a2c import A2CLoss
 from rl_objectives.common import LossModule
+from rl_objectives.compiled import compile_loss
 from rl_objectives.optimizers import group_optimizers
 from rl_objectives.ppo import PPOLoss
 from rl_objectives.ppo_clip import ClipPPOLoss
@@ -36,6 +37,7 @@ __all__ = [
     "ValueEstimatorBase",
     "ValueEstimators",
     "__version__",
+    "compile_loss",
     "default_value_kwargs",
     "group_optimizers",
 ]

@@ -162,7 +162,8 @@ class ActorCriticLoss(PolicyValueLoss):
         else:
             reduced = mean if self.reduction == "mean" else reduce_loss(total, self.reduction)
             if self.entropy_coeff is not None:
-                reduced = reduced * self.entropy_coeff
+                out["loss_entropy"] = reduced * -self.entropy_coeff
+                return
         out["loss_entropy"] = -reduced
 
     def _add_critic(self, out: dict[str, Tensor], tensordict: TensorDictBase, coefficient: Tensor) -> None:

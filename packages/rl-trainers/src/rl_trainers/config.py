@@ -144,6 +144,7 @@ class PPOLossConfig:
     max_grad_norm: float = option(0.5, "clip the gradient to this norm; 0 does not clip", low=0.0)
     normalize_advantage: bool = option(True, "zero mean and unit deviation of the advantage in each minibatch")
     recompute_advantage: bool = option(False, "estimate the advantage anew before each epoch, not once a batch")
+    compile: bool = option(False, "compile the loss: some seconds at the start, then faster; needs a C++ compiler")
     target_kl: float = option(0.0, "stop a batch's epochs when the mean KL of one exceeds this; 0 never does", low=0.0)
 
 

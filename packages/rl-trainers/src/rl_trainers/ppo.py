@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rl_collectors import Collector, Overlap
 from rl_envs import TransformedEnv, VecNorm
+from rl_objectives import compile_loss
 from rl_specs import message
 from rl_trainers import build
 from rl_trainers.config import PPOConfig
@@ -72,6 +73,7 @@ class PPO:
         self.collector.set_seed(config.seed)
         self.advantage = build.build_advantage(config, self.critic)
         self.loss = build.build_loss(config, self.actor, self.critic)
+        self._losses_at = compile_loss(self.loss) if config.ppo.compile else self.loss
         self.has_entropy_bonus = config.ppo.entropy_coeff > 0
         self.buffer = build.build_buffer(config, self.device)
         self.parameters = [p for p in self.loss.parameters() if p.requires_grad]
@@ -153,7 +155,7 @@ class PPO:
         max_norm = self.config.ppo.max_grad_norm or math.inf
         for minibatch in self.buffer:
             self.optimizer.zero_grad(set_to_none=True)
-            losses = self.loss(minibatch)
+            losses = self._losses_at(minibatch)
             total = losses["loss_objective"] + losses["loss_critic"]
             if self.has_entropy_bonus:
                 total = total + losses["loss_entropy"]
