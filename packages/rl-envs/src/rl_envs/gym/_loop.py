@@ -48,13 +48,13 @@ class LoopBackend(Backend):
         else:
             results = [skipped_step(env, action, skip) for env, action in zip(self._envs, actions, strict=True)]
         values, rewards, terminated, truncated, _ = zip(*results, strict=True)
-        flags = np.empty((3, count), dtype=np.bool_)
-        flags[1] = terminated
-        flags[2] = truncated
-        np.logical_or(flags[1], flags[2], out=flags[0])
+        flags = np.zeros((3, count, 1), dtype=np.bool_)
+        if any(terminated) or any(truncated):
+            flags[1:, :, 0] = terminated, truncated
+            np.logical_or(flags[1], flags[2], out=flags[0])
         entries = self._observed(values, range(count))
         entries["reward"] = torch.from_numpy(np.array(rewards, dtype=np.float32).reshape(count, 1))
-        entries["done"], entries["terminated"], entries["truncated"] = torch.from_numpy(flags[:, :, None]).unbind()
+        entries["done"], entries["terminated"], entries["truncated"] = torch.from_numpy(flags).unbind()
         return entries
 
     def frame(self) -> Tensor:
