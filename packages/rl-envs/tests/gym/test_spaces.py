@@ -101,6 +101,7 @@ def test_spaces_of_binary_specs() -> None:
     [
         spaces.Discrete(3, start=-1),
         spaces.MultiDiscrete([2, 3]),
+        spaces.MultiDiscrete([3]),
         spaces.MultiBinary(4),
         spaces.Box(-1.0, 2.0, (2,), np.float64),
         spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Tuple((spaces.Box(0, 1, (2,)), spaces.MultiBinary(1)))}),

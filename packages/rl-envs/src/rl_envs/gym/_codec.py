@@ -93,8 +93,11 @@ class OneHotCodec(LeafCodec):
 
     def decode(self, values: Array) -> Array:
         """See `LeafCodec`."""
-        parts = np.split(values, self._ends[:-1], axis=-1) if len(self._blocks) > 1 else [values]
-        index = np.stack([part.argmax(-1) for part in parts], axis=-1) + self._start
+        if len(self._blocks) == 1:
+            index = np.asarray(values.argmax(-1) + self._start[0])
+        else:
+            parts = np.split(values, self._ends[:-1], axis=-1)
+            index = np.stack([part.argmax(-1) for part in parts], axis=-1) + self._start
         return index.reshape((*values.shape[:-1], *self.shape))
 
 

@@ -50,8 +50,7 @@ class LoopBackend(Backend):
         values, rewards, terminated, truncated, _ = zip(*results, strict=True)
         flags = np.zeros((3, count, 1), dtype=np.bool_)
         if any(terminated) or any(truncated):
-            flags[1, :, 0] = terminated
-            flags[2, :, 0] = truncated
+            flags[1:, :, 0] = terminated, truncated
             np.logical_or(flags[1], flags[2], out=flags[0])
         entries = self._observed(values, range(count))
         entries["reward"] = torch.from_numpy(np.array(rewards, dtype=np.float32).reshape(count, 1))
