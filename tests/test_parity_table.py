@@ -53,15 +53,44 @@ class Shifted(Transform):
         return data.set("observation", data.get("observation") + 0.25)
 
 
+def make_uneven(**options: Any) -> gymnasium.Env[Any, Any]:
+    """Gymnasium's pendulum in episodes of two to five steps, drawn anew each time, so that the rows of a batch part."""
+    from gymnasium.envs.classic_control import PendulumEnv as Pendulum
+
+    class Uneven(Pendulum):
+        def reset(self, **kwargs: Any) -> Any:
+            found = super().reset(**kwargs)
+            self.steps_left = int(self.np_random.integers(2, 6))
+            return found
+
+        def step(self, action: Any) -> Any:
+            observation, reward, terminated, _, info = super().step(action)
+            self.steps_left -= 1
+            return observation, reward, terminated, self.steps_left == 0, info
+
+    return Uneven(**options)
+
+
+UNEVEN = "Uneven-v0"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> Iterator[None]:
+    """The id of the uneven pendulum."""
+    gymnasium.register(UNEVEN, make_uneven)
+    yield
+    del gymnasium.registry[UNEVEN]
+
+
 def vector_env(mode: AutoresetMode) -> EnvBase:
     """Gymnasium's own vectorisation."""
-    makers = [lambda: gymnasium.make("Pendulum-v1", max_episode_steps=LIMIT) for _ in range(2)]
+    makers = [lambda: gymnasium.make(UNEVEN) for _ in range(2)]
     return GymWrapper(SyncVectorEnv(makers, autoreset_mode=mode))
 
 
 def pendulums(backend: Any = "serial", num_envs: int | None = 3) -> EnvBase:
-    """Gymnasium's pendulum with short episodes."""
-    return GymEnv("Pendulum-v1", num_envs=num_envs, backend=backend, max_episode_steps=LIMIT)
+    """The uneven pendulum."""
+    return GymEnv(UNEVEN, num_envs=num_envs, backend=backend)
 
 
 def cart_poles(is_index: bool, **options: Any) -> EnvBase:
@@ -85,13 +114,13 @@ ENVS: dict[str, Callable[[], EnvBase]] = {
     "gym loop": pendulums,
     "gym vector, same step": lambda: vector_env(AutoresetMode.SAME_STEP),
     "gym vector, next step": lambda: vector_env(AutoresetMode.NEXT_STEP),
-    "serial": lambda: SerialEnv(2, lambda: GymEnv("Pendulum-v1", max_episode_steps=LIMIT)),
+    "serial": lambda: SerialEnv(2, lambda: pendulums(num_envs=None)),
     "native": PendulumEnv,
     "native batch": lambda: PendulumEnv(batch_size=(2, 2)),
     "native MuJoCo": native_mujoco,
     "parallel": on_workers,
     "gym processes": lambda: pendulums("process"),
-    "EnvPool": lambda: pendulums("envpool"),
+    "EnvPool": lambda: GymEnv("Pendulum-v1", num_envs=3, backend="envpool", max_episode_steps=LIMIT),
     "cart poles": lambda: cart_poles(False),
     "cart poles, index": lambda: cart_poles(True),
     "cart poles, EnvPool": lambda: cart_poles(True, backend="envpool"),
@@ -233,7 +262,7 @@ def bases() -> Iterator[Callable[[str], EnvBase]]:
 
 
 def make_env(base: EnvBase, env_kind: str, transforms: str) -> EnvBase:
-    """The environment in its transforms, with episodes of four steps."""
+    """The environment in its transforms, with short episodes."""
     env = TransformedEnv(base)
     if env_kind in ("native", "native batch"):
         env.append_transform(StepCounter(LIMIT, step_count_key="native_count"))
