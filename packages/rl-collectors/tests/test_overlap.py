@@ -2,10 +2,12 @@
 
 import copy
 import io
+import random
 import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -21,6 +23,7 @@ from rl_envs import (
     PendulumEnv,
     RewardSum,
     StepCounter,
+    Transform,
     TransformedEnv,
     VecNorm,
 )
@@ -48,6 +51,16 @@ class SlowLayer(nn.Linear):
         return super().forward(observation).clamp(-2.0, 2.0)
 
 
+class Noise(Transform):
+    """Adds draws from the global streams of Python and numpy to the reward."""
+
+    def __init__(self) -> None:
+        super().__init__(["reward"])
+
+    def _apply_transform(self, value: torch.Tensor) -> torch.Tensor:
+        return value + random.gauss() + np.random.randn()
+
+
 def noisy_policy() -> TensorDictModule:
     """The same policy each time."""
     torch.manual_seed(0)
@@ -66,6 +79,7 @@ ENVS: dict[str, Callable[[], EnvBase]] = {
     "gym": lambda: transformed(GymEnv("Pendulum-v1")),
     "gym-3": lambda: transformed(GymEnv("Pendulum-v1", num_envs=3)),
     "native-2x2": lambda: transformed(PendulumEnv(batch_size=(2, 2))),
+    "noisy": lambda: TransformedEnv(transformed(PendulumEnv()), Noise()),
 }
 BATCHES = 5
 STEPS = 10
@@ -88,6 +102,13 @@ def make_collector(
     return collector
 
 
+def seed_all(seed: int) -> None:
+    """Seed the global streams."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
 def learn(policy: nn.Module, collector: Collector) -> None:
     """Change the weights, drawing from torch's global stream on the way."""
     with torch.no_grad():
@@ -97,16 +118,16 @@ def learn(policy: nn.Module, collector: Collector) -> None:
 
 
 def train(env: str, overlap: Overlap | None, **options: Any) -> tuple[list[TensorDictBase], torch.Tensor]:
-    """Batches of a training run, and a draw of torch's global stream after it."""
+    """Batches of a training run, and draws of the global streams after it."""
     policy = noisy_policy()
     collector = make_collector(env, policy, overlap, **options)
-    torch.manual_seed(1)
+    seed_all(1)
     batches = []
     for batch in collector:
         batches.append(batch)
         learn(policy, collector)
     collector.shutdown()
-    return batches, torch.rand(2)
+    return batches, torch.tensor([torch.rand(()), random.gauss(), random.random(), np.random.randn()])
 
 
 def assert_same(found: TensorDictBase, expected: TensorDictBase) -> None:
@@ -129,7 +150,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize(("env", "option"), [*((env, "plain") for env in ENVS), *(("gym", name) for name in OPTIONS)])
 def test_without_lag_the_data_are_those_of_one_process(env: str, option: str, leaves_nothing: None) -> None:
-    """A worker that waits for the learner gives bitwise the batches, and leaves the random stream, of no worker."""
+    """A worker that waits for the learner gives bitwise the batches, and leaves the random streams, of no worker."""
     expected, expected_draw = train(env, None, **OPTIONS[option])
     found, draw = train(env, forked(0), **OPTIONS[option])
     assert len(found) == BATCHES
@@ -182,10 +203,11 @@ def test_lag_is_the_age_of_the_weights(ahead: int, leaves_nothing: None) -> None
         learner.set_state(torch.get_rng_state())
 
 
+@pytest.mark.parametrize("env", ["gym-3", "noisy"])
 @pytest.mark.parametrize("ahead", [0, 1, 2])
-def test_same_seed_same_data(ahead: int) -> None:
+def test_same_seed_same_data(ahead: int, env: str) -> None:
     """Two runs from one seed are the same to the last bit, however fast learner and worker are."""
-    (one, one_draw), (other, other_draw) = train("gym-3", forked(ahead)), train("gym-3", forked(ahead))
+    (one, one_draw), (other, other_draw) = train(env, forked(ahead)), train(env, forked(ahead))
     for a, b in zip(one, other, strict=True):
         assert_same(a, b)
     assert torch.equal(one_draw, other_draw)
@@ -263,6 +285,26 @@ def test_weights_in_shared_memory_stay_the_learners() -> None:
     collector.shutdown()
     assert int(third["collector", "policy_version"].max()) == 0
     assert all((parameter == 7.0).all() for parameter in policy.parameters())
+
+
+@pytest.mark.parametrize("env", ["gym", "noisy"])
+@pytest.mark.parametrize("ahead", [1, 40])
+def test_a_state_read_back_goes_on_with_every_stream(ahead: int, env: str) -> None:
+    """Exact resume holds for environments that draw from the global streams of Python and numpy, far ahead as well."""
+    collector = make_collector(env, None, forked(ahead), total_batches=45)
+    collector.rollout()
+    state = copy.deepcopy(collector.state_dict())
+    expected = list(collector)
+    collector.shutdown()
+    assert len(state["ahead"]["batches"]) == ahead
+    seed_all(99)
+    resumed = make_collector(env, None, forked(ahead), total_batches=45)
+    resumed.load_state_dict(state)
+    found = list(resumed)
+    resumed.shutdown()
+    assert len(found) == 44
+    for one, other in zip(found, expected, strict=True):
+        assert_same(one, other)
 
 
 @pytest.mark.parametrize("batches_before", [0, 1, 3])

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rl_collectors._collection_loop import CollectionLoop
+from rl_collectors._random_state import random_state, set_random_state
 from rl_collectors._source import Policy, Request, Setup
 from rl_collectors._weights import SharedWeights
 from rl_envs import unpack_flat
@@ -34,7 +35,7 @@ class Ask:
     Args:
         request: how the batch is to be collected.
         slot: which sections of the table to use.
-        random_state: state of torch's generator to begin with, as bytes; None goes on with the worker's own.
+        random_state: state of the global random streams to begin with; None goes on with the worker's own.
         policy: what acts from now on; None leaves it at that.
     """
 
@@ -50,7 +51,7 @@ class Answer:
 
     Args:
         entries: the batch `[*B, T]`, when its section has another layout; None: it lies there.
-        random_state: state of torch's generator after it.
+        random_state: state of the global random streams after it.
     """
 
     entries: FlatDict | None
@@ -150,13 +151,3 @@ class CollectTask(Task):
 def forms_of(entries: FlatDict) -> dict[Any, TensorForm]:
     """Forms of the entries of a batch, in their order."""
     return {key: TensorForm(tuple(value.shape), value.dtype) for key, value in entries.items()}
-
-
-def random_state() -> bytes:
-    """State of torch's generator on the CPU."""
-    return bytes(torch.get_rng_state().numpy().tobytes())
-
-
-def set_random_state(state: bytes) -> None:
-    """Go on from `state`."""
-    torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))

@@ -36,7 +36,8 @@ class Collector:
     With `overlap`, collection and learning go on at the same time: a worker process collects the next batch while the
     caller learns from this one. A batch that is handed out was then made with weights that are that many updates old;
     `("collector", "policy_version")` tells. `split_trajs` and `postproc` run in this process. With a torch seed,
-    batches are the same in each run.
+    batches are the same in each run, those of environments and transforms that draw from the global streams of Python
+    or numpy too.
 
     Args:
         create_env_fn: an environment, or a callable that makes one.
@@ -225,13 +226,14 @@ class Collector:
             self._source.close(close_env)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next batch depends on, apart from the policy's weights and torch's random state.
+        """All that the next batch depends on, apart from the policy's weights and the global random streams.
 
         With `overlap`, waits for the batches that are being collected ahead.
 
         Returns:
             Counters, the root at which collection stopped, trajectory ids, and the environment's state; with `overlap`
-            of one or more also `"ahead"`: the batches collected ahead, and the worker's torch random state.
+            of one or more also `"ahead"`: the batches collected ahead, and the worker's global random streams (those of
+            Python, numpy and torch on the CPU).
         """
         return {
             "collected_frames": self.collected_frames,

@@ -16,17 +16,19 @@ from rl_collectors._collect_task import (
     Place,
     batch_section,
     forms_of,
-    random_state,
-    set_random_state,
     weights_section,
 )
 from rl_collectors._overlap import Overlap
+from rl_collectors._random_state import random_state, seeded_random_state, set_random_state
 from rl_collectors._source import Policy, Request, Setup
 from rl_collectors._state import ahead_batches, pack_root
 from rl_collectors._weights import SharedWeights
 from rl_envs import EnvBase, pack_flat
 from rl_envs.parallel import Layout, PoolOptions, Table, WorkerPool
 from rl_specs import FlatDict, message
+
+_MOST_ASKED = 32
+"""Requests that may be under way: requests and answers wait in pipes, which do not hold much."""
 
 
 @final
@@ -86,6 +88,8 @@ class WorkerSource:
 
     def request(self, request: Request) -> None:
         """See `BatchSource`."""
+        while len(self._asked) >= _MOST_ASKED:
+            self._ready.append(self._take())
         policy = self._policy_to_send()
         table = self._fitting_table()
         self._weights.write(table[weights_section(self._slot)])
@@ -177,8 +181,7 @@ class WorkerSource:
             return random_state()
         state, self._next_random_state = self._next_random_state, None
         if state is None and self._last_random_state is None:
-            seed = int(torch.randint(2**63 - 1, ()))
-            state = bytes(torch.Generator().manual_seed(seed).get_state().numpy().tobytes())
+            state = seeded_random_state(int(torch.randint(2**63 - 1, ())))
         self._last_random_state = self._last_random_state or state
         return state
 

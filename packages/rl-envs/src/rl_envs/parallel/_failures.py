@@ -1,6 +1,7 @@
 """What the parent raises when a worker fails."""
 
 import os
+import pickle
 import signal
 
 from rl_envs._errors import WorkerError, WorkerTimeoutError
@@ -9,18 +10,32 @@ from rl_specs import message
 
 
 def raised(component: str, worker: int, failure: Failure) -> Exception:
-    """What a worker raised, itself where that is possible, with the traceback in a note."""
-    if isinstance(failure.error, Exception):
-        failure.error.add_note(f"{component}: raised in worker {worker}.\n{failure.text}")
-        return failure.error
-    return broken(component, worker, failure)
+    """What a worker raised in a call, itself where that is possible, with the traceback in a note."""
+    found = _loaded(failure)
+    if isinstance(found, Exception):
+        found.add_note(f"{component}: raised in worker {worker}.\n{failure.text}")
+        return found
+    error = WorkerError(f"{component}: worker {worker} raised.\n{failure.text}")
+    error.__cause__ = found
+    return error
 
 
 def broken(component: str, worker: int, failure: Failure) -> WorkerError:
     """A worker raised in the middle of a step or a reset."""
     error = WorkerError(f"{component}: worker {worker} raised, and all workers were closed.\n{failure.text}")
-    error.__cause__ = failure.error
+    error.__cause__ = _loaded(failure)
     return error
+
+
+def _loaded(failure: Failure) -> BaseException | None:
+    """The exception of a failure; None where it cannot be had in this process."""
+    if failure.error is None:
+        return None
+    try:
+        found = pickle.loads(failure.error)
+    except Exception:  # its module may be known to the worker alone, its constructor may want other arguments
+        return None
+    return found if isinstance(found, BaseException) else None
 
 
 def died(component: str, exits: dict[int, int]) -> WorkerError:
@@ -47,11 +62,12 @@ def timed_out(component: str, workers: list[int], timeout_s: float) -> WorkerTim
     return WorkerTimeoutError(message(component, problem, fix=fix))
 
 
+_SIGNAL_NAMES = {each.value: each.name for each in signal.Signals}
 _MEMORY = "Look whether the system ran out of memory (dmesg), or who killed it"
 
 
 def _end(status: int) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        return f"was killed by {signal.Signals(number).name} (signal {number})"
+        return f"was killed by {_SIGNAL_NAMES.get(number, 'a signal')} (signal {number})"
     return f"ended with exit code {os.waitstatus_to_exitcode(status)}"

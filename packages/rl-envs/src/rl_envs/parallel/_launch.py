@@ -5,14 +5,14 @@ a system that shares the processor out between sessions would make each step wai
 """
 
 import os
+import signal
 import subprocess
 import sys
+import traceback
 from typing import Literal, NoReturn, Protocol, TypeAlias, final
 
-import cloudpickle  # type: ignore[import-untyped]  # ships no types
-
-from rl_envs.parallel._supervisor import Orders, supervise
-from rl_envs.parallel._wiring import write_frame
+from rl_envs.parallel._supervisor import ENDING_SIGNALS, Orders, flush_output, supervise
+from rl_envs.parallel._wiring import GroupEnds
 
 StartMethod: TypeAlias = Literal["forkserver", "spawn", "fork"]
 """How workers come to be.
@@ -42,15 +42,19 @@ class ForkedSupervisor:
 
     Args:
         orders: what it is to do.
+        ends: its descriptors and those of its workers.
         parent_ends: descriptors that only the parent holds.
     """
 
-    def __init__(self, orders: Orders, parent_ends: list[int]) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        self._pid = os.fork()
-        if self._pid == 0:
-            _become_supervisor(orders, parent_ends)
+    def __init__(self, orders: Orders, ends: GroupEnds, parent_ends: list[int]) -> None:
+        flush_output()
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+        try:
+            self._pid = os.fork()
+            if self._pid == 0:
+                _become_supervisor(orders, ends, parent_ends)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def wait(self) -> None:
         """See `Supervisor`."""
@@ -63,23 +67,21 @@ class ForkedSupervisor:
 
 @final
 class FreshSupervisor:
-    """A new interpreter with this one's import path.
+    """A new interpreter with this one's import path, which takes its orders from its control pipe.
 
     Args:
-        orders: what it is to do; pickled with cloudpickle.
-        control: descriptor of the parent through which the orders go.
+        ends: its descriptors and those of its workers.
     """
 
-    def __init__(self, orders: Orders, control: int) -> None:
-        payload = cloudpickle.dumps(orders)
-        code = f"import sys; sys.path[:] = {sys.path!r}; from rl_envs.parallel._supervisor import main; main()"
+    def __init__(self, ends: GroupEnds) -> None:
+        path = [entry for entry in sys.path if isinstance(entry, str)]  # imports pass over others
+        code = f"import sys; sys.path[:] = {path!r}; from rl_envs.parallel._supervisor import main; main()"
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code, str(orders.ends.control)],
-            pass_fds=orders.ends.all(),
+            [sys.executable, "-c", code, str(ends.control)],
+            pass_fds=ends.all(),
             process_group=0,
             env={**os.environ, **_ONE_THREAD},
         )
-        write_frame(control, payload)
 
     def wait(self) -> None:
         """See `Supervisor`."""
@@ -90,8 +92,13 @@ class FreshSupervisor:
         self._process.kill()
 
 
-def _become_supervisor(orders: Orders, parent_ends: list[int]) -> NoReturn:
-    os.setpgid(0, 0)
-    for fd in parent_ends:
-        os.close(fd)
-    supervise(orders)
+def _become_supervisor(orders: Orders, ends: GroupEnds, parent_ends: list[int]) -> NoReturn:
+    try:
+        os.setpgid(0, 0)
+        for fd in parent_ends:
+            os.close(fd)
+        supervise(orders, ends)
+    except BaseException:  # nothing above this frame may run: it is the caller's program
+        traceback.print_exc()
+    finally:
+        os._exit(1)

@@ -1,12 +1,14 @@
 """Worker processes over one table of shared memory, as the parent sees them."""
 
+import contextlib
 import multiprocessing.util
 import os
 import pickle
 import select
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import cloudpickle  # type: ignore[import-untyped]  # ships no types
@@ -56,8 +58,9 @@ class PoolOptions:
 class WorkerPool:
     """Workers that obey one command at a time, all or some of them at once.
 
-    A failure of any worker closes the pool. So does an interrupt while waiting: the workers are in the middle of
-    something then. The workers end when the pool is closed, collected, or left at exit, and when this process dies.
+    A failure of any worker closes the pool. So does an interrupt while waiting, such as Ctrl-C or what a handler of
+    signals raises: the workers are in the middle of something then. The workers end when the pool is closed, collected,
+    or left at exit, and when this process dies.
 
     Args:
         make_tasks: for each worker a callable that makes its task there.
@@ -79,7 +82,7 @@ class WorkerPool:
         for fd in (self._processes.done, *self._processes.statuses):
             self._wake_up.register(fd, select.POLLIN)
         try:
-            self.descriptions: list[Any] = self._gather(self._workers, None)
+            self.descriptions: list[Any] = self._unpacked(self._frames(None))
         except BaseException:
             self.close(grace_s=0.0)
             raise
@@ -122,18 +125,13 @@ class WorkerPool:
         self.check_usable()
         chosen = self._workers if workers is None else workers
         processes = self._processes
-        try:
+        with self._closed_where_broken_off():
             if len(chosen) > 1:
                 os.write(processes.tokens, TOKEN * (len(chosen) - 1))
             for worker in chosen:
                 self._rounds[worker] += 1
                 os.write(processes.commands[worker], command)
             self._wait(chosen)
-        except BrokenPipeError:
-            raise self._failure() from None
-        except BaseException:
-            self.close(grace_s=0.0)
-            raise
 
     def call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
         """Call a method of every task, with an argument for each; the answers in order.
@@ -142,36 +140,32 @@ class WorkerPool:
             Exception: what a task raised, with a note that tells where.
             WorkerError: a worker raised what cannot be pickled, ended, or took longer than the limit.
         """
-        self.post(method, arguments)
-        return self.answers()
+        self.check_usable()
+        payloads = self._payloads(method, arguments)
+        with self._closed_where_broken_off():
+            self._send(payloads)
+            frames = self._frames(self._deadline())
+        return self._unpacked(frames)
 
     def post(self, method: str, arguments: Sequence[Any]) -> None:
         """Ask for a call without waiting for its end; workers take what is asked of them in order.
 
         Args:
             method: as for `call`.
-            arguments: small ones while others are on their way: together they wait in a pipe.
+            arguments: small and few ones while others are on their way: together they wait in a pipe, whose end reads
+                no more while the answers that wait in another fill that.
         """
         self.check_usable()
-        try:
-            for worker, argument in zip(self._workers, arguments, strict=True):
-                payload = cloudpickle.dumps((method, argument))
-                os.write(self._processes.commands[worker], CALL)
-                write_frame(self._processes.commands[worker], payload)
-        except BrokenPipeError:
-            raise self._failure() from None
-        except (KeyboardInterrupt, SystemExit):
-            self.close(grace_s=0.0)
-            raise
+        payloads = self._payloads(method, arguments)
+        with self._closed_where_broken_off():
+            self._send(payloads)
 
     def answers(self) -> list[Any]:
         """Wait for the answers to the oldest `post` that has not been answered; raises as `call` does."""
         self.check_usable()
-        try:
-            return self._gather(self._workers, self._options.timeout_s)
-        except (KeyboardInterrupt, SystemExit):
-            self.close(grace_s=0.0)
-            raise
+        with self._closed_where_broken_off():
+            frames = self._frames(self._deadline())
+        return self._unpacked(frames)
 
     def close(self, *, grace_s: float = 5.0) -> None:
         """End the workers: they are told to, and killed after `grace_s`. Calling it again does nothing."""
@@ -191,28 +185,59 @@ class WorkerPool:
         if word != DONE or len(events) > 1:
             raise self._failure(is_reported=word == FAILED)
 
-    def _gather(self, workers: Sequence[int], limit: float | None) -> list[Any]:
-        """One answer from each worker; exceptions among them are raised once all have answered."""
-        deadline = None if limit is None else time.monotonic() + limit
-        answers = []
-        for worker in workers:
-            poll = select.poll()
-            poll.register(self._processes.replies[worker], select.POLLIN)
-            for fd in self._processes.statuses:
-                poll.register(fd, select.POLLIN)
-            events = poll.poll(None if deadline is None else max(deadline - time.monotonic(), 0.0) * 1000)
-            if not events:
-                raise self._late([worker])
-            if all(fd != self._processes.replies[worker] for fd, _ in events):
-                raise self._failure()
+    @contextlib.contextmanager
+    def _closed_where_broken_off(self) -> Iterator[None]:
+        """Close the pool where what runs between it and its workers stops half-way."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise self._failure() from None
+        except BaseException:
+            self.close(grace_s=0.0)
+            raise
+
+    def _payloads(self, method: str, arguments: Sequence[Any]) -> list[bytes]:
+        return [cloudpickle.dumps((method, argument)) for _, argument in zip(self._workers, arguments, strict=True)]
+
+    def _send(self, payloads: Sequence[bytes]) -> None:
+        deadline = self._deadline()
+        for worker, payload in enumerate(payloads):
+            wait = partial(self._wait_for, worker, deadline)
+            write_frame(self._processes.commands[worker], payload, wait, command=CALL)
+
+    def _frames(self, deadline: float | None) -> list[bytes]:
+        """One answer from each worker, as it came."""
+        frames = []
+        for worker in self._workers:
             try:
-                answers.append(pickle.loads(read_frame(self._processes.replies[worker])))
+                frames.append(read_frame(self._processes.replies[worker], partial(self._wait_for, worker, deadline)))
             except EOFError:
                 raise self._failure() from None
-        for worker, answer in zip(workers, answers, strict=True):
+        return frames
+
+    def _unpacked(self, frames: Sequence[bytes]) -> list[Any]:
+        """The answers; an exception among them is raised."""
+        answers = [pickle.loads(frame) for frame in frames]
+        for worker, answer in enumerate(answers):
             if isinstance(answer, Failure):
                 raise raised(self._options.component, worker, answer)
         return answers
+
+    def _deadline(self) -> float | None:
+        limit = self._options.timeout_s
+        return None if limit is None else time.monotonic() + limit
+
+    def _wait_for(self, worker: int, deadline: float | None, fd: int, event: int) -> None:
+        """Wait until the pipe `fd` of a worker is ready for `event`; raises when a worker ends first, or time is up."""
+        poll = select.poll()
+        poll.register(fd, event)
+        for status in self._processes.statuses:
+            poll.register(status, select.POLLIN)
+        events = poll.poll(None if deadline is None else max(deadline - time.monotonic(), 0.0) * 1000)
+        if not events:
+            raise self._late([worker])
+        if all(ready != fd for ready, _ in events):
+            raise self._failure()
 
     def _failure(self, *, is_reported: bool = False) -> WorkerError:
         """Close the pool and say which worker raised or died."""

@@ -6,14 +6,16 @@ import pickle
 import select
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, final
 
 import cloudpickle  # type: ignore[import-untyped]  # ships no types
 
+from rl_envs.parallel._failures import died
 from rl_envs.parallel._launch import ForkedSupervisor, FreshSupervisor, StartMethod, Supervisor
 from rl_envs.parallel._segment import create_segment
 from rl_envs.parallel._supervisor import Orders
-from rl_envs.parallel._wiring import EXIT_RECORD, KILL, QUIT, GroupEnds, WorkerEnds, close_all, read_frame
+from rl_envs.parallel._wiring import EXIT_RECORD, KILL, QUIT, GroupEnds, WorkerEnds, close_all, read_frame, write_frame
 from rl_envs.parallel._worker import Failure, Task
 from rl_specs import message
 
@@ -32,6 +34,7 @@ class Processes:
         torch_seed: see `Orders`.
     Raises:
         TypeError: a callable cannot be pickled, where the start method needs it.
+        WorkerError: a supervisor ended at once.
     """
 
     def __init__(
@@ -45,30 +48,32 @@ class Processes:
         tasks: list[Any] = list(make_tasks)
         if start_method != "fork":
             tasks = [_pickled(component, make) for make in make_tasks]
+        self._component = component
         self.commands: list[int] = []
         self.replies: list[int] = []
         self.statuses: list[int] = []
         self._controls: list[int] = []
+        self._common: list[int] = []
         self._supervisors: list[Supervisor] = []
-        self._child_ends: list[int] = []
         self.is_closed = False
         self._owner = os.getpid()
-        self.segment = create_segment()
-        tokens, self.tokens = self._pipe_to_child()
-        os.set_blocking(tokens, False)
-        self.done, done = self._pipe_from_child()
-        count = len(tasks)
-        size = 1 if start_method == "spawn" else count
+        common_child_ends: list[int] = []
         try:
+            self.segment = create_segment()
+            self._common.append(self.segment)
+            tokens, self.tokens = _pipe_to_child(common_child_ends, self._common)
+            os.set_blocking(tokens, False)
+            self.done, done = _pipe_from_child(common_child_ends, self._common)
+            count = len(tasks)
+            size = 1 if start_method == "spawn" else count
             for first in range(0, count, size):
-                ends = self._group_ends(size, tokens, done)
-                orders = Orders(ends, first, tasks[first : first + size], os.getpid(), torch_seed, preload)
-                self._start(orders, start_method)
+                group = tasks[first : first + size]
+                self._start(start_method, Orders(first, group, os.getpid(), torch_seed, preload), tokens, done)
         except BaseException:
-            close_all(self._child_ends)
             self.close(0.0)
             raise
-        close_all(self._child_ends)
+        finally:
+            close_all(common_child_ends)
 
     def exits(self, deadline: float) -> dict[int, int]:
         """Wait statuses, by worker, of those that have ended; waits for one until `deadline`."""
@@ -88,8 +93,8 @@ class Processes:
         """A worker that has reported an exception, and the exception; waits for one until `deadline`."""
         for fd in _readable(self.replies, deadline):
             try:
-                answer = pickle.loads(read_frame(fd))
-            except EOFError:
+                answer = pickle.loads(read_frame(fd, partial(_wait_until, deadline)))
+            except (EOFError, TimeoutError):  # it ended, or was stopped, while it told what has happened
                 continue
             if isinstance(answer, Failure):
                 return self.replies.index(fd), answer
@@ -132,47 +137,57 @@ class Processes:
                 supervisor.kill()
         for supervisor in self._supervisors:
             supervisor.wait()
-        for fds in (self._controls, self.statuses, self.replies, [self.tokens, self.done, self.segment]):
+        for fds in (self._controls, self.statuses, self.replies, self._common):
             close_all(fds)
 
-    def _group_ends(self, size: int, tokens: int, done: int) -> GroupEnds:
-        workers = []
-        for _ in range(size):
-            command, parent_command = self._pipe_to_child()
-            parent_reply, reply = self._pipe_from_child()
-            workers.append(WorkerEnds(command, reply))
-            self.commands.append(parent_command)
-            self.replies.append(parent_reply)
-        control, parent_control = self._pipe_to_child()
-        parent_status, status = self._pipe_from_child()
-        self._controls.append(parent_control)
-        self.statuses.append(parent_status)
-        return GroupEnds(control, status, done, tokens, self.segment, tuple(workers))
+    def _start(self, start_method: StartMethod, orders: Orders, tokens: int, done: int) -> None:
+        """Start a supervisor with its workers."""
+        child_ends: list[int] = []
+        try:
+            workers = []
+            for _ in orders.make_tasks:
+                command, _ = _pipe_to_child(child_ends, self.commands)
+                _, reply = _pipe_from_child(child_ends, self.replies)
+                workers.append(WorkerEnds(command, reply))
+            control, parent_control = _pipe_to_child(child_ends, self._controls)
+            _, status = _pipe_from_child(child_ends, self.statuses)
+            ends = GroupEnds(control, status, done, tokens, self.segment, tuple(workers))
+            if start_method == "fork":
+                parent_ends = [*self.commands, *self.replies, *self.statuses, *self._controls, self.tokens, self.done]
+                self._supervisors.append(ForkedSupervisor(orders, ends, parent_ends))
+            else:
+                self._supervisors.append(FreshSupervisor(ends))
+        finally:
+            close_all(child_ends)
+        if start_method != "fork":
+            try:
+                write_frame(parent_control, cloudpickle.dumps((orders, ends)))
+            except BrokenPipeError:
+                raise died(self._component, {}) from None
 
-    def _start(self, orders: Orders, start_method: StartMethod) -> None:
-        supervisor: Supervisor
-        if start_method == "fork":
-            parent_ends = [*self.commands, *self.replies, *self.statuses, *self._controls, self.tokens, self.done]
-            supervisor = ForkedSupervisor(orders, parent_ends)
-        else:
-            supervisor = FreshSupervisor(orders, self._controls[-1])
-        self._supervisors.append(supervisor)
 
-    def _pipe_to_child(self) -> tuple[int, int]:
-        read, write = os.pipe()
-        self._child_ends.append(read)
-        return read, write
+def _pipe_to_child(child_ends: list[int], parent_ends: list[int]) -> tuple[int, int]:
+    """The child's end of a pipe and this process's, which does not block, each in its list at once."""
+    read, write = os.pipe()
+    child_ends.append(read)
+    parent_ends.append(write)
+    os.set_blocking(write, False)
+    return read, write
 
-    def _pipe_from_child(self) -> tuple[int, int]:
-        read, write = os.pipe()
-        self._child_ends.append(write)
-        return read, write
+
+def _pipe_from_child(child_ends: list[int], parent_ends: list[int]) -> tuple[int, int]:
+    """This process's end of a pipe, which does not block, and the child's, each in its list at once."""
+    read, write = os.pipe()
+    parent_ends.append(read)
+    child_ends.append(write)
+    os.set_blocking(read, False)
+    return read, write
 
 
 def _pickled(component: str, make_task: Callable[[], Task]) -> bytes:
     try:
         return bytes(cloudpickle.dumps(make_task))
-    except Exception as error:
+    except Exception as error:  # whatever an object raises that does not want to be pickled
         problem = f"what the workers are to run cannot be sent to another process ({type(error).__name__}: {error})"
         fix = 'Make what it holds inside the callable, or pass start_method="fork"'
         raise TypeError(message(component, problem, fix=fix)) from error
@@ -186,6 +201,15 @@ def _readable(fds: Sequence[int], deadline: float) -> list[int]:
     return [fd for fd, _ in poll.poll(max(deadline - time.monotonic(), 0.0) * 1000)]
 
 
+def _wait_until(deadline: float, fd: int, event: int) -> None:
+    """A `Wait` with a limit; raises `TimeoutError`."""
+    poll = select.poll()
+    poll.register(fd, event)
+    if not poll.poll(max(deadline - time.monotonic(), 0.0) * 1000):
+        raise TimeoutError
+
+
 def _write_if_read(fd: int, data: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError):
+    """Write, where the pipe has a reader and is not full: one that does not read its orders is killed in the end."""
+    with contextlib.suppress(BrokenPipeError, BlockingIOError):
         os.write(fd, data)

@@ -24,6 +24,8 @@ from rl_envs.parallel._worker import Worker
 
 _ORPHAN_GRACE_S = 1.0
 _PR_SET_PDEATHSIG = 1
+ENDING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
+"""Signals whose handler a fork takes over from the program until it has its own."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,6 @@ class Orders:
     """What a supervisor is to do.
 
     Args:
-        ends: its file descriptors and those of its workers.
         first_worker: index of its first worker among all.
         make_tasks: for each worker a callable that makes its task, or the pickle of one.
         parent: process id of the parent.
@@ -39,7 +40,6 @@ class Orders:
         preload: modules that the workers will need, imported once before they are forked.
     """
 
-    ends: GroupEnds
     first_worker: int
     make_tasks: Sequence[Any]
     parent: int
@@ -49,18 +49,30 @@ class Orders:
 
 def main() -> None:
     """Entry of a fresh interpreter: orders come through the pipe whose descriptor is the only argument."""
-    supervise(pickle.loads(read_frame(int(sys.argv[1]))))
+    try:
+        orders = read_frame(int(sys.argv[1]))
+    except EOFError:  # the parent is gone
+        _exit(1)
+    supervise(*pickle.loads(orders))
 
 
-def supervise(orders: Orders) -> NoReturn:
-    """Run the workers to their end, and exit."""
+def supervise(orders: Orders, ends: GroupEnds) -> NoReturn:
+    """Run the workers to their end, and exit.
+
+    Args:
+        orders: what to do.
+        ends: file descriptors of this process and of its workers.
+    """
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # in a fork the program's own handler stands there
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+        _leave_input_to_the_parent(ends)
         for name in orders.preload:
             importlib.import_module(name)
         gc.freeze()  # what a fork inherits is not this process's to collect, nor to close
-        _Supervisor(orders).run()
-    except BaseException:
+        _Supervisor(orders, ends).run()
+    except BaseException:  # nothing above this frame may run: in a fork it is the caller's program
         traceback.print_exc()
         _exit(1)
     _exit(0)
@@ -68,9 +80,10 @@ def supervise(orders: Orders) -> NoReturn:
 
 @final
 class _Supervisor:
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, ends: GroupEnds) -> None:
         self._orders = orders
-        self._ends = orders.ends
+        self._ends = ends
+        self._pid = os.getpid()
         self._signals, wakeup = os.pipe()
         for fd in (self._signals, wakeup):
             os.set_blocking(fd, False)
@@ -82,7 +95,7 @@ class _Supervisor:
         for position in range(len(self._ends.workers)):
             pid = os.fork()
             if pid == 0:
-                _become_worker(self._orders, position)
+                _become_worker(self._orders, self._ends, position, self._pid)
             self._workers[pid] = self._orders.first_worker + position
         shared = [self._ends.done, self._ends.tokens, self._ends.segment]
         close_all(shared + [fd for ends in self._ends.workers for fd in (ends.command, ends.reply)])
@@ -127,36 +140,54 @@ class _Supervisor:
             os.kill(pid, signal.SIGKILL)
 
 
-def _become_worker(orders: Orders, position: int) -> NoReturn:
+def _become_worker(orders: Orders, group: GroupEnds, position: int, supervisor: int) -> NoReturn:
     code = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _die_with_supervisor()
-        ends = orders.ends.workers[position]
-        kept = {ends.command, ends.reply, orders.ends.done, orders.ends.tokens, orders.ends.segment}
-        close_all([fd for fd in orders.ends.all() if fd not in kept])
-        worker = Worker(orders.first_worker + position, ends, orders.ends)
+        _die_with_supervisor(supervisor)
+        ends = group.workers[position]
+        kept = {ends.command, ends.reply, group.done, group.tokens, group.segment}
+        close_all([fd for fd in group.all() if fd not in kept])
+        worker = Worker(orders.first_worker + position, ends, group)
         code = worker.run(orders.make_tasks[position], orders.torch_seed)
     except BrokenPipeError:
         pass  # the parent is gone
-    except BaseException:
+    except BaseException:  # the supervisor's frames must not run here either
         traceback.print_exc()
     _exit(code)
 
 
 def _exit(code: int) -> NoReturn:
     """End without running what a copied process would: exit handlers, finalizers, threads' joins."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            stream.flush()
+    flush_output()
     os._exit(code)
 
 
-def _die_with_supervisor() -> None:
+def flush_output() -> None:
+    """Write out what has been printed, where there is something to print to."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # no stream, a full disk, a closed stream
+            stream.flush()
+
+
+def _leave_input_to_the_parent(ends: GroupEnds) -> None:
+    """Read nothing from the parent's standard input: from a terminal, reading would stop this process for good."""
+    if 0 in ends.all():  # the parent has no standard input, and the number went to a pipe
+        return
+    null = os.open(os.devnull, os.O_RDONLY)
+    if null != 0:
+        os.dup2(null, 0)
+        os.close(null)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  open to the end
+
+
+def _die_with_supervisor(supervisor: int) -> None:
     """Ask the system to kill this process when the supervisor is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != supervisor:  # it has been, before the system was asked
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _process_descriptor(pid: int) -> int | None:

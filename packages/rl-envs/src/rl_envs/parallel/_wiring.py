@@ -6,8 +6,11 @@ none, being the last, wakes the parent. So a step of N workers costs the parent 
 """
 
 import os
+import select
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 STEP = b"s"
 RESET = b"r"
@@ -59,26 +62,54 @@ class GroupEnds:
         return own + [fd for ends in self.workers for fd in (ends.command, ends.reply)]
 
 
-def write_frame(fd: int, payload: bytes) -> None:
-    """Write bytes with their length before them."""
-    view = memoryview(_LENGTH.pack(len(payload)) + payload)
+Wait: TypeAlias = Callable[[int, int], None]
+"""Waits until a descriptor is ready for an event (`select.POLLIN`, `select.POLLOUT`), or raises what ends the wait."""
+
+
+def wait_without_limit(fd: int, event: int) -> None:
+    """The `Wait` that ends with the other side: a pipe without one is ready, too."""
+    poll = select.poll()
+    poll.register(fd, event)
+    poll.poll()
+
+
+def write_frame(fd: int, payload: bytes, wait: Wait = wait_without_limit, *, command: bytes = b"") -> None:
+    """Write bytes with their length before them.
+
+    Args:
+        fd: a pipe.
+        payload: the bytes.
+        wait: called while a pipe that does not block is full.
+        command: what goes before all.
+    """
+    view = memoryview(command + _LENGTH.pack(len(payload)) + payload)
     while view:
-        view = view[os.write(fd, view) :]
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            wait(fd, select.POLLOUT)
 
 
-def read_frame(fd: int) -> bytes:
+def read_frame(fd: int, wait: Wait = wait_without_limit) -> bytes:
     """Read what `write_frame` wrote.
 
+    Args:
+        fd: a pipe.
+        wait: called while a pipe that does not block is empty.
     Raises:
         EOFError: the writer is gone.
     """
-    return _read(fd, _LENGTH.unpack(_read(fd, _LENGTH.size))[0])
+    return _read(fd, _LENGTH.unpack(_read(fd, _LENGTH.size, wait))[0], wait)
 
 
-def _read(fd: int, count: int) -> bytes:
+def _read(fd: int, count: int, wait: Wait) -> bytes:
     chunks = []
     while count:
-        chunk = os.read(fd, min(count, 1 << 20))
+        try:
+            chunk = os.read(fd, min(count, 1 << 20))
+        except BlockingIOError:
+            wait(fd, select.POLLIN)
+            continue
         if not chunk:
             raise EOFError("the other end of a pipe is gone")
         chunks.append(chunk)

@@ -65,9 +65,9 @@ class Task(ABC):
 
 @dataclass(frozen=True)
 class Failure:
-    """An exception on its way to the parent: the object where it can be pickled, and its traceback as text."""
+    """An exception on its way to the parent: its pickle where it has one, and its traceback as text."""
 
-    error: BaseException | None
+    error: bytes | None
     text: str
 
 
@@ -98,7 +98,7 @@ class Worker:
             make = pickle.loads(make_task) if isinstance(make_task, bytes) else make_task
             task = make()
             self._reply(task.describe())
-        except BaseException as error:
+        except BaseException as error:  # sys.exit() in the making of an environment is its failure, not an order to end
             self._reply(_failure(error))
             os.read(self._ends.command, 1)  # to be told to quit
             return 1
@@ -121,9 +121,10 @@ class Worker:
             else:
                 assert command in (RESET, RESET_ALL), command
                 task.reset(is_partial=command == RESET)
-        except BaseException as error:
+        except BaseException as error:  # sys.exit() too is told with its traceback
+            report = cloudpickle.dumps(_failure(error))
             os.write(self._group.done, FAILED)
-            self._reply(_failure(error))
+            write_frame(self._ends.reply, report)
             return False
         self._finished[self._index] += 1
         try:
@@ -133,14 +134,15 @@ class Worker:
         return True
 
     def _call(self, task: Task) -> None:
-        method, argument = pickle.loads(read_frame(self._ends.command))
+        payload = read_frame(self._ends.command)
         try:
+            method, argument = pickle.loads(payload)
             if method == SHARE:
                 self._share(task, argument)
-            answer = None if method == SHARE else task.call(method, argument)
-        except Exception as error:
-            answer = _failure(error)
-        self._reply(answer)
+            answer = cloudpickle.dumps(None if method == SHARE else task.call(method, argument))
+        except BaseException as error:  # likewise, and so is what cannot be pickled, either way
+            answer = cloudpickle.dumps(_failure(error))
+        write_frame(self._ends.reply, answer)
 
     def _share(self, task: Task, layout: Layout) -> None:
         table = Table(map_segment(self._group.segment), layout)
@@ -169,7 +171,6 @@ def _prepare_process(torch_seed: int, index: int) -> None:
 def _failure(error: BaseException) -> Failure:
     text = "".join(traceback.format_exception(error))
     try:
-        pickle.loads(cloudpickle.dumps(error))
-    except Exception:
+        return Failure(bytes(cloudpickle.dumps(error)), text)
+    except Exception:  # whatever an object raises that does not want to be pickled
         return Failure(None, text)
-    return Failure(error, text)

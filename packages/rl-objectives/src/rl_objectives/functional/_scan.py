@@ -46,7 +46,7 @@ def scan_scratch(coefficient: Tensor, offset: Tensor, *, time_dim: int) -> Tenso
     needs_graph = torch.is_grad_enabled() and (coefficient.requires_grad or offset.requires_grad)
     if torch.compiler.is_compiling() or needs_graph:
         alive = torch.ones(steps, dtype=offset.dtype, device=offset.device)
-        alive[-1] = 0
+        alive[-1:].zero_()
         flat_a = (coefficient.movedim(time_dim, -1) * alive).reshape(-1)
         flat_b = _double_functional(flat_a, flat_b, steps)
     else:
