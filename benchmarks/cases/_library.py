@@ -1,5 +1,6 @@
 """The same names from this library or from TorchRL, so that one program is timed with both."""
 
+import importlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,6 +64,8 @@ def load(name: str) -> Any:
         "group_optimizers",
     ]
     found = {key: getattr(space, key) for key in wanted for space in spaces if key in vars(space)}
+    if name == "rl-suite":
+        found["mujoco"] = importlib.import_module("rl_envs.mujoco")
     if "Collector" not in found:
         found["Collector"] = found.get("SyncDataCollector") or vars(spaces[4])["SyncDataCollector"]
     return SimpleNamespace(**found)

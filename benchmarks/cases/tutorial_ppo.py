@@ -20,9 +20,12 @@ from torch import nn
 FRAMES = 2048
 
 
-def make_env(lib: Any, name: str, num_envs: int) -> Any:
+def make_env(lib: Any, name: str, num_envs: int, *, is_native: bool = False) -> Any:
     """The tutorial's transforms over one environment, or over several in this process."""
-    if num_envs == 1:
+    base: Any
+    if is_native:
+        base = getattr(lib.mujoco, f"{name.partition('-')[0]}Env")(num_envs=num_envs, num_threads=1)
+    elif num_envs == 1:
         base = lib.GymEnv(name)
     elif "rl_envs" in sys.modules:
         base = lib.GymEnv(name, num_envs=num_envs, backend="serial")  # in this process, as DummyVecEnv does
@@ -101,14 +104,14 @@ def train_on(lib: Any, batch: Any, parts: dict[str, Any]) -> None:
 def frames_per_s(lib: Any, args: argparse.Namespace, num_envs: int) -> float:
     """Collect one batch untimed, then batches for as long as asked."""
     torch.manual_seed(0)
-    env = make_env(lib, args.env, num_envs)
+    env = make_env(lib, args.env, num_envs, is_native=args.native)
     env.set_seed(0)
     actor, critic = make_networks(lib, env)
     if args.overlap is None:
         collector = lib.Collector(env, actor, frames_per_batch=FRAMES, total_frames=-1)
     else:
         env.close()
-        maker = partial(make_env, lib, args.env, num_envs)
+        maker = partial(make_env, lib, args.env, num_envs, is_native=args.native)
         collector = lib.Collector(maker, actor, frames_per_batch=FRAMES, overlap=args.overlap)
     parts = make_learner(lib, actor, critic, args.compile) if args.work == "ppo" else {}
     batches, started, seconds = 0, 0.0, 0.0
@@ -135,6 +138,7 @@ def main() -> None:
     parser.add_argument("--num-envs", type=int, nargs="+", default=[1])
     parser.add_argument("--seconds", type=float, default=3.0, help="timed for each number of envs, one batch at least")
     parser.add_argument("--compile", action="store_true", help="compile the loss; rl-suite only")
+    parser.add_argument("--native", action="store_true", help="our batched MuJoCo task instead of Gymnasium's")
     parser.add_argument(
         "--overlap", type=int, help="batches that a worker collects ahead of the learner; rl-suite only"
     )

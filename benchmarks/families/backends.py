@@ -51,10 +51,11 @@ def _collection(seconds: str) -> Comparison:
     return Comparison("HalfCheetah-v5, collection", contenders, (RatioBar(("EnvPool alone",), 0.75),))
 
 
-def _mujoco(task: str, num_envs: str, rounds: str) -> Comparison:
+def _mujoco(task: str, num_envs: str, rounds: str, steps: str = "100") -> Comparison:
     """The case runs ours and the bare simulator in turns and labels them."""
-    arguments = ("--env", task, "--num-envs", num_envs, "--threads", "2", "--steps", "100", "--rounds", rounds)
-    return Comparison(f"{task}Env, {num_envs} envs", (Contender("in turns", "mujoco_batched.py", arguments),))
+    arguments = ("--env", task, "--num-envs", num_envs, "--threads", "2", "--steps", steps, "--rounds", rounds)
+    contenders = (Contender("in turns", "mujoco_batched.py", arguments),)
+    return Comparison(f"{task}Env, {num_envs} envs", contenders, rounds=1)
 
 
 def _comparisons(is_quick: bool) -> tuple[Comparison, ...]:
@@ -70,7 +71,8 @@ def _comparisons(is_quick: bool) -> tuple[Comparison, ...]:
         _threads("HalfCheetah-v5", "1.0", ("8", "64")),
         _threads("CartPole-v1", "1.0", ("8", "64")),
         _collection("3.0"),
-        *(_mujoco(task, num_envs, "5") for task in ("HalfCheetah", "Ant", "Humanoid") for num_envs in ("64", "256")),
+        *(_mujoco("HalfCheetah", num_envs, "9") for num_envs in ("64", "256")),
+        *(_mujoco(task, num_envs, "5", "25") for task in ("Ant", "Humanoid") for num_envs in ("64", "256")),
     )
 
 

@@ -14,12 +14,16 @@ BARS = (
 def _tutorial(name: str, seconds: float, sizes: tuple[str, ...], bars: tuple[Bar, ...] = ()) -> Comparison:
     """The tutorial's policy and transforms over one environment id."""
     common = ("--work", "collection", "--env", name, "--seconds", str(seconds), "--num-envs", *sizes)
-    contenders = (
+    contenders: tuple[Contender, ...] = (
         Contender("rl-suite", "tutorial_ppo.py", ("--library", "rl-suite", *common)),
         Contender("TorchRL", "tutorial_ppo.py", ("--library", "torchrl", *common), is_peer=True),
         Contender("Stable-Baselines3", "sb3_ppo.py", common, is_peer=True),
         Contender("hand-written", "hand_written.py", common),
     )
+    if name == "HalfCheetah-v5":
+        contenders += (
+            Contender("rl-suite, native", "tutorial_ppo.py", ("--library", "rl-suite", "--native", *common)),
+        )
     return Comparison(name, contenders, bars, rounds=None if bars else 2)
 
 
@@ -78,8 +82,9 @@ FAMILY = Family(
     "Several environments step in one process, one after the other: `GymEnv(num_envs=N)`, TorchRL's `SerialEnv`, "
     "Stable-Baselines3's `DummyVecEnv` with `VecNormalize`, and a loop written by hand for this one program. "
     "64x64 tanh policy, tanh-normal (one-hot categorical) sample with log-probability, running normalisation, clip, "
-    "reward sum, step counter, float32; 2,048 frames a batch, one torch thread. Atari frames are collected as they are "
-    "(210 x 160 x 3 bytes), 256 a batch, without a policy; pendulums step as one batch in torch.",
+    "reward sum, step counter, float32; 2,048 frames a batch, one torch thread. `native` is our batched MuJoCo task "
+    "with the physics of Gymnasium's, one thread. Atari frames are collected as they are (210 x 160 x 3 bytes), 256 a "
+    "batch, without a policy; pendulums step as one batch in torch.",
     _comparisons,
     is_in_readme=True,
 )
