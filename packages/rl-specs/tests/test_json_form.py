@@ -31,7 +31,6 @@ SPECS: dict[str, TensorSpec] = {
     "largest integers": Bounded(-(2**63), 2**63 - 1, (2,), dtype=torch.int64),
     "no elements": Bounded(0.0, 1.0, (0, 3)),
     "number": Bounded(0, 255, (), dtype=torch.uint8),
-    "flag": Bounded(False, True, (2,), dtype=torch.bool),
     "unbounded": Unbounded((2, 3), dtype=torch.complex64),
     "categorical": Categorical(4, (2,), dtype=torch.int32),
     "masked": Categorical(3, (2,), mask=torch.tensor([[True, False, True], [False, False, True]])),

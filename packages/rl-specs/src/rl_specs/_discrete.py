@@ -9,7 +9,6 @@ from rl_specs._leaf import LeafSpec, dtype_str, shape_fits
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 
-
 MOST_LISTED = 2**27
 """Number of elements up to which `enumerate` lists all values of a spec."""
 

@@ -49,8 +49,8 @@ class MaskedSpec(LeafSpec):
         try:
             whole = mask.to(self._device).expand(shape).clone()
         except RuntimeError as error:
-            problem, found = "mask does not broadcast", tuple(mask.shape)
-            raise ShapeError(message(component, problem, expected=tuple(shape), found=found)) from error
+            problem, size = "mask does not broadcast", tuple(mask.shape)
+            raise ShapeError(message(component, problem, expected=tuple(shape), found=size)) from error
         if whole.device.type == "cpu":
             for block in torch.functional.split(whole, self._mask_blocks, -1):
                 if not bool(block.any(-1).all()):

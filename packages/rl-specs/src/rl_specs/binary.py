@@ -95,7 +95,7 @@ class Binary(LeafSpec):
         return f"n={self.n}"
 
     def _combine(self, others: Sequence["Binary"], op: ShapeOp) -> "Binary":
-        check_equal_but_shape(self, list(others))
+        check_equal_but_shape(self, list(others), is_domain_in_shape=True)
         shape = op([dummy(spec.shape, self._device) for spec in (self, *others)]).shape
         return Binary(None, shape, self._device, self._dtype)
 

@@ -147,14 +147,15 @@ class Bounded(LeafSpec):
             SpecError: the dtype is floating-point, or there are too many.
         """
         if self._dtype.is_floating_point:
-            return super().enumerate(use_mask=use_mask)  # which says why not
+            refused: Tensor = super().enumerate(use_mask=use_mask)  # says why not
+            return refused
         check_listable("Bounded.enumerate", self.cardinality(), self.numel())
         bounds = zip(self._box.low.flatten().tolist(), self._box.high.flatten().tolist(), strict=True)
         columns = [torch.arange(int(low), int(high) + 1, device=self._device) for low, high in bounds]
         if not columns:
             return self.zero((1,))
-        values = torch.stack(torch.meshgrid(*columns, indexing="ij"), -1)
-        return values.to(self._dtype).reshape(-1, *self._shape)
+        values: Tensor = torch.stack(torch.meshgrid(*columns, indexing="ij"), -1).to(self._dtype)
+        return values.reshape(-1, *self._shape)
 
     def _valid(self, value: Tensor) -> Tensor:
         return (value >= self._box.low) & (value <= self._box.high)

@@ -6,7 +6,7 @@ from typing import Any, final
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_count, check_listable, check_integer_dtype, to_indices
+from rl_specs._discrete import check_count, check_integer_dtype, check_listable, to_indices
 from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape
 from rl_specs._masked import MaskedSpec, is_allowed, nearest_allowed, random_allowed
 from rl_specs._one_hot_math import expand_index

@@ -147,7 +147,9 @@ def _numbers(bound: Tensor) -> Any:
 
 def _bound(numbers: Any, dtype: torch.dtype) -> Tensor:
     wide = torch.float64 if dtype.is_floating_point else torch.int64
-    values = [_INFINITIES.get(n, n) for n in numbers] if isinstance(numbers, list) else _INFINITIES.get(numbers, numbers)
+    values = (
+        [_INFINITIES.get(n, n) for n in numbers] if isinstance(numbers, list) else _INFINITIES.get(numbers, numbers)
+    )
     return torch.tensor(values, dtype=wide).to(dtype)
 
 
