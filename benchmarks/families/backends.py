@@ -19,6 +19,7 @@ def _processes(name: str, steps: str) -> Comparison:
 
     contenders = (
         contender("ParallelEnv", "rl-suite", "--backend", "parallel"),
+        contender("ParallelEnv, 2 processes", "rl-suite", "--backend", "parallel", "--num-processes", "2"),
         contender("GymEnv process", "rl-suite", "--backend", "process"),
         contender("GymEnv serial", "rl-suite", "--backend", "serial"),
         contender("AsyncVectorEnv", "gymnasium-async"),
@@ -80,7 +81,8 @@ FAMILY = Family(
     "backends",
     "Vectorisation",
     "Steps with given actions, done rows restarted; in `collection` rows with the policy, transforms and batch of the "
-    "table above on top. One process or worker per environment where there are processes; native threads are two. "
+    "table above on top. `ParallelEnv` and the peers have one process per environment unless a name says otherwise, "
+    "`GymEnv process` one per core; native threads are two. "
     "The MuJoCo tasks of rl-envs (`HalfCheetahEnv`, ...) step beside the bare `mujoco.rollout` and `mujoco.batch`.",
     _comparisons,
     is_in_readme=True,

@@ -21,13 +21,27 @@ from rl_specs import (
     MultiOneHot,
     OneHot,
     ShapeError,
+    SpecError,
     TensorSpec,
     Unbounded,
+    cat_specs,
     resolve_device,
 )
 
 fast = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 batches = st.lists(st.integers(1, 3), max_size=3).map(tuple)
+
+
+def random_mask(batch: tuple[int, ...], blocks: list[int], seed: int | None) -> Tensor | None:
+    """A mask `[*batch, sum(blocks)]` that leaves a category in each block; None without a seed."""
+    if seed is None:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    masks = []
+    for n in blocks:
+        kept = torch.randint(0, n, (*batch, 1), generator=generator)
+        masks.append((torch.rand(*batch, n, generator=generator) < 0.4) | (torch.arange(n) == kept))
+    return torch.cat(masks, -1)
 
 
 @st.composite
@@ -38,15 +52,16 @@ def leaves(draw: st.DrawFn) -> LeafSpec:
     nvec = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
     low = draw(st.floats(-1e6, 1e6, width=32))
     high = draw(st.floats(low, 1e6, width=32)) if draw(st.booleans()) else float("inf")
+    seed = draw(st.one_of(st.none(), st.integers(0, 2**31)))
     number = draw(st.sampled_from([torch.float16, torch.float32, torch.float64, torch.int32, torch.int64]))
     kinds: list[Callable[[], LeafSpec]] = [
         lambda: Bounded(low, high, batch, dtype=torch.float32),
         lambda: Bounded(-n, n * 7, batch, dtype=number),
         lambda: Unbounded(batch, dtype=number),
-        lambda: Categorical(n, batch, dtype=torch.int32),
-        lambda: OneHot(n, (*batch, n), dtype=number),
-        lambda: MultiCategorical(nvec, (*batch, len(nvec))),
-        lambda: MultiOneHot(nvec, (*batch, sum(nvec))),
+        lambda: Categorical(n, batch, dtype=torch.int32, mask=random_mask(batch, [n], seed)),
+        lambda: OneHot(n, (*batch, n), dtype=number, mask=random_mask(batch, [n], seed)),
+        lambda: MultiCategorical(nvec, (*batch, len(nvec)), mask=random_mask(batch, nvec, seed)),
+        lambda: MultiOneHot(nvec, (*batch, sum(nvec)), mask=random_mask(batch, nvec, seed)),
         lambda: Binary(n, (*batch, n)),
     ]
     return draw(st.sampled_from(kinds))()
@@ -151,6 +166,40 @@ def test_copies_are_equal(spec: LeafSpec) -> None:
     assert stacked == spec.expand(2, *spec.shape)
 
 
+@fast
+@given(leaves(), st.integers(0, 3))
+def test_concatenation_is_that_of_samples(spec: LeafSpec, dim: int) -> None:
+    """Two parts along a batch dimension, put together again, are the spec; their samples are in it."""
+    ndim = batch_ndim(spec)
+    if ndim == 0:
+        return
+    at = dim % ndim
+    parts = [spec[(slice(None),) * at + (part,)] for part in (slice(0, 1), slice(1, None))]
+    parts = [part for part in parts if part.shape[at]]
+    whole: Any = torch.cat(parts, at)
+    assert whole == spec
+    assert whole.is_in(torch.cat([part.rand() for part in parts], at))
+
+
+def test_concatenation_of_what_does_not_fit_is_refused() -> None:
+    """Kinds, other dimensions, the vector of a one-hot, no spec at all."""
+    with pytest.raises(SpecError, match="spec 1 differs from spec 0"):
+        cat_specs([Unbounded((2,)), Bounded(0, 1, (2,))])
+    with pytest.raises(ShapeError, match="outside dimension 0"):
+        cat_specs([Unbounded((2, 3)), Unbounded((2, 4))])
+    with pytest.raises(ShapeError, match="last dimension"):
+        cat_specs([OneHot(3, (2, 3)), OneHot(3, (2, 3))], -1)
+    with pytest.raises(SpecError, match="no specs"):
+        cat_specs([])
+
+
+def test_concatenation_of_composites() -> None:
+    """Entries are concatenated along a batch dimension."""
+    one = Composite(a=Bounded(0, 1, (2, 3)), n=Composite(b=Categorical(4, (2,)), shape=(2,)), shape=(2,))
+    whole: Any = torch.cat([one, one.expand(2)])  # type: ignore[list-item]  # specs go together too
+    assert whole == one[torch.tensor([0, 1, 0, 1])]
+
+
 def test_negative_dimensions_count_from_the_back() -> None:
     """-1 is the last dimension, and for `unsqueeze` behind it."""
     spec = Unbounded((2, 3, 1))
@@ -206,9 +255,9 @@ def test_devices_are_those_that_tensors_report() -> None:
 
 
 def test_other_torch_functions_are_refused() -> None:
-    """Specs take part in `torch.stack` alone."""
+    """Specs take part in `torch.stack` and `torch.cat` alone."""
     with pytest.raises(TypeError):
-        torch.cat([Unbounded(2), Unbounded(2)])  # type: ignore[list-item]  # what is tested
+        torch.hstack([Unbounded(2), Unbounded(2)])  # type: ignore[list-item]  # what is tested
 
 
 @pytest.mark.parametrize(

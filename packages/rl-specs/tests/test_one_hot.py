@@ -72,3 +72,14 @@ def test_operations_that_cut_vectors_are_errors() -> None:
     for op in (lambda: spec[:, 0], lambda: spec[..., :2], lambda: spec.flatten(), lambda: spec.reshape(2, 8)):
         with pytest.raises(ShapeError, match="last dimension"):
             op()
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float32, torch.float16])
+def test_one_vector_is_drawn_as_several_are(dtype: torch.dtype) -> None:
+    """The same generator state gives the same category, whatever way the vector is made."""
+    spec = OneHot(5, dtype=dtype)
+    for seed in range(20):
+        one = spec.rand(generator=torch.Generator().manual_seed(seed))
+        several = spec.rand((1,), generator=torch.Generator().manual_seed(seed))
+        assert one.dtype == dtype
+        assert torch.equal(one, several[0])

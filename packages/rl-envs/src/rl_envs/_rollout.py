@@ -1,7 +1,7 @@
 """A policy in an environment for a number of steps."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -36,7 +36,7 @@ def rollout(
     plan = EnvPlan(env)
     act = plan.random_action if policy is None else _policy(env, policy, auto_cast_to_device)
     root = _first_root(env, auto_reset, tensordict)
-    steps: list[FlatDict] = []
+    steps: list[_Step] = []
     done_keys = _done_keys(env)
     finished: _FinishedRows | None = _FinishedRows(env, done_keys) if break_when_all_done else None
     for index in range(max_steps):
@@ -44,12 +44,12 @@ def rollout(
         if index == 0:
             check_first_action(type(env).__name__, root, env.full_action_spec)
         following = plan.step(root)
-        step = {**root, **{join_key("next", key): value for key, value in following.items()}}
+        step = root, following
         if finished is not None:
             step = finished.freeze(step)
         steps.append(step)
         if callback is not None:
-            callback(env, pack_flat(step, env.batch_size, env.device))
+            callback(env, pack_flat(_merged(step), env.batch_size, env.device))
         if finished is not None:
             if finished.all():
                 break
@@ -58,8 +58,17 @@ def rollout(
         if index + 1 < max_steps:
             root = plan.advance(root, following)[0]
     if set_truncation:
-        _truncate(steps[-1], done_keys)
+        steps[-1] = steps[-1][0], _truncated(steps[-1][1], done_keys)
     return _batch(steps, env.batch_size, env.device, return_contiguous)
+
+
+_Step: TypeAlias = tuple[FlatDict, FlatDict]
+"""Root entries of a step, and those that the step returned."""
+
+
+def _merged(step: _Step) -> FlatDict:
+    root, following = step
+    return {**root, **{join_key("next", key): value for key, value in following.items()}}
 
 
 class _FinishedRows:
@@ -69,16 +78,19 @@ class _FinishedRows:
         self._rows: Tensor | None = None
         self._dims = len(env.batch_size)
         self._done_keys = done_keys
-        self._reward_keys = {join_key("next", key) for key in env.reward_keys}
-        self._last: FlatDict = {}
+        self._reward_keys = {canonical_key(key) for key in env.reward_keys}
+        self._last: _Step = {}, {}
 
-    def freeze(self, step: FlatDict) -> FlatDict:
+    def freeze(self, step: _Step) -> _Step:
         """`step`, with finished rows as they were when they finished."""
         rows = self._rows
         if rows is not None:
-            step = {key: self._frozen(key, value, rows) for key, value in step.items()}
-        now = [step[join_key("next", key)] for key in self._done_keys]
-        done = torch.stack([flag.flatten(self._dims).any(-1) for flag in now]).any(0)
+            root, following = step
+            before, after = self._last
+            root = {key: _chosen(rows, after.get(key, before.get(key, value)), value) for key, value in root.items()}
+            following = {key: self._frozen(key, value, rows) for key, value in following.items()}
+            step = root, following
+        done = torch.stack([step[1][key].flatten(self._dims).any(-1) for key in self._done_keys]).any(0)
         self._rows = done if rows is None else rows | done
         self._last = step
         return step
@@ -88,11 +100,13 @@ class _FinishedRows:
         return self._rows is not None and bool(self._rows.all())
 
     def _frozen(self, key: NestedKey, value: Tensor, rows: Tensor) -> Tensor:
-        where = rows.reshape(rows.shape + (1,) * (value.ndim - rows.ndim))
-        if key in self._reward_keys:
-            return torch.where(where, torch.zeros_like(value), value)
-        before = self._last.get(join_key("next", key), self._last.get(key, value))
-        return torch.where(where, before, value)
+        is_reward = key in self._reward_keys
+        return _chosen(rows, torch.zeros_like(value) if is_reward else self._last[1].get(key, value), value)
+
+
+def _chosen(rows: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    """`inside` in the rows of a mask `[*B]`, `outside` elsewhere."""
+    return torch.where(rows.reshape(rows.shape + (1,) * (outside.ndim - rows.ndim)), inside, outside)
 
 
 def _check_arguments(
@@ -150,23 +164,29 @@ def _policy(env: "EnvBase", policy: Callable[..., Any], auto_cast: bool) -> Poli
     return run_there
 
 
-def _truncate(step: FlatDict, done_keys: list[NestedKey]) -> None:
-    for key in done_keys:
-        done = join_key("next", key)
-        truncated = canonical_key((*done[:-1], "truncated"))
-        step[truncated] = step[truncated] | ~step[done]
-        step[done] = torch.ones_like(step[done])
+def _truncated(following: FlatDict, done_keys: list[NestedKey]) -> FlatDict:
+    """What the last step returned, its rows that are not done truncated."""
+    changed = dict(following)
+    for done in done_keys:
+        path = (done,) if isinstance(done, str) else done
+        truncated = canonical_key((*path[:-1], "truncated"))
+        changed[truncated] = changed[truncated] | ~changed[done]
+        changed[done] = torch.ones_like(changed[done])
+    return changed
 
 
-def _batch(
-    steps: list[FlatDict], batch_size: torch.Size, device: torch.device | None, contiguous: bool
-) -> TensorDictBase:
+def _batch(steps: list[_Step], batch_size: torch.Size, device: torch.device | None, contiguous: bool) -> TensorDictBase:
     dim = len(batch_size)
     if not contiguous:
-        lazy: TensorDictBase = TensorDict.lazy_stack([pack_flat(s, batch_size, device) for s in steps], dim)
+        lazy: TensorDictBase = TensorDict.lazy_stack(
+            [pack_flat(_merged(step), batch_size, device) for step in steps], dim
+        )
         lazy.names = [*([None] * dim), "time"]
         return lazy
-    stacked: FlatDict = {key: torch.stack([step[key] for step in steps], dim) for key in steps[0]}
+    roots, following = zip(*steps, strict=True)
+    stacked: FlatDict = {key: torch.stack([root[key] for root in roots], dim) for key in roots[0]}
+    for key in following[0]:
+        stacked[join_key("next", key)] = torch.stack([entries[key] for entries in following], dim)
     result: TensorDict = pack_flat(stacked, torch.Size((*batch_size, len(steps))), device)
     result.names = [*([None] * dim), "time"]
     return result

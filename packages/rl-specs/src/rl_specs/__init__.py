@@ -1,7 +1,7 @@
 """Tensor specs for reinforcement learning in PyTorch: shape, dtype, device and domain of TensorDict entries."""
 
 from rl_specs.__about__ import __version__
-from rl_specs._base import TensorSpec, resolve_device, stack_specs
+from rl_specs._base import TensorSpec, cat_specs, resolve_device, stack_specs
 from rl_specs._deprecated import (
     BinaryDiscreteTensorSpec,
     BoundedTensorSpec,
@@ -30,6 +30,7 @@ from rl_specs.errors import (
     near_matches,
 )
 from rl_specs.explain import explain_difference, spec_differences
+from rl_specs.json_form import from_json, to_json
 from rl_specs.keys import FlatDict, NestedKey, TensorMap, canonical_key, canonical_keys, join_key, key_str
 from rl_specs.multi_categorical import MultiCategorical
 from rl_specs.multi_one_hot import MultiOneHot
@@ -75,8 +76,10 @@ __all__ = [
     "__version__",
     "canonical_key",
     "canonical_keys",
+    "cat_specs",
     "difference_table",
     "explain_difference",
+    "from_json",
     "join_key",
     "key_str",
     "message",
@@ -85,4 +88,5 @@ __all__ = [
     "resolve_device",
     "spec_differences",
     "stack_specs",
+    "to_json",
 ]

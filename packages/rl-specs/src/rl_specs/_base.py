@@ -83,6 +83,18 @@ class TensorSpec(ABC):
     def cardinality(self) -> int | float:
         """Number of different values, `math.inf` when they cannot be counted."""
 
+    def enumerate(self, *, use_mask: bool = False) -> Any:
+        """Every value of the spec, `[cardinality, *shape]`.
+
+        Args:
+            use_mask: leave out what a mask of categories rules out.
+        Raises:
+            SpecError: the values cannot be counted, or are too many to list.
+        """
+        problem, fix = "the values cannot be listed", "List those of a spec of finitely many values"
+        component = f"{type(self).__name__}.enumerate"
+        raise SpecError(message(component, problem, found=f"cardinality {self.cardinality()}", fix=fix))
+
     def zeros(self, shape: SizeLike = ()) -> Any:
         """Same as `zero`."""
         return self.zero(shape)
@@ -190,8 +202,10 @@ class TensorSpec(ABC):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """`torch.stack` of specs."""
-        return stack_specs(*args, **(kwargs or {})) if func is torch.stack else NotImplemented
+        """`torch.stack` and `torch.cat` of specs."""
+        if func is torch.stack:
+            return stack_specs(*args, **(kwargs or {}))
+        return cat_specs(*args, **(kwargs or {})) if func in _CATS else NotImplemented
 
     def _apply(self, name: str, op: Callable[[Tensor], Tensor]) -> Self:
         try:
@@ -250,6 +264,38 @@ def stack_specs(specs: Sequence[TensorSpec], dim: int = 0) -> TensorSpec:
             )
     at = check_dim(dim, first.ndim + 1, "stack")
     return first._combine(others, lambda values: torch.stack(values, at))
+
+
+def cat_specs(tensors: Sequence[TensorSpec], dim: int = 0) -> TensorSpec:
+    """Spec of the concatenation of values, one of each spec.
+
+    Args:
+        tensors: specs of one kind, dtype and device whose shapes differ along `dim` at most; bounds may differ.
+        dim: dimension that grows.
+    Returns:
+        One spec with as many dimensions.
+    Raises:
+        SpecError: the specs are not of one kind, or there is none.
+        ShapeError: they differ in another dimension, or one value goes along `dim`.
+    """
+    if not tensors:
+        raise SpecError("cat: no specs given. Give at least one.")
+    first, others = tensors[0], list(tensors[1:])
+    at = check_dim(dim, first.ndim, "cat")
+    for i, other in enumerate(others, start=1):
+        if type(other) is not type(first):
+            expected, found = type(first).__name__, type(other).__name__
+            problem, fix = f"spec {i} differs from spec 0", "Concatenate specs of one kind"
+            raise SpecError(message("cat", problem, expected=expected, found=found, fix=fix))
+        if other.ndim != first.ndim or any(
+            a != b for d, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)) if d != at
+        ):
+            problem = f"the shape of spec {i} differs from that of spec 0 outside dimension {at}"
+            raise ShapeError(message("cat", problem, expected=tuple(first.shape), found=tuple(other.shape)))
+    return first._combine(others, lambda values: torch.cat(values, at))
+
+
+_CATS = (torch.cat, torch.concat, torch.concatenate)
 
 
 def resolve_device(device: torch.device | str | int | None) -> torch.device:

@@ -162,14 +162,22 @@ def check_encoded(spec: S, value: Tensor) -> Tensor:
     return value
 
 
-def check_equal_but_shape(spec: LeafSpec, others: "list[LeafSpec]", *, component: str = "stack") -> None:
+def check_equal_but_shape(
+    spec: LeafSpec, others: "list[LeafSpec]", *, component: str = "stack", is_domain_in_shape: bool = False
+) -> None:
     """Check that specs differ in their shapes at most.
 
+    Args:
+        spec: what the others are compared with.
+        others: specs.
+        component: name in the message.
+        is_domain_in_shape: whether the space of the kind follows from dtype and shape, so that it is not compared.
     Raises:
         SpecError: they differ in kind, dtype, device or domain.
     """
     for i, other in enumerate(others, start=1):
-        same = type(other) is type(spec) and spec._same_elements(other) and spec.space == other.space
+        same = type(other) is type(spec) and spec._same_elements(other)
+        same = same and (is_domain_in_shape or bool(spec.space == other.space))
         if not same:
             raise SpecError(
                 message(component, f"spec {i} differs from spec 0", expected=spec, found=other, fix="Use equal specs")

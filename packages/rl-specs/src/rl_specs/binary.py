@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any, final
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_count, sized
+from rl_specs._discrete import check_count, check_listable, sized
 from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, check_equal_but_shape
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
 from rl_specs.errors import SpecError, message
@@ -75,6 +75,19 @@ class Binary(LeafSpec):
         """Number of different last dimensions, `2 ** n`."""
         return int(2**self.n)
 
+    def enumerate(self, *, use_mask: bool = False) -> Tensor:
+        """Every last dimension, `[2 ** n, *shape]`, counting upwards in binary; `use_mask` has no effect.
+
+        Raises:
+            SpecError: there are too many.
+        """
+        check_listable("Binary.enumerate", self.cardinality(), self.numel())
+        places = torch.arange(self.n - 1, -1, -1, device=self._device)
+        values = (torch.arange(2**self.n, device=self._device).unsqueeze(-1) >> places) & 1
+        shape = self._shape if self._shape else Size((1,))
+        rows = values.to(self._dtype).reshape(-1, *[1] * (len(shape) - 1), self.n).expand(-1, *shape)
+        return rows if self._shape else rows.squeeze(-1)
+
     def _valid(self, value: Tensor) -> Tensor:
         return (value == 0) | (value == 1)
 
@@ -82,7 +95,7 @@ class Binary(LeafSpec):
         return f"n={self.n}"
 
     def _combine(self, others: Sequence["Binary"], op: ShapeOp) -> "Binary":
-        check_equal_but_shape(self, list(others))
+        check_equal_but_shape(self, list(others), is_domain_in_shape=True)
         shape = op([dummy(spec.shape, self._device) for spec in (self, *others)]).shape
         return Binary(None, shape, self._device, self._dtype)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Size, Tensor
 
+from rl_specs._discrete import check_listable
 from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, dtype_str, trailing_str
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
@@ -138,6 +139,23 @@ class Bounded(LeafSpec):
             return math.inf
         low, high = self._box.low.flatten().tolist(), self._box.high.flatten().tolist()
         return math.prod(int(h) - int(lo) + 1 for lo, h in zip(low, high, strict=True))
+
+    def enumerate(self, *, use_mask: bool = False) -> Tensor:
+        """Every combination of integers, `[cardinality, *shape]`, the last element changing fastest.
+
+        Raises:
+            SpecError: the dtype is floating-point, or there are too many.
+        """
+        if self._dtype.is_floating_point:
+            refused: Tensor = super().enumerate(use_mask=use_mask)  # says why not
+            return refused
+        check_listable("Bounded.enumerate", self.cardinality(), self.numel())
+        bounds = zip(self._box.low.flatten().tolist(), self._box.high.flatten().tolist(), strict=True)
+        columns = [torch.arange(int(low), int(high) + 1, device=self._device) for low, high in bounds]
+        if not columns:
+            return self.zero((1,))
+        values: Tensor = torch.stack(torch.meshgrid(*columns, indexing="ij"), -1).to(self._dtype)
+        return values.reshape(-1, *self._shape)
 
     def _valid(self, value: Tensor) -> Tensor:
         return (value >= self._box.low) & (value <= self._box.high)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any, final
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_count, check_integer_dtype, to_indices
-from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, check_equal_but_shape
+from rl_specs._discrete import check_count, check_integer_dtype, check_listable, to_indices
+from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape
+from rl_specs._masked import MaskedSpec, is_allowed, nearest_allowed, random_allowed
 from rl_specs._one_hot_math import expand_index
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
 from rl_specs.one_hot import OneHot
@@ -15,7 +16,7 @@ from rl_specs.spaces import CategoricalBox
 
 
 @final
-class Categorical(LeafSpec):
+class Categorical(MaskedSpec):
     """Tensor of integers from 0 to `n - 1`.
 
     Args:
@@ -23,8 +24,9 @@ class Categorical(LeafSpec):
         shape: shape of a value, default `()`.
         device: default torch's default device.
         dtype: an integer dtype, or bool for `n <= 2`.
+        mask: bool, broadcasts to `[*shape, n]`, False where a category is ruled out; see `update_mask`.
     Raises:
-        SpecError: `n` is not positive.
+        SpecError: `n` is not positive, or the mask rules out everything at a place.
         DTypeError: the dtype cannot hold `n` categories as integers.
     """
 
@@ -34,10 +36,12 @@ class Categorical(LeafSpec):
         shape: SizeLike | None = None,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype = torch.int64,
+        mask: Tensor | None = None,
     ) -> None:
         super().__init__(() if shape is None else shape, device, dtype)
         self._space = CategoricalBox(check_count("Categorical", n))
         check_integer_dtype("Categorical", dtype, n)
+        self.update_mask(mask)
 
     @property
     def space(self) -> CategoricalBox:
@@ -51,12 +55,16 @@ class Categorical(LeafSpec):
 
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """Categories drawn uniformly, of shape `[*shape, *self.shape]`."""
+        if self._mask is not None:
+            return random_allowed(self._mask, as_size(shape), generator).to(self._dtype)
         size = as_size(shape) + self._shape
         return torch.randint(0, self.n, size, generator=generator, device=self._device).to(self._dtype)
 
     def project(self, value: Tensor) -> Tensor:
-        """`value` rounded and clamped to the categories, in the spec's dtype."""
-        return to_indices(value).clamp(0, self.n - 1).to(self._dtype)
+        """The nearest category that the mask allows, in the spec's dtype."""
+        index = to_indices(value)
+        nearest = index.clamp(0, self.n - 1) if self._mask is None else nearest_allowed(index, self._mask)
+        return nearest.to(self._dtype)
 
     def encode(self, value: Any) -> Tensor:
         """Category numbers as a tensor of the spec's dtype on its device; the range is not checked.
@@ -70,25 +78,56 @@ class Categorical(LeafSpec):
         """Number of categories."""
         return self.n
 
+    def enumerate(self, *, use_mask: bool = False) -> Tensor:
+        """Every value, `[cardinality, *shape]`: all places of a value at one category, then at the next.
+
+        Args:
+            use_mask: leave out the categories that the mask, the same at all places, rules out.
+        Raises:
+            SpecError: `use_mask`, and the mask is not the same at all places.
+        """
+        check_listable("Categorical.enumerate", self.cardinality(), self.numel())
+        values = torch.arange(self.n, device=self._device)
+        mask = self._common_mask() if use_mask else None
+        chosen = (values if mask is None else values[mask]).to(self._dtype)
+        return chosen.reshape(-1, *[1] * self.ndim).expand(-1, *self._shape)
+
+    def to_categorical(self, value: Tensor) -> Tensor:
+        """`value` itself."""
+        return value
+
+    def to_categorical_spec(self) -> "Categorical":
+        """A copy of this spec."""
+        return self.clone()
+
     def to_one_hot(self, value: Tensor) -> Tensor:
         """`value` `[*B, *shape]` as bool `[*B, *shape, n]`."""
         return expand_index(to_indices(value), self.n)
 
     def to_one_hot_spec(self) -> OneHot:
         """The spec of `to_one_hot(value)`."""
-        return OneHot(self.n, (*self._shape, self.n), self._device)
+        return OneHot(self.n, (*self._shape, self.n), self._device, mask=self._mask)
 
     def _valid(self, value: Tensor) -> Tensor:
         index = to_indices(value)
-        return (index >= 0) & (index < self.n)
+        is_valid = (index >= 0) & (index < self.n)
+        return is_valid if self._mask is None else is_valid & is_allowed(index, self._mask)
+
+    @property
+    def _mask_shape(self) -> Size:
+        return Size((*self._shape, self.n))
+
+    @property
+    def _mask_blocks(self) -> list[int]:
+        return [self.n]
 
     def _domain_str(self) -> str:
-        return f"n={self.n}"
+        return f"n={self.n}{self._mask_str()}"
 
     def _combine(self, others: Sequence["Categorical"], op: ShapeOp) -> "Categorical":
         check_equal_but_shape(self, list(others))
         shape = op([dummy(spec.shape, self._device) for spec in (self, *others)]).shape
-        return Categorical(self.n, shape, self._device, self._dtype)
+        return Categorical(self.n, shape, self._device, self._dtype, self._moved_mask(others, op))
 
     def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "Categorical":
-        return Categorical(self.n, self._shape, device or self._device, dtype or self._dtype)
+        return Categorical(self.n, self._shape, device or self._device, dtype or self._dtype, self._mask)

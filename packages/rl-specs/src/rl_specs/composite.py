@@ -9,6 +9,7 @@ from tensordict import NonTensorData, TensorDict, TensorDictBase
 from torch import Generator, Size
 
 from rl_specs._base import TensorSpec, resolve_device
+from rl_specs._discrete import check_listable
 from rl_specs._leaf import LeafSpec, shape_fits, trailing_str
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
 from rl_specs._tree import copied, is_key, path_of, read, walk, write
@@ -37,8 +38,6 @@ class Composite(TensorSpec):
         TypeError: an entry is no spec, or a key is no string or tuple of strings.
         SpecError: a nested key goes through an entry that is a leaf.
     """
-
-    __hash__ = None  # type: ignore[assignment]  # its items can change
 
     def __init__(
         self,
@@ -244,10 +243,31 @@ class Composite(TensorSpec):
         """Product over the entries."""
         return math.prod(spec.cardinality() for spec in self._specs.values())
 
+    def enumerate(self, *, use_mask: bool = False) -> TensorDict:
+        """Every combination of the entries' values, batch shape `[cardinality, *shape]`, the last changing fastest.
+
+        Args:
+            use_mask: leave out what masks of categories rule out.
+        Raises:
+            SpecError: an entry's values cannot be listed, or there are too many combinations.
+        """
+        values = {name: spec.enumerate(use_mask=use_mask) for name, spec in self._specs.items()}
+        counts = [len(value) for value in values.values()]
+        elements = sum(spec.numel() for _, spec in self.flat_items())
+        check_listable("Composite.enumerate", math.prod(counts), elements)
+        columns = [torch.arange(count, device=self._device) for count in counts]
+        rows = torch.meshgrid(*columns, indexing="ij") if columns else ()
+        chosen = {name: value[row.reshape(-1)] for (name, value), row in zip(values.items(), rows, strict=True)}
+        return self._pack(chosen, (math.prod(counts),))
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Composite):
             return False
         return self._shape == other._shape and self._device == other._device and self._specs == other._specs
+
+    def __hash__(self) -> int:
+        """Of the present items: do not change a spec while it is a key of a dict."""
+        return hash(("Composite", tuple(self._shape), self._device, frozenset(self._specs.items())))
 
     def __repr__(self) -> str:
         lines = [f"Composite(shape={tuple(self._shape)}, device={self._device})"]

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any, final
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_integer_dtype, check_nvec, moved_shape, sized, to_indices
-from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, check_equal_but_shape
+from rl_specs._discrete import check_integer_dtype, check_listable, check_nvec, moved_shape, sized, to_indices
+from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape
+from rl_specs._masked import MaskedSpec, is_allowed, nearest_allowed, random_allowed
 from rl_specs._one_hot_math import expand_index
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
 from rl_specs.multi_one_hot import MultiOneHot
@@ -16,7 +17,7 @@ from rl_specs.spaces import MultiCategoricalBox
 
 
 @final
-class MultiCategorical(LeafSpec):
+class MultiCategorical(MaskedSpec):
     """Tensor `[*batch, len(nvec)]` of integers, the i-th of the last dimension from 0 to `nvec[i] - 1`.
 
     Args:
@@ -24,8 +25,9 @@ class MultiCategorical(LeafSpec):
         shape: shape of a value, ending in `len(nvec)`; default `(len(nvec),)`.
         device: default torch's default device.
         dtype: an integer dtype.
+        mask: bool, broadcasts to `[*batch, sum(nvec)]`, False where a category is ruled out; see `update_mask`.
     Raises:
-        SpecError: `nvec` is empty or holds a number that is not positive.
+        SpecError: `nvec` is empty or holds a number that is not positive, or the mask rules out everything somewhere.
         ShapeError: `shape` does not end in `len(nvec)`.
         DTypeError: the dtype cannot hold the categories as integers.
     """
@@ -36,12 +38,14 @@ class MultiCategorical(LeafSpec):
         shape: SizeLike | None = None,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype = torch.int64,
+        mask: Tensor | None = None,
     ) -> None:
         counts = check_nvec("MultiCategorical", nvec)
         super().__init__(sized("MultiCategorical", shape, len(counts)), device, dtype)
         check_integer_dtype("MultiCategorical", dtype, max(counts))
         self._space = MultiCategoricalBox(counts)
         self._counts = torch.tensor(counts, device=self._device)
+        self.update_mask(mask)
 
     @property
     def space(self) -> MultiCategoricalBox:
@@ -55,12 +59,19 @@ class MultiCategorical(LeafSpec):
 
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """Categories drawn uniformly, of shape `[*shape, *self.shape]`."""
+        if self._mask is not None:
+            allowed = [random_allowed(block, as_size(shape), generator) for block in self._split_mask(self._mask)]
+            return torch.stack(allowed, -1).to(self._dtype)
         size = (*as_size(shape), *self._shape[:-1])
         draws = [torch.randint(0, n, size, generator=generator, device=self._device) for n in self.nvec]
         return torch.stack(draws, -1).to(self._dtype)
 
     def project(self, value: Tensor) -> Tensor:
-        """`value` rounded and clamped to the categories, in the spec's dtype."""
+        """The nearest categories that the mask allows, in the spec's dtype."""
+        if self._mask is not None:
+            columns, blocks = to_indices(value).unbind(-1), self._split_mask(self._mask)
+            nearest = [nearest_allowed(column, block) for column, block in zip(columns, blocks, strict=True)]
+            return torch.stack(nearest, -1).to(self._dtype)
         index = to_indices(value).clamp_min(0)
         return torch.minimum(index, self._counts - 1).to(self._dtype)
 
@@ -76,6 +87,30 @@ class MultiCategorical(LeafSpec):
         """Number of combinations of categories."""
         return math.prod(self.nvec)
 
+    def enumerate(self, *, use_mask: bool = False) -> Tensor:
+        """Every combination of categories, `[cardinality, *shape]`, the last variable changing fastest.
+
+        Args:
+            use_mask: leave out what the mask, the same for the whole batch, rules out.
+        Raises:
+            SpecError: `use_mask`, and the mask is not the same everywhere.
+        """
+        check_listable("MultiCategorical.enumerate", self.cardinality(), self.numel())
+        mask = self._common_mask() if use_mask else None
+        columns = [torch.arange(n, device=self._device) for n in self.nvec]
+        if mask is not None:
+            columns = [column[block] for column, block in zip(columns, self._split_mask(mask), strict=True)]
+        values = torch.stack(torch.meshgrid(*columns, indexing="ij"), -1).reshape(-1, len(self.nvec))
+        return values.to(self._dtype).reshape(-1, *[1] * (self.ndim - 1), len(self.nvec)).expand(-1, *self._shape)
+
+    def to_categorical(self, value: Tensor) -> Tensor:
+        """`value` itself."""
+        return value
+
+    def to_categorical_spec(self) -> "MultiCategorical":
+        """A copy of this spec."""
+        return self.clone()
+
     def to_one_hot(self, value: Tensor) -> Tensor:
         """`value` `[*B, len(nvec)]` as bool `[*B, sum(nvec)]`."""
         index = to_indices(value)
@@ -83,18 +118,47 @@ class MultiCategorical(LeafSpec):
 
     def to_one_hot_spec(self) -> MultiOneHot:
         """The spec of `to_one_hot(value)`."""
-        return MultiOneHot(self.nvec, (*self._shape[:-1], sum(self.nvec)), self._device)
+        return MultiOneHot(self.nvec, (*self._shape[:-1], sum(self.nvec)), self._device, mask=self._mask)
 
     def _valid(self, value: Tensor) -> Tensor:
         index = to_indices(value)
-        return (index >= 0) & (index < self._counts)
+        is_valid = (index >= 0) & (index < self._counts)
+        if self._mask is None:
+            return is_valid
+        columns, blocks = index.unbind(-1), self._split_mask(self._mask)
+        return is_valid & torch.stack([is_allowed(c, block) for c, block in zip(columns, blocks, strict=True)], -1)
+
+    def _split_mask(self, mask: Tensor) -> tuple[Tensor, ...]:
+        return torch.functional.split(mask, self._mask_blocks, -1)
+
+    @property
+    def _mask_shape(self) -> Size:
+        return Size((*self._shape[:-1], sum(self.nvec)))
+
+    @property
+    def _mask_blocks(self) -> list[int]:
+        return list(self.nvec)
+
+    def _moved_mask(self, others: Sequence[MaskedSpec], op: ShapeOp) -> Tensor | None:
+        specs = [self, *others]
+        if all(spec._mask is None for spec in specs):
+            return None
+        # The mask of a value is not as wide as the value: rows are moved by their numbers.
+        masks = [spec._unmasked().reshape(-1, self._mask_shape[-1]) for spec in specs]
+        numbers, first = [], 0
+        for spec, rows in zip(specs, masks, strict=True):
+            number = torch.arange(first, first + len(rows), device=self._device)
+            numbers.append(number.reshape(*spec.shape[:-1], 1).expand(spec.shape))
+            first += len(rows)
+        return torch.cat(masks)[op(numbers)[..., 0]]
 
     def _domain_str(self) -> str:
-        return f"nvec={list(self.nvec)}"
+        return f"nvec={list(self.nvec)}{self._mask_str()}"
 
     def _combine(self, others: Sequence["MultiCategorical"], op: ShapeOp) -> "MultiCategorical":
         check_equal_but_shape(self, list(others))
-        return MultiCategorical(self.nvec, moved_shape([self, *others], op), self._device, self._dtype)
+        shape = moved_shape([self, *others], op)
+        return MultiCategorical(self.nvec, shape, self._device, self._dtype, self._moved_mask(others, op))
 
     def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "MultiCategorical":
-        return MultiCategorical(self.nvec, self._shape, device or self._device, dtype or self._dtype)
+        return MultiCategorical(self.nvec, self._shape, device or self._device, dtype or self._dtype, self._mask)

@@ -1,14 +1,15 @@
 """One-hot vectors."""
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_count, is_encoded, moved_shape, sized
-from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
+from rl_specs._discrete import check_count, check_listable, is_encoded, moved_shape, sized
+from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
+from rl_specs._masked import MaskedSpec, allowed_scores, random_allowed
 from rl_specs._one_hot_math import (
     check_indices,
     expand_index,
@@ -20,9 +21,12 @@ from rl_specs._one_hot_math import (
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
 from rl_specs.spaces import CategoricalBox
 
+if TYPE_CHECKING:
+    from rl_specs.categorical import Categorical
+
 
 @final
-class OneHot(LeafSpec):
+class OneHot(MaskedSpec):
     """Tensor `[*batch, n]` whose last dimension is 0 but for a single 1.
 
     Args:
@@ -30,8 +34,9 @@ class OneHot(LeafSpec):
         shape: shape of a value, ending in `n`; default `(n,)`.
         device: default torch's default device.
         dtype: dtype of the zeros and ones.
+        mask: bool, broadcasts to `shape`, False where a category is ruled out; see `update_mask`.
     Raises:
-        SpecError: `n` is not positive.
+        SpecError: `n` is not positive, or the mask rules out everything at a place.
         ShapeError: `shape` does not end in `n`.
     """
 
@@ -41,10 +46,12 @@ class OneHot(LeafSpec):
         shape: SizeLike | None = None,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype = torch.bool,
+        mask: Tensor | None = None,
     ) -> None:
         n = check_count("OneHot", n)
         super().__init__(sized("OneHot", shape, n), device, dtype)
         self._space = CategoricalBox(n)
+        self.update_mask(mask)
 
     @property
     def space(self) -> CategoricalBox:
@@ -58,11 +65,14 @@ class OneHot(LeafSpec):
 
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """One-hot vectors of uniformly drawn categories, of shape `[*shape, *self.shape]`."""
+        if self._mask is not None:
+            return expand_index(random_allowed(self._mask, as_size(shape), generator), self.n).to(self._dtype)
         return random_one_hot(self.n, as_size(shape) + self._shape[:-1], self._dtype, self.device, generator)
 
     def project(self, value: Tensor) -> Tensor:
-        """One-hot vectors of the greatest elements of `value` (the first of equal ones), in the spec's dtype."""
-        return nearest_one_hot(value).to(self._dtype)
+        """One-hot vectors of the greatest elements of `value` that the mask allows (the first of equal ones)."""
+        scores = value if self._mask is None else allowed_scores(value, self._mask)
+        return nearest_one_hot(scores).to(self._dtype)
 
     def encode(self, value: Any) -> Tensor:
         """One-hot vectors of category numbers, of shape `[*batch]`; vectors of the spec's shape and dtype pass.
@@ -85,19 +95,57 @@ class OneHot(LeafSpec):
         """Number of categories."""
         return self.n
 
+    def enumerate(self, *, use_mask: bool = False) -> Tensor:
+        """Every value, `[cardinality, *shape]`: all vectors of a value at one category, then at the next.
+
+        Args:
+            use_mask: leave out the categories that the mask, the same for all vectors, rules out.
+        Raises:
+            SpecError: `use_mask`, and the mask is not the same for all vectors.
+        """
+        check_listable("OneHot.enumerate", self.cardinality(), self.numel())
+        values = torch.eye(self.n, dtype=torch.bool, device=self._device)
+        mask = self._common_mask() if use_mask else None
+        chosen = (values if mask is None else values[mask]).to(self._dtype)
+        return chosen.reshape(-1, *[1] * (self.ndim - 1), self.n).expand(-1, *self._shape)
+
+    def to_one_hot(self, value: Tensor) -> Tensor:
+        """`value` itself."""
+        return value
+
+    def to_one_hot_spec(self) -> "OneHot":
+        """A copy of this spec."""
+        return self.clone()
+
+    def to_categorical_spec(self) -> "Categorical":
+        """The spec of `to_categorical(value)`."""
+        from rl_specs.categorical import Categorical  # which knows this class
+
+        return Categorical(self.n, self._shape[:-1], self._device, mask=self._mask)
+
     def to_categorical(self, value: Tensor) -> Tensor:
         """Category numbers `[*B]`, int64, of one-hot vectors `[*B, n]`."""
         return greatest_index(value)
 
     def _valid(self, value: Tensor) -> Tensor:
-        return is_one_hot(value)
+        is_valid = is_one_hot(value)
+        return is_valid if self._mask is None else is_valid & ~((value != 0) & ~self._mask).any(-1)
+
+    @property
+    def _mask_shape(self) -> Size:
+        return self._shape
+
+    @property
+    def _mask_blocks(self) -> list[int]:
+        return [self.n]
 
     def _domain_str(self) -> str:
-        return f"n={self.n}"
+        return f"n={self.n}{self._mask_str()}"
 
     def _combine(self, others: Sequence["OneHot"], op: ShapeOp) -> "OneHot":
         check_equal_but_shape(self, list(others))
-        return OneHot(self.n, moved_shape([self, *others], op), self._device, self._dtype)
+        shape = moved_shape([self, *others], op)
+        return OneHot(self.n, shape, self._device, self._dtype, self._moved_mask(others, op))
 
     def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "OneHot":
-        return OneHot(self.n, self._shape, device or self._device, dtype or self._dtype)
+        return OneHot(self.n, self._shape, device or self._device, dtype or self._dtype, self._mask)

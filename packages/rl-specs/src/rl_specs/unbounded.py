@@ -75,7 +75,7 @@ class Unbounded(LeafSpec):
         return "any value"
 
     def _combine(self, others: Sequence["Unbounded"], op: ShapeOp) -> "Unbounded":
-        check_equal_but_shape(self, list(others))
+        check_equal_but_shape(self, list(others), is_domain_in_shape=True)
         shape = op([dummy(spec.shape, self._device) for spec in (self, *others)]).shape
         return Unbounded(shape, self._device, self._dtype)
 

@@ -54,7 +54,7 @@ class LoopBackend(Backend):
             np.logical_or(flags[1], flags[2], out=flags[0])
         entries = self._observed(values, range(count))
         entries["reward"] = torch.from_numpy(np.array(rewards, dtype=np.float32).reshape(count, 1))
-        entries["done"], entries["terminated"], entries["truncated"] = torch.from_numpy(flags).unbind()
+        entries["done"], entries["terminated"], entries["truncated"] = map(torch.from_numpy, flags)
         return entries
 
     def frame(self) -> Tensor:

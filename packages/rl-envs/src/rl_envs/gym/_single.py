@@ -44,10 +44,9 @@ class SingleBackend(Backend):
             observation, reward, terminated, truncated, _ = skipped_step(self._env, action, self._frame_skip)
         entries = self._observed(observation)
         entries["reward"] = torch.from_numpy(np.array((reward,), dtype=np.float32))
-        flags = np.zeros((3, 1), dtype=np.bool_)
-        if terminated or truncated:
-            flags[:, 0] = True, terminated, truncated
-        entries["done"], entries["terminated"], entries["truncated"] = torch.from_numpy(flags).unbind()
+        entries["done"] = torch.from_numpy(np.array((terminated or truncated,), dtype=np.bool_))
+        entries["terminated"] = torch.from_numpy(np.array((terminated,), dtype=np.bool_))
+        entries["truncated"] = torch.from_numpy(np.array((truncated,), dtype=np.bool_))
         return entries
 
     def frame(self) -> Tensor:

@@ -120,7 +120,8 @@ class RunningMoments(nn.Module):
 
     def _is_small(self, value: Tensor) -> bool:
         """Whether numpy does the work on `value`."""
-        is_plain = type(value) is Tensor and value.is_cpu and self.mean.is_cpu and not value.requires_grad
+        buffers: Any = self._buffers
+        is_plain = type(value) is Tensor and value.is_cpu and buffers["mean"].is_cpu and not value.requires_grad
         return is_plain and value.numel() <= _SMALL and not torch.compiler.is_compiling()
 
     def _update_small(self, rows: Any) -> Any:
