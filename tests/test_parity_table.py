@@ -1,9 +1,11 @@
 """The fast path against stepping by hand, for every combination of transforms, environment and policy."""
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import cloudpickle  # type: ignore[import-untyped]  # ships no types
 import gymnasium
 import pytest
 import torch
@@ -57,13 +59,13 @@ def make_uneven(**options: Any) -> gymnasium.Env[Any, Any]:
     """Gymnasium's pendulum in episodes of two to five steps, drawn anew each time, so that the rows of a batch part."""
     from gymnasium.envs.classic_control import PendulumEnv as Pendulum
 
-    class Uneven(Pendulum):
-        def reset(self, **kwargs: Any) -> Any:
+    class Uneven(Pendulum):  # annotations as text: names in a class body do not travel with a function pickled by value
+        def reset(self, **kwargs: "Any") -> "Any":
             found = super().reset(**kwargs)
             self.steps_left = int(self.np_random.integers(2, 6))
             return found
 
-        def step(self, action: Any) -> Any:
+        def step(self, action: "Any") -> "Any":
             observation, reward, terminated, _, info = super().step(action)  # type: ignore[no-untyped-call]  # theirs has none
             self.steps_left -= 1
             return observation, reward, terminated, self.steps_left == 0, info
@@ -76,10 +78,13 @@ UNEVEN = "Uneven-v0"
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> Iterator[None]:
-    """The id of the uneven pendulum."""
+    """The id of the uneven pendulum, for workers too, which cannot import this file."""
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
     gymnasium.register(UNEVEN, make_uneven)
     yield
     del gymnasium.registry[UNEVEN]
+    cloudpickle.unregister_pickle_by_value(module)
 
 
 def vector_env(mode: AutoresetMode) -> EnvBase:
