@@ -131,7 +131,7 @@ class MLP(nn.Sequential):
         return list(cast(Iterable[nn.Module], self._modules.values()))
 
     def _run_on_arrays(self, layers: list[nn.Module], value: Tensor) -> Tensor | None:
-        if torch.compiler.is_compiling() or not all(map(_is_bare, layers)):
+        if torch.compiler.is_compiling() or not value.is_cpu or not all(map(_is_bare, layers)):
             return None
         if self._on_arrays is None or not self._on_arrays.is_current(layers):
             self._on_arrays = ArrayLayers.of(layers)

@@ -137,9 +137,9 @@ def is_allowed(index: Tensor, mask: Tensor) -> Tensor:
 def allowed_scores(value: Tensor, mask: Tensor) -> Tensor:
     """`value` `[*lead, *B, n]` with less than any other number where `mask` `[*B, n]` is False."""
     if value.is_floating_point():
-        return value.masked_fill(~mask, -torch.inf)
-    wide = value.to(torch.int64)
-    return wide.masked_fill(~mask, torch.iinfo(torch.int64).min)
+        return value.clamp_min(torch.finfo(value.dtype).min).masked_fill(~mask, -torch.inf)
+    least = torch.iinfo(torch.int64).min
+    return value.to(torch.int64).clamp_min(least + 1).masked_fill(~mask, least)
 
 
 def _is_same(a: Tensor | None, b: Tensor | None) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_nvec, is_encoded, moved_shape, sized
+from rl_specs._discrete import check_listable, check_nvec, is_encoded, moved_shape, sized
 from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
 from rl_specs._masked import MaskedSpec, allowed_scores, random_allowed
 from rl_specs._one_hot_math import (
@@ -110,7 +110,9 @@ class MultiOneHot(MaskedSpec):
         Raises:
             SpecError: `use_mask`, and the mask is not the same everywhere.
         """
-        return self.encode(self.to_categorical_spec().enumerate(use_mask=use_mask))
+        check_listable("MultiOneHot.enumerate", self.cardinality(), self.numel())
+        spec = self.to_categorical_spec()
+        return spec.to_one_hot(spec.enumerate(use_mask=use_mask)).to(self._dtype)
 
     def to_one_hot(self, value: Tensor) -> Tensor:
         """`value` itself."""

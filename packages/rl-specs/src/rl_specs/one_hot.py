@@ -104,10 +104,8 @@ class OneHot(MaskedSpec):
             SpecError: `use_mask`, and the mask is not the same for all vectors.
         """
         check_listable("OneHot.enumerate", self.cardinality(), self.numel())
-        values = torch.eye(self.n, dtype=torch.bool, device=self._device)
-        mask = self._common_mask() if use_mask else None
-        chosen = (values if mask is None else values[mask]).to(self._dtype)
-        return chosen.reshape(-1, *[1] * (self.ndim - 1), self.n).expand(-1, *self._shape)
+        indices = self.to_categorical_spec().enumerate(use_mask=use_mask)
+        return expand_index(indices, self.n).to(self._dtype)
 
     def to_one_hot(self, value: Tensor) -> Tensor:
         """`value` itself."""
