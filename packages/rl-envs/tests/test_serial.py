@@ -97,3 +97,24 @@ def test_life_is_passed_on() -> None:
         SerialEnv(3, CountingEnv).set_state(env.get_state())
     env.close()
     assert all(each.is_closed for each in env.envs)
+
+
+def test_a_step_of_some_rows_moves_these_alone() -> None:
+    """With a mask `"_step"`, environments outside it stand still, singles and batches that know the mask alike."""
+    env = SerialEnv(3, CountingEnv)
+    assert env.steps_rows
+    root = env.reset()
+    mask = torch.tensor([[True], [False], [True]])
+    for _ in range(2):
+        following = env._step({"action": torch.zeros(3, 1), "observation": root["observation"], "_step": mask})
+    assert following["observation"].tolist() == [[2.0], [0.0], [2.0]]
+    assert [inner.get_state()["count"].item() for inner in env.envs] == [2.0, 0.0, 2.0]
+    nested = SerialEnv(2, lambda: SerialEnv(2, CountingEnv))
+    nested.reset()
+    rows = torch.tensor([[[True], [False]], [[False], [False]]])
+    nested._step({"action": torch.zeros(2, 2, 1), "_step": rows})
+    assert nested.get_state()["envs"][0]["envs"][0]["count"].item() == 1.0
+    assert nested.get_state()["envs"][0]["envs"][1]["count"].item() == 0.0
+    none = env._step({"action": torch.zeros(3, 1), "_step": torch.zeros(3, 1, dtype=torch.bool)})
+    assert set(none) == {"observation", "reward", "done", "terminated", "truncated"}
+    assert not SerialEnv(2, lambda: CountingEnv((2,))).steps_rows

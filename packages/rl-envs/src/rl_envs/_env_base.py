@@ -3,6 +3,7 @@
 import secrets
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -104,15 +105,8 @@ class EnvBase(SpecViews):
         return self._specs
 
     def _replace_spec(self, **changed: Composite) -> None:
-        specs = self._specs
-        entries = {
-            "observation": specs.observation,
-            "action": specs.action,
-            "reward": specs.reward,
-            "done": specs.done,
-            "state": specs.state,
-        }
-        self._specs = EnvSpecs(**(entries | changed))
+        for name, spec in changed.items():
+            self._specs = replace(self._specs, **{name: spec})  # type: ignore[arg-type]  # names of composites alone
 
     # Attributes.
 
@@ -144,6 +138,14 @@ class EnvBase(SpecViews):
     @property
     def has_exact_state(self) -> bool:
         """Whether `get_state` and `set_state` exist, so that a run can be resumed in the middle of an episode."""
+        return False
+
+    @property
+    def steps_rows(self) -> bool:
+        """Whether `_step` advances the rows of a mask `"_step"` alone, bool `[*B, 1]`, where its data hold one.
+
+        What such a step returns for the other rows is of no meaning. Of use to what skips steps in some rows.
+        """
         return False
 
     @property
@@ -206,7 +208,11 @@ class EnvBase(SpecViews):
         """
         self._check_open("step")
         self.drive(None)
-        check_step_input(self._name, tensordict, self._env_specs(), self._batch_size)
+        specs = self._env_specs()
+        if specs.action_masks:
+            check_tensordict(f"{self._name}.step", tensordict)
+            self._plan().follow_masks(tensordict)
+        check_step_input(self._name, tensordict, specs, self._batch_size)
         root = {key: value for key, value in unpack_flat(tensordict).items() if key[0] != "next"}
         result = self._packed(self._plan().step(root))
         before = tensordict.get("next", None)
@@ -231,12 +237,15 @@ class EnvBase(SpecViews):
         """Write actions drawn from the action spec.
 
         Args:
-            tensordict: where to write; None: an empty one.
+            tensordict: where to write; masks of actions that it holds are respected. None: an empty one.
         Returns:
             `tensordict` with the actions.
         """
         data = TensorDict({}, batch_size=self._batch_size, device=self._device) if tensordict is None else tensordict
-        for key, spec in self._env_specs().action.flat_items():
+        specs = self._env_specs()
+        if specs.action_masks:
+            self._plan().follow_masks(data)
+        for key, spec in specs.action.flat_items():
             data.set(key, spec.rand())
         return data
 

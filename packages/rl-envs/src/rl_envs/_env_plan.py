@@ -11,6 +11,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from rl_envs._action_masks import ActionMasks
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._output_checks import check_first_step, not_entries
 from rl_specs import FlatDict, NestedKey, TensorMap, canonical_key, missing_key
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rl_envs._env_base import EnvBase
 
 RESET_KEY = "_reset"
+STEP_KEY = "_step"
 _FLAGS = ("done", "terminated", "truncated")
 FlagGroup: TypeAlias = tuple[NestedKey, NestedKey, NestedKey]
 """Keys of `done`, `terminated` and `truncated` at one level."""
@@ -53,6 +55,9 @@ class EnvPlan:
         self._kept: list[NestedKey] = []
         self._written_ahead: list[NestedKey] | None = None
         self._incomplete_groups: list[FlagGroup] = []
+        specs = env._env_specs()
+        self._masks = ActionMasks(specs) if specs.action_masks else None
+        self._follows_masks = self._masks is not None and not is_branchless
 
     @property
     def is_connected(self) -> bool:
@@ -68,7 +73,10 @@ class EnvPlan:
             Root entries; rows outside the mask are those of `root`.
         """
         if root is None or root.get(RESET_KEY, None) is None:
-            return self.fresh(root)
+            whole = self.fresh(root)
+            if self._follows_masks:
+                self.follow_masks(whole)
+            return whole
         mask = root[RESET_KEY]
         before = dict(unpack_flat(root))
         before.pop(RESET_KEY)
@@ -79,6 +87,8 @@ class EnvPlan:
             if key not in fresh:
                 old = before.get(key)
                 merged[key] = spec.zero() if old is None else old & _beside(outside, old, rows)
+        if self._follows_masks:
+            self.follow_masks(merged)
         return merged
 
     def fresh(self, root: TensorMap | None = None) -> FlatDict:
@@ -93,9 +103,15 @@ class EnvPlan:
         return fresh
 
     def random_action(self, root: FlatDict) -> None:
-        """Write actions drawn from the action spec into `root`."""
+        """Write actions drawn from the action spec into `root`, allowed ones where `root` holds a mask."""
+        self.follow_masks(root)
         for key, spec in self._action_items:
             root[key] = spec.rand()
+
+    def follow_masks(self, data: TensorMap) -> None:
+        """Set the masks of the action specs to those that `data`, entries of a root or a step, hold."""
+        if self._masks is not None:
+            self._masks.follow(data)
 
     def step(self, root: FlatDict) -> FlatDict:
         """Entries that the step returns (those of `("next", ...)`), done flags complete."""
@@ -113,6 +129,8 @@ class EnvPlan:
             nxt[canonical_key(key[1:])] = root.pop(key)
         for done, terminated, truncated in self._incomplete_groups:
             complete_flags(nxt, done, terminated, truncated)
+        if self._follows_masks:
+            self.follow_masks(nxt)
         return nxt
 
     def advance(self, root: FlatDict, nxt: FlatDict) -> tuple[FlatDict, Tensor | None]:

@@ -19,6 +19,7 @@ class EnvSpecs:
         reward: reward entries of a step.
         done: flags, complete: `done`, `terminated` and `truncated` at each level that has one of them.
         state: further entries that a step reads.
+        action_masks: `(action, entry)` for each action of which an observation entry says which categories are allowed.
     """
 
     observation: Composite
@@ -26,6 +27,7 @@ class EnvSpecs:
     reward: Composite
     done: Composite
     state: Composite
+    action_masks: tuple[tuple[NestedKey, NestedKey], ...] = ()
 
     def to(self, device: torch.device | str) -> "EnvSpecs":
         """The same specs on `device`."""
@@ -35,6 +37,7 @@ class EnvSpecs:
             reward=self.reward.to(device),
             done=self.done.to(device),
             state=self.state.to(device),
+            action_masks=self.action_masks,
         )
 
     def input_spec(self) -> Composite:

@@ -82,6 +82,7 @@ def expanded_specs(specs: EnvSpecs, batch_size: torch.Size) -> EnvSpecs:
         reward=specs.reward.expand(batch_size),
         done=specs.done.expand(batch_size),
         state=specs.state.expand(batch_size),
+        action_masks=specs.action_masks,
     )
 
 

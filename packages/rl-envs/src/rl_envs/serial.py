@@ -6,7 +6,7 @@ from typing import Any, final
 import torch
 
 from rl_envs._env_base import EnvBase
-from rl_envs._env_plan import RESET_KEY, EnvPlan
+from rl_envs._env_plan import RESET_KEY, STEP_KEY, EnvPlan
 from rl_envs._flat import unpack_flat
 from rl_envs._many_envs import check_same_specs, check_state_parts, env_makers, expanded_specs, make_envs, reset_keys
 from rl_specs import FlatDict, TensorMap
@@ -75,10 +75,29 @@ class SerialEnv(EnvBase):
 
     def _step(self, data: TensorMap) -> FlatDict:
         entries = unpack_flat(data)
+        if STEP_KEY in entries:
+            return self._step_some(entries)
         steps = [
             plan.step({key: value[index] for key, value in entries.items()}) for index, plan in enumerate(self._plans)
         ]
         return _stacked(steps)
+
+    def _step_some(self, entries: FlatDict) -> FlatDict:
+        """Step the rows of the mask; the others of what comes back are zeros."""
+        rows: list[FlatDict | None] = []
+        for index, plan in enumerate(self._plans):
+            root = {key: value[index] for key, value in entries.items()}
+            mask = root[STEP_KEY]
+            if not self._envs[index].steps_rows:
+                del root[STEP_KEY]
+            rows.append(plan.step(root) if bool(mask.any()) else None)
+        model = next((row for row in rows if row is not None), None)
+        if model is None:
+            specs = self._specs
+            leaves = [leaf for spec in (specs.observation, specs.reward, specs.done) for leaf in spec.flat_items()]
+            return {key: spec.zero() for key, spec in leaves}
+        nothing = {key: torch.zeros_like(value) for key, value in model.items()}
+        return _stacked([nothing if row is None else row for row in rows])
 
     def _set_seed(self, seed: int) -> None:
         self._set_stream(seed, 0)
@@ -103,6 +122,11 @@ class SerialEnv(EnvBase):
 
     def _repr_fields(self) -> dict[str, object]:
         return {"num_workers": len(self._envs), "env": self._envs[0]}
+
+    @property
+    def steps_rows(self) -> bool:
+        """True where each environment is a single one, or steps rows itself."""
+        return all(env.steps_rows or env.batch_size.numel() == 1 for env in self._envs)
 
     @property
     def has_exact_state(self) -> bool:

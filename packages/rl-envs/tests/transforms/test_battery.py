@@ -6,29 +6,90 @@ from typing import Any
 import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModule
 
 from rl_envs import (
+    ActionDiscretizer,
+    ActionScaling,
+    BatchSizeTransform,
     CatTensors,
     ClipTransform,
     Compose,
+    ConditionalPolicySwitch,
+    ConditionalSkip,
     DoubleToFloat,
     EnvBase,
+    FlattenAction,
+    FrameSkipTransform,
     InitTracker,
+    ModuleTransform,
+    MultiAction,
     NoopResetEnv,
     ObservationNorm,
+    RandomTruncationTransform,
     RewardScaling,
     RewardSum,
     StepCounter,
+    SuccessReward,
+    TargetReturn,
+    TensorDictPrimer,
+    TerminateTransform,
     ToTensorImage,
+    TrajCounter,
     Transform,
     TransformedEnv,
     VecNorm,
     check_env_specs,
+    gSDENoise,
 )
-from rl_specs import FlatDict, MissingKeyError, TensorMap
+from rl_specs import Bounded, FlatDict, MissingKeyError, TensorMap, Unbounded
 
 MakeEnv = Callable[..., Any]
 NESTED = ("agents", "x")
+
+
+def _seeded(transform: Transform) -> Transform:
+    transform.set_seed(0)
+    return transform
+
+
+def _still(data: TensorDictBase) -> TensorDictBase:
+    return data.set("action", torch.zeros((*data.batch_size, 2), dtype=torch.float64))
+
+
+def _double() -> ModuleTransform:
+    module = TensorDictModule(lambda x, y: (2 * x, y.sum(-1)), ["observation", NESTED], ["observation", "total"])
+    return ModuleTransform(module=module)
+
+
+CONTROL: dict[str, Callable[[], Transform]] = {
+    "ActionDiscretizer": lambda: ActionDiscretizer(3),
+    "ActionDiscretizer random": lambda: _seeded(
+        ActionDiscretizer(4, sampling=ActionDiscretizer.SamplingStrategy.RANDOM)
+    ),
+    "ActionScaling": ActionScaling,
+    "ActionScaling unit": lambda: ActionScaling(standard_normal=False),
+    "BatchSizeTransform": lambda: BatchSizeTransform(reshape_fn=lambda td: td.unsqueeze(-1)),
+    "ConditionalPolicySwitch": lambda: ConditionalPolicySwitch(_still, lambda td: td.get("reward", None) is not None),
+    "ConditionalSkip": lambda: ConditionalSkip(lambda td: False),
+    "FlattenAction": lambda: FlattenAction(-1, -1),
+    "FrameSkipTransform": lambda: FrameSkipTransform(2),
+    "gSDENoise": lambda: _seeded(gSDENoise(3, 2)),
+    "ModuleTransform": _double,
+    "MultiAction": lambda: MultiAction(num_actions=3),
+    "MultiAction all": lambda: MultiAction(num_actions=2, stack_observations=True),
+    "MultiAction last": lambda: MultiAction(num_actions=2, stack_rewards=False),
+    "RandomTruncationTransform": lambda: _seeded(Compose(StepCounter(), RandomTruncationTransform(1, 4, prob=0.5))),
+    "SuccessReward": lambda: SuccessReward("terminated", scale=2.0),
+    "TargetReturn": lambda: TargetReturn(10.0),
+    "TargetReturn constant": lambda: TargetReturn(10.0, "constant", out_keys=[("agents", "target")]),
+    "TensorDictPrimer": lambda: TensorDictPrimer({("agents", "hidden"): Unbounded(4)}, default_value=1.5),
+    "TensorDictPrimer random": lambda: _seeded(TensorDictPrimer(hidden=Bounded(-1.0, 1.0, shape=(2,)), random=True)),
+    "TerminateTransform": lambda: TerminateTransform(lambda td: td["reward"] > 1),
+    "TrajCounter": TrajCounter,
+}
+"""Transforms of actions, of the end of episodes and of the loop of steps."""
+CONTROL_WITH_FORWARD = ("ModuleTransform", "SuccessReward")
 MAKERS: dict[str, Callable[[], Transform]] = {
     "CatTensors": lambda: CatTensors(in_keys=["observation", NESTED], out_key=("agents", "all")),
     "CatTensors all": lambda: CatTensors(in_keys=["observation"], out_key="vector", del_keys=False),
@@ -50,9 +111,13 @@ MAKERS: dict[str, Callable[[], Transform]] = {
     "ToTensorImage new": lambda: ToTensorImage(unsqueeze=True, in_keys=["pixels"], out_keys=[("agents", "image")]),
     "VecNorm": lambda: VecNorm(in_keys=["observation", NESTED, "reward"], decay=0.9),
     "VecNorm new": lambda: VecNorm(in_keys=["observation"], out_keys=["normal"]),
+    **CONTROL,
 }
 WITH_FORWARD = [
-    name for name in MAKERS if name.split()[0] not in ("Compose", "InitTracker", "RewardSum", "StepCounter")
+    name
+    for name in MAKERS
+    if (name not in CONTROL or name in CONTROL_WITH_FORWARD)
+    and name.split()[0] not in ("Compose", "InitTracker", "RewardSum", "StepCounter")
 ]
 all_transforms = pytest.mark.parametrize("name", MAKERS)
 all_batches = pytest.mark.parametrize("batch_size", [(), (3,), (2, 2)], ids=str)

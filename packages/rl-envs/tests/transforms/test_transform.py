@@ -1,5 +1,6 @@
 """The base class: what an author of a transform gets."""
 
+import copy
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -8,7 +9,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from rl_envs import Transform, TransformedEnv, check_env_specs
+from rl_envs import EnvBase, RewardSum, StepCounter, Transform, TransformedEnv, check_env_specs
 from rl_specs import Composite, MissingKeyError, SpecError, TensorMap, TensorSpec, Unbounded
 
 MakeEnv = Callable[..., Any]
@@ -198,3 +199,50 @@ def test_overwriting_a_state_is_refused(toy: MakeEnv) -> None:
     with pytest.raises(SpecError, match=r'"observation" is a state.*another out key'):
         TransformedEnv(base, Halve(in_keys=["observation"]))
     TransformedEnv(base, Halve(in_keys=["observation"], out_keys=["half"]))
+
+
+class Twice(Transform):
+    """Steps the environment inside two times."""
+
+    accepts_mapping: ClassVar[bool] = True
+
+    def _wrap(self, env: EnvBase) -> Any:
+        return TwoSteps(env), env._reset
+
+
+class TwoSteps:
+    """The step of an environment, twice."""
+
+    def __init__(self, env: EnvBase) -> None:
+        self.env_step = env._step
+
+    def __call__(self, data: TensorMap) -> TensorMap:
+        """Two steps, the second one with the count of the first."""
+        first = self.env_step(data)
+        return self.env_step({**data, "step_count": first["step_count"]})  # type: ignore[dict-item]  # a flat dict
+
+
+def test_wrapped_steps_nest(toy: MakeEnv) -> None:
+    """What lies before a wrapping transform runs in each of its steps, what lies after it once."""
+    count = StepCounter(step_count_key="outer")
+    env = TransformedEnv(toy(horizon=100), [StepCounter(), Twice(), count, Twice(), RewardSum()])
+    data = env.rollout(2)
+    assert data["next", "step_count"].tolist() == [[4], [8]]
+    assert data["next", "outer"].tolist() == [[1], [2]]  # `Twice` hands on nothing but the inner count
+    assert data["next", "observation"][:, 0].tolist() == [4.0, 8.0]
+    assert data["next", "episode_reward"].tolist() == [[4.0], [12.0]]  # rewards of the last inner steps
+    twin = copy.deepcopy(env)
+    twin.rollout(2)
+    assert env.base_env.t.item() == 8  # type: ignore[attr-defined]  # the toy
+    assert twin.base_env is not env.base_env
+
+
+def test_plain_transforms_pay_nothing_for_wrapping(toy: MakeEnv) -> None:
+    """Without a wrapping transform the step calls are those of the base env and of each transform."""
+    transforms = [StepCounter(), RewardSum()]
+    env = TransformedEnv(toy(), transforms)
+    assert env._base_step == env.base_env._step
+    assert env._base_reset == env.base_env._reset
+    assert env._step_calls == [transform._step for transform in transforms]
+    assert env._reset_calls == [transform._reset for transform in transforms]
+    assert env._inverse_calls == []

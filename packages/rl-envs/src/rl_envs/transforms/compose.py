@@ -8,7 +8,7 @@ from tensordict import TensorDictBase
 from torch import nn
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms.transform import Transform
+from rl_envs.transforms.transform import ActionMaskPairs, Transform
 from rl_specs import Composite, TensorMap, message
 
 if TYPE_CHECKING:
@@ -191,6 +191,12 @@ class Compose(Transform):
         for transform in self:
             state_spec = transform.transform_state_spec(state_spec)
         return state_spec
+
+    def transform_action_masks(self, action_masks: ActionMaskPairs) -> ActionMaskPairs:
+        """Masks of actions after all of them."""
+        for transform in self:
+            action_masks = transform.transform_action_masks(action_masks)
+        return action_masks
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         problems: list[str] = []

@@ -1,8 +1,8 @@
 """The base class of transforms: what happens to data between an environment and its user."""
 
 import copy
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 
 from tensordict import TensorDictBase
 from torch import Tensor, nn
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 Keys = Iterable[NestedKey]
 _Pairs = list[tuple[NestedKey, NestedKey]]
+ActionMaskPairs: TypeAlias = tuple[tuple[NestedKey, NestedKey], ...]
+"""Actions, each with the observation entry that holds its mask."""
+StepCall: TypeAlias = Callable[[TensorMap], TensorMap]
+"""From the root entries with the actions to the entries that a step returns, flags complete."""
+ResetCall: TypeAlias = Callable[[TensorMap | None], TensorMap]
+"""From root entries with the mask of a reset, or None, to entries for the whole batch."""
 
 
 class TransformContainer(Protocol):
@@ -127,6 +133,29 @@ class Transform(nn.Module):
             data[inner] = self._inv_apply_transform(value)
         return data
 
+    def _wrap(self, env: "TransformedEnv") -> tuple[StepCall, ResetCall]:
+        """Step and reset as this transform and those after it see them.
+
+        For transforms that step the env inside not once but several times or not at all, or change the batch size.
+        Called when the transforms are connected, where `_is_wrapping` says so. What it returns is part of the
+        environment and copied with it: objects of classes or bound methods, no closures.
+
+        Args:
+            env: the environment before this transform; `_step`, `_reset` and its attributes are of use.
+        Returns:
+            What is called in place of `env._step` and `env._reset`, between `_inv_call` and `_step` or `_reset` of this
+            transform. The data that it is given must not be changed.
+        """
+        return env._step, env._reset
+
+    def _is_wrapping(self) -> bool:
+        """Whether `_wrap` does anything; where not, the step path is without it."""
+        return type(self)._wrap is not Transform._wrap
+
+    def _has_inverse(self) -> bool:
+        """Whether `_inv_call` does anything; where not, the step path is without it."""
+        return bool(self._in_keys_inv) or type(self)._inv_call is not Transform._inv_call
+
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
         """Observation spec after this transform, from a copy of the one before it."""
         return self._map_spec(observation_spec)
@@ -146,6 +175,13 @@ class Transform(nn.Module):
     def transform_state_spec(self, state_spec: Composite) -> Composite:
         """State spec outside this transform, from a copy of the one inside."""
         return self._map_spec_inv(state_spec)
+
+    def transform_action_masks(self, action_masks: ActionMaskPairs) -> ActionMaskPairs:
+        """`EnvSpecs.action_masks` after this transform; by default, actions are renamed as its inverse keys say."""
+        if not action_masks:
+            return action_masks
+        outer = dict(self._inv_pairs)
+        return tuple((outer.get(action, action), entry) for action, entry in action_masks)
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         """Spec of an out entry from the spec of its in entry; by default found out on an entry of zeros."""
@@ -306,18 +342,19 @@ class Transform(nn.Module):
             reward=self.transform_reward_spec(specs.reward.clone()),
             done=self.transform_done_spec(specs.done.clone()),
             state=self.transform_state_spec(specs.state.clone()),
+            action_masks=self.transform_action_masks(specs.action_masks),
         )
 
     def _check_wiring(self, specs: EnvSpecs, *, reads_root: bool | None = None) -> list[str]:
         """Keys that are not there, and states overwritten; `reads_root`: actions may be among the in keys."""
-        rewards = _names(specs.reward)
-        written = [*_names(specs.observation), *rewards, *_names(specs.done), *_names(specs.state)]
-        read = [*_names(specs.action), *_names(specs.state)]
+        rewards = leaf_keys(specs.reward)
+        written = [*leaf_keys(specs.observation), *rewards, *leaf_keys(specs.done), *leaf_keys(specs.state)]
+        read = [*leaf_keys(specs.action), *leaf_keys(specs.state)]
         if type(self)._step is not Transform._step if reads_root is None else reads_root:
             written += read
-        problems = _absent(self._in_keys, written, "in_keys", "the environment writes")
-        problems += _absent(self._in_keys_inv, read, "in_keys_inv", "the environment reads")
-        states = set(_names(specs.state)) - set(self._in_keys_inv)
+        problems = absent_keys(self._in_keys, written, "in_keys", "the environment writes")
+        problems += absent_keys(self._in_keys_inv, read, "in_keys_inv", "the environment reads")
+        states = set(leaf_keys(specs.state)) - set(self._in_keys_inv)
         problems += [
             f"out_keys: {key_str(key)} is a state that the environment reads back. Write to another out key"
             for key in self._out_keys
@@ -334,11 +371,13 @@ def _key_lists(
     return first, list(first) if out_keys is None else canonical_keys(out_keys)
 
 
-def _names(spec: Composite) -> list[NestedKey]:
+def leaf_keys(spec: Composite) -> list[NestedKey]:
+    """Canonical keys of the leaves of a spec."""
     return [key for key, _ in spec.flat_items()]
 
 
-def _absent(keys: list[NestedKey], present: list[NestedKey], parameter: str, what: str) -> list[str]:
+def absent_keys(keys: list[NestedKey], present: list[NestedKey], parameter: str, what: str) -> list[str]:
+    """Problems, in words, of keys that are not there: `parameter` named them, and `what` could be there."""
     names = sorted({key_str(key) for key in present})
     return [
         f"{parameter}: key {key_str(key)} missing from what {what} (has: {', '.join(names) or 'nothing'})."

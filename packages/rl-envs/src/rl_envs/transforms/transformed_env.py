@@ -8,13 +8,14 @@ from typing import Any, cast, final
 import torch
 from tensordict import TensorDictBase
 
+from rl_envs._action_masks import mask_problems
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import FlagGroup, complete_flags, flag_groups, incomplete_groups
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._seeding import stream_seed
 from rl_envs.transforms.compose import Compose
-from rl_envs.transforms.transform import Transform
+from rl_envs.transforms.transform import ResetCall, StepCall, Transform
 from rl_specs import Composite, SpecError, TensorMap, message
 
 
@@ -51,7 +52,7 @@ class TransformedEnv(EnvBase):
     def _prefix(cls, owner: "TransformedEnv", count: int) -> "TransformedEnv":
         """The env that the transform at position `count` sees; shares the base env and the transforms."""
         view = cls.__new__(cls)
-        EnvBase.__init__(view, device=owner.device, batch_size=owner.batch_size)
+        EnvBase.__init__(view, device=owner.device, batch_size=owner._stages[count].observation.shape)
         view._base_env = owner.base_env
         view._transform = Compose._view(owner.transform.leaves()[:count])
         view._training = owner.training
@@ -141,6 +142,9 @@ class TransformedEnv(EnvBase):
                 if not found:
                     cause = error
                     problems.append(f"transform {position}, {type(transform).__name__}: specs do not fit ({error})")
+            if specs.action_masks and not found:
+                masks = mask_problems(specs)
+                problems += [f"transform {position}, {type(transform).__name__}: {problem}" for problem in masks]
             stages.append(specs)
         if problems:
             lines = "\n".join(f"  - {problem}" for problem in problems)
@@ -151,14 +155,20 @@ class TransformedEnv(EnvBase):
         leaves = self._transform.leaves()
         self._stages = stages
         self._base_specs = stages[0]
+        self._batch_size = stages[-1].observation.shape
         self.accepts_mapping = self._base_env.accepts_mapping and all(leaf.accepts_mapping for leaf in leaves)
         self._flag_groups = flag_groups(self._base_env.done_keys)
         self._incomplete_groups: list[FlagGroup] | None = None  # seen at the first step
-        self._base_step = self._base_env._step
+        self._base_step: StepCall = self._base_env._step
+        self._base_reset: ResetCall = self._base_env._reset
+        wrapping = [position for position, leaf in enumerate(leaves) if leaf._is_wrapping()]
+        if wrapping:  # what lies before the last of them is an env of its own
+            inside = TransformedEnv._prefix(self, wrapping[-1])
+            leaves = leaves[wrapping[-1] :]
+            self._base_step, self._base_reset = leaves[0]._wrap(inside)
         self._step_calls = [leaf._step for leaf in leaves]
         self._reset_calls = [leaf._reset for leaf in leaves]
-        inverse = [leaf for leaf in leaves if leaf.in_keys_inv or type(leaf)._inv_call is not Transform._inv_call]
-        self._inverse_calls = [leaf._inv_call for leaf in reversed(inverse)]
+        self._inverse_calls = [leaf._inv_call for leaf in reversed(leaves) if leaf._has_inverse()]
 
     def _transforms_changed(self) -> None:
         self._connect()
@@ -196,7 +206,7 @@ class TransformedEnv(EnvBase):
         return next_data
 
     def _reset(self, data: TensorMap | None) -> TensorMap:
-        reset_data = self._as_accepted(self._base_env._reset(data))
+        reset_data = self._as_accepted(self._base_reset(data))
         root = self._as_accepted({}) if data is None else data
         for reset in self._reset_calls:
             reset_data = reset(root, reset_data)
@@ -228,6 +238,11 @@ class TransformedEnv(EnvBase):
         self._base_env.close()
 
     # ------------------------------------------------------------------ state
+
+    @property
+    def steps_rows(self) -> bool:
+        """Whether the base env steps the rows of a mask alone."""
+        return self._base_env.steps_rows
 
     @property
     def has_exact_state(self) -> bool:
