@@ -11,6 +11,7 @@ import rl_envs.testing
 
 NAMES = [
     "AntEnv",
+    "BinarizeReward",
     "CatTensors",
     "ClipTransform",
     "ClosedEnvError",
@@ -28,6 +29,7 @@ NAMES = [
     "InitTracker",
     "InvertedDoublePendulumEnv",
     "InvertedPendulumEnv",
+    "LineariseRewards",
     "MujocoEnv",
     "NoopResetEnv",
     "ObservationNorm",
@@ -35,9 +37,12 @@ NAMES = [
     "PendulumEnv",
     "PolicyPlan",
     "ReacherEnv",
+    "RewardClipping",
     "RewardScaling",
     "RewardSum",
+    "RunningMeanStd",
     "SerialEnv",
+    "SignTransform",
     "StateNotSupportedError",
     "StepCounter",
     "SwimmerEnv",

@@ -1,14 +1,19 @@
 """Transforms: what happens to data between an environment and its user."""
 
+from rl_envs.transforms.binarize_reward import BinarizeReward
 from rl_envs.transforms.cat_tensors import CatTensors
 from rl_envs.transforms.clip import ClipTransform
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.double_to_float import DoubleToFloat
 from rl_envs.transforms.init_tracker import InitTracker
+from rl_envs.transforms.linearise_rewards import LineariseRewards
 from rl_envs.transforms.noop_reset import NoopResetEnv
 from rl_envs.transforms.observation_norm import ObservationNorm
+from rl_envs.transforms.reward_clipping import RewardClipping
 from rl_envs.transforms.reward_scaling import RewardScaling
 from rl_envs.transforms.reward_sum import RewardSum
+from rl_envs.transforms.running_mean_std import RunningMeanStd
+from rl_envs.transforms.sign import SignTransform
 from rl_envs.transforms.step_counter import StepCounter
 from rl_envs.transforms.to_tensor_image import ToTensorImage
 from rl_envs.transforms.transform import Transform
@@ -16,15 +21,20 @@ from rl_envs.transforms.transformed_env import TransformedEnv
 from rl_envs.transforms.vec_norm import VecNorm
 
 __all__ = [
+    "BinarizeReward",
     "CatTensors",
     "ClipTransform",
     "Compose",
     "DoubleToFloat",
     "InitTracker",
+    "LineariseRewards",
     "NoopResetEnv",
     "ObservationNorm",
+    "RewardClipping",
     "RewardScaling",
     "RewardSum",
+    "RunningMeanStd",
+    "SignTransform",
     "StepCounter",
     "ToTensorImage",
     "Transform",
