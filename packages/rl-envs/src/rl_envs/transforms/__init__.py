@@ -2,13 +2,17 @@
 
 from rl_envs.transforms.binarize_reward import BinarizeReward
 from rl_envs.transforms.cat_tensors import CatTensors
+from rl_envs.transforms.center_crop import CenterCrop
 from rl_envs.transforms.clip import ClipTransform
 from rl_envs.transforms.compose import Compose
+from rl_envs.transforms.crop import Crop
 from rl_envs.transforms.double_to_float import DoubleToFloat
+from rl_envs.transforms.gray_scale import GrayScale
 from rl_envs.transforms.init_tracker import InitTracker
 from rl_envs.transforms.linearise_rewards import LineariseRewards
 from rl_envs.transforms.noop_reset import NoopResetEnv
 from rl_envs.transforms.observation_norm import ObservationNorm
+from rl_envs.transforms.resize import Resize
 from rl_envs.transforms.reward_clipping import RewardClipping
 from rl_envs.transforms.reward_scaling import RewardScaling
 from rl_envs.transforms.reward_sum import RewardSum
@@ -23,13 +27,17 @@ from rl_envs.transforms.vec_norm import VecNorm
 __all__ = [
     "BinarizeReward",
     "CatTensors",
+    "CenterCrop",
     "ClipTransform",
     "Compose",
+    "Crop",
     "DoubleToFloat",
+    "GrayScale",
     "InitTracker",
     "LineariseRewards",
     "NoopResetEnv",
     "ObservationNorm",
+    "Resize",
     "RewardClipping",
     "RewardScaling",
     "RewardSum",
