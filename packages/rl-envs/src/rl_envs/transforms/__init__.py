@@ -7,21 +7,27 @@ from rl_envs.transforms.clip import ClipTransform
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.crop import Crop
 from rl_envs.transforms.double_to_float import DoubleToFloat
+from rl_envs.transforms.expand_as import ExpandAs
+from rl_envs.transforms.flatten_observation import FlattenObservation
 from rl_envs.transforms.gray_scale import GrayScale
 from rl_envs.transforms.init_tracker import InitTracker
 from rl_envs.transforms.linearise_rewards import LineariseRewards
 from rl_envs.transforms.noop_reset import NoopResetEnv
 from rl_envs.transforms.observation_norm import ObservationNorm
+from rl_envs.transforms.permute import PermuteTransform
 from rl_envs.transforms.resize import Resize
 from rl_envs.transforms.reward_clipping import RewardClipping
 from rl_envs.transforms.reward_scaling import RewardScaling
 from rl_envs.transforms.reward_sum import RewardSum
 from rl_envs.transforms.running_mean_std import RunningMeanStd
 from rl_envs.transforms.sign import SignTransform
+from rl_envs.transforms.squeeze import SqueezeTransform
+from rl_envs.transforms.stack import Stack
 from rl_envs.transforms.step_counter import StepCounter
 from rl_envs.transforms.to_tensor_image import ToTensorImage
 from rl_envs.transforms.transform import Transform
 from rl_envs.transforms.transformed_env import TransformedEnv
+from rl_envs.transforms.unsqueeze import UnsqueezeTransform
 from rl_envs.transforms.vec_norm import VecNorm
 
 __all__ = [
@@ -32,20 +38,26 @@ __all__ = [
     "Compose",
     "Crop",
     "DoubleToFloat",
+    "ExpandAs",
+    "FlattenObservation",
     "GrayScale",
     "InitTracker",
     "LineariseRewards",
     "NoopResetEnv",
     "ObservationNorm",
+    "PermuteTransform",
     "Resize",
     "RewardClipping",
     "RewardScaling",
     "RewardSum",
     "RunningMeanStd",
     "SignTransform",
+    "SqueezeTransform",
+    "Stack",
     "StepCounter",
     "ToTensorImage",
     "Transform",
     "TransformedEnv",
+    "UnsqueezeTransform",
     "VecNorm",
 ]
