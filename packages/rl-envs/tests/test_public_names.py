@@ -12,6 +12,7 @@ import rl_envs.testing
 NAMES = [
     "AntEnv",
     "BinarizeReward",
+    "CatFrames",
     "CatTensors",
     "CenterCrop",
     "ClipTransform",
@@ -55,6 +56,7 @@ NAMES = [
     "StateNotSupportedError",
     "StepCounter",
     "SwimmerEnv",
+    "TimeMaxPool",
     "ToTensorImage",
     "Transform",
     "TransformedEnv",

@@ -31,6 +31,7 @@ from rl_envs.pendulum import PendulumEnv
 from rl_envs.serial import SerialEnv
 from rl_envs.transforms import (
     BinarizeReward,
+    CatFrames,
     CatTensors,
     CenterCrop,
     ClipTransform,
@@ -54,6 +55,7 @@ from rl_envs.transforms import (
     SqueezeTransform,
     Stack,
     StepCounter,
+    TimeMaxPool,
     ToTensorImage,
     Transform,
     TransformedEnv,
@@ -64,6 +66,7 @@ from rl_envs.transforms import (
 __all__ = [
     "AntEnv",
     "BinarizeReward",
+    "CatFrames",
     "CatTensors",
     "CenterCrop",
     "ClipTransform",
@@ -107,6 +110,7 @@ __all__ = [
     "StateNotSupportedError",
     "StepCounter",
     "SwimmerEnv",
+    "TimeMaxPool",
     "ToTensorImage",
     "Transform",
     "TransformedEnv",

@@ -1,6 +1,7 @@
 """Transforms: what happens to data between an environment and its user."""
 
 from rl_envs.transforms.binarize_reward import BinarizeReward
+from rl_envs.transforms.cat_frames import CatFrames
 from rl_envs.transforms.cat_tensors import CatTensors
 from rl_envs.transforms.center_crop import CenterCrop
 from rl_envs.transforms.clip import ClipTransform
@@ -24,6 +25,7 @@ from rl_envs.transforms.sign import SignTransform
 from rl_envs.transforms.squeeze import SqueezeTransform
 from rl_envs.transforms.stack import Stack
 from rl_envs.transforms.step_counter import StepCounter
+from rl_envs.transforms.time_max_pool import TimeMaxPool
 from rl_envs.transforms.to_tensor_image import ToTensorImage
 from rl_envs.transforms.transform import Transform
 from rl_envs.transforms.transformed_env import TransformedEnv
@@ -32,6 +34,7 @@ from rl_envs.transforms.vec_norm import VecNorm
 
 __all__ = [
     "BinarizeReward",
+    "CatFrames",
     "CatTensors",
     "CenterCrop",
     "ClipTransform",
@@ -55,6 +58,7 @@ __all__ = [
     "SqueezeTransform",
     "Stack",
     "StepCounter",
+    "TimeMaxPool",
     "ToTensorImage",
     "Transform",
     "TransformedEnv",
