@@ -7,15 +7,20 @@ from rl_envs.transforms.center_crop import CenterCrop
 from rl_envs.transforms.clip import ClipTransform
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.crop import Crop
+from rl_envs.transforms.device_cast import DeviceCastTransform
 from rl_envs.transforms.double_to_float import DoubleToFloat
+from rl_envs.transforms.dtype_cast import DTypeCastTransform
 from rl_envs.transforms.expand_as import ExpandAs
 from rl_envs.transforms.flatten_observation import FlattenObservation
 from rl_envs.transforms.gray_scale import GrayScale
+from rl_envs.transforms.hash import Hash
 from rl_envs.transforms.init_tracker import InitTracker
 from rl_envs.transforms.linearise_rewards import LineariseRewards
+from rl_envs.transforms.next_observation_delta import NextObservationDelta
 from rl_envs.transforms.noop_reset import NoopResetEnv
 from rl_envs.transforms.observation_norm import ObservationNorm
 from rl_envs.transforms.permute import PermuteTransform
+from rl_envs.transforms.pin_memory import PinMemoryTransform
 from rl_envs.transforms.resize import Resize
 from rl_envs.transforms.reward_clipping import RewardClipping
 from rl_envs.transforms.reward_scaling import RewardScaling
@@ -26,9 +31,11 @@ from rl_envs.transforms.squeeze import SqueezeTransform
 from rl_envs.transforms.stack import Stack
 from rl_envs.transforms.step_counter import StepCounter
 from rl_envs.transforms.time_max_pool import TimeMaxPool
+from rl_envs.transforms.timer import Timer
 from rl_envs.transforms.to_tensor_image import ToTensorImage
 from rl_envs.transforms.transform import Transform
 from rl_envs.transforms.transformed_env import TransformedEnv
+from rl_envs.transforms.unary import UnaryTransform
 from rl_envs.transforms.unsqueeze import UnsqueezeTransform
 from rl_envs.transforms.vec_norm import VecNorm
 
@@ -40,15 +47,20 @@ __all__ = [
     "ClipTransform",
     "Compose",
     "Crop",
+    "DTypeCastTransform",
+    "DeviceCastTransform",
     "DoubleToFloat",
     "ExpandAs",
     "FlattenObservation",
     "GrayScale",
+    "Hash",
     "InitTracker",
     "LineariseRewards",
+    "NextObservationDelta",
     "NoopResetEnv",
     "ObservationNorm",
     "PermuteTransform",
+    "PinMemoryTransform",
     "Resize",
     "RewardClipping",
     "RewardScaling",
@@ -59,9 +71,11 @@ __all__ = [
     "Stack",
     "StepCounter",
     "TimeMaxPool",
+    "Timer",
     "ToTensorImage",
     "Transform",
     "TransformedEnv",
+    "UnaryTransform",
     "UnsqueezeTransform",
     "VecNorm",
 ]
