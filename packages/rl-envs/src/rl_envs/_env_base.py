@@ -18,7 +18,7 @@ from rl_envs._input_checks import check_reset_mask, check_step_input, check_tens
 from rl_envs._rollout import rollout
 from rl_envs._seeding import next_seed, stream_seed
 from rl_envs._spec_views import SpecViews
-from rl_specs import Composite, TensorMap, Unbounded, message, resolve_device
+from rl_specs import Composite, NestedKey, TensorMap, Unbounded, message, resolve_device
 
 
 class EnvBase(SpecViews):
@@ -159,6 +159,10 @@ class EnvBase(SpecViews):
         A collector that finds another name under its batch knows that the simulator is not where it left it.
         """
         self._simulator()._driver = driver
+
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        """Root entries, besides actions and states, that a step reads back; True where nobody may write over them."""
+        return {}
 
     def _simulator(self) -> "EnvBase":
         """The env that is moved: itself, or the one inside a wrapper."""

@@ -9,7 +9,7 @@ from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY, STEP_KEY, EnvPlan
 from rl_envs._flat import unpack_flat
 from rl_envs._many_envs import check_same_specs, check_state_parts, env_makers, expanded_specs, make_envs, reset_keys
-from rl_specs import FlatDict, TensorMap
+from rl_specs import FlatDict, NestedKey, TensorMap
 
 
 @final
@@ -119,6 +119,9 @@ class SerialEnv(EnvBase):
     def _close(self) -> None:
         for env in self._envs:
             env.close()
+
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        return self._envs[0]._carried_keys()
 
     def _repr_fields(self) -> dict[str, object]:
         return {"num_workers": len(self._envs), "env": self._envs[0]}

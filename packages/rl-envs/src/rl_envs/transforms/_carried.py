@@ -1,6 +1,9 @@
-"""Errors of transforms that carry an entry from step to step."""
+"""Transforms that carry an entry from step to step, in the data: what they share, and how it is kept safe."""
 
 from collections.abc import Iterable
+
+import torch
+from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
@@ -28,3 +31,33 @@ def no_forward(component: str) -> NotImplementedError:
     """Error for a transform that makes sense in an environment alone."""
     problem = "works on the steps of an environment and cannot be applied to stored data"
     return NotImplementedError(message(component, problem, fix="Append it to a TransformedEnv"))
+
+
+def not_observations(keys: Iterable[NestedKey], specs: EnvSpecs) -> list[str]:
+    """Problems, in words, of in keys that a reset does not return."""
+    there = dict(specs.observation.flat_items())
+    return [f"in_keys: key {key_str(key)} is no observation" for key in keys if key not in there]
+
+
+def beside(key: NestedKey, suffix: str) -> NestedKey:
+    """The name of `key` with `_suffix` behind, at the same level."""
+    return f"{key}_{suffix}" if isinstance(key, str) else (*key[:-1], f"{key[-1]}_{suffix}")
+
+
+def kept_outside(data: TensorMap, mask_key: NestedKey | None, fresh: Tensor, key: NestedKey, batch_dims: int) -> Tensor:
+    """A carried entry after a reset by a mask of one's own.
+
+    Args:
+        data: root entries before the reset.
+        mask_key: the mask, bool `[*B, 1]`; None: `"_reset"`, which the caller applies.
+        fresh: the entry where the reset is, `[*B, *F]`.
+        key: the entry in `data`.
+        batch_dims: number of dimensions of `B`.
+    Returns:
+        `fresh` in the rows of the mask, what `data` has elsewhere.
+    """
+    mask, before = (None, None) if mask_key is None else (data.get(mask_key, None), data.get(key, None))
+    if mask is None or before is None:
+        return fresh
+    rows = mask.reshape(mask.shape[:batch_dims] + (1,) * (fresh.ndim - batch_dims))
+    return torch.where(rows, fresh, before)

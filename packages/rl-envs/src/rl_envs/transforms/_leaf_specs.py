@@ -37,3 +37,46 @@ def monotone_image(function: Callable[[Tensor], Tensor], spec: TensorSpec) -> Te
         first, second = function(spec.space.low), function(spec.space.high)
     low, high = torch.minimum(first, second), torch.maximum(first, second)
     return Bounded(low, high, shape=low.shape, dtype=low.dtype, device=low.device)
+
+
+def cast_spec(spec: TensorSpec, dtype: torch.dtype) -> TensorSpec:
+    """Spec of entries cast to `dtype`; bounds that an integer dtype does not hold are left out.
+
+    Args:
+        spec: spec of the entry.
+        dtype: what it is cast to.
+    Returns:
+        A spec of the same kind, or an `Unbounded`.
+    """
+    if not isinstance(spec, Bounded):
+        return spec.to(dtype)
+    if not dtype.is_floating_point and dtype != torch.bool:
+        form = torch.iinfo(dtype)
+        if not bool(((spec.space.low >= form.min) & (spec.space.high <= form.max)).all()):
+            return Unbounded(shape=spec.shape, dtype=dtype, device=spec.device)
+    return monotone_image(lambda value: value.to(dtype), spec)
+
+
+def inner_cast_spec(spec: TensorSpec, dtype: torch.dtype) -> TensorSpec:
+    """Spec of outer entries of `dtype` that are cast to those of `spec`.
+
+    Args:
+        spec: spec of the inner entry.
+        dtype: dtype outside.
+    Returns:
+        A spec of the same kind, whose bounds are rounded inwards: what lies in them lies in the inner ones after the
+        cast.
+    """
+    if not isinstance(spec, Bounded):
+        return spec.to(dtype)
+    low, high = spec.space.low, spec.space.high
+    if dtype.is_floating_point:
+        outer_low, outer_high = low.to(dtype), high.to(dtype)
+        up, down = torch.full_like(outer_low, torch.inf), torch.full_like(outer_high, -torch.inf)
+        outer_low = torch.where(outer_low.to(low.dtype) < low, torch.nextafter(outer_low, up), outer_low)
+        outer_high = torch.where(outer_high.to(high.dtype) > high, torch.nextafter(outer_high, down), outer_high)
+    else:
+        form = torch.iinfo(dtype)
+        outer_low = torch.where(low <= form.min, form.min, low.ceil().to(dtype))
+        outer_high = torch.where(high >= form.max, form.max, high.floor().to(dtype))
+    return Bounded(outer_low, outer_high, shape=spec.shape, device=spec.device, dtype=dtype)

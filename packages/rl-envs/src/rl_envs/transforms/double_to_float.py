@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms._leaf_specs import inner_cast_spec
 from rl_envs.transforms.transform import Keys, Transform
-from rl_specs import Bounded, Composite, LeafSpec, NestedKey, TensorSpec
+from rl_specs import Composite, LeafSpec, NestedKey, TensorSpec
 
 
 @final
@@ -54,15 +55,7 @@ class DoubleToFloat(Transform):
         return spec.to(torch.float32)
 
     def _leaf_spec_inv(self, spec: TensorSpec) -> TensorSpec:
-        """Float32 bounds rounded inwards: what lies in them lies in the inner ones after the cast."""
-        if not isinstance(spec, Bounded):
-            return spec.to(torch.float32)
-        low, high = spec.space.low, spec.space.high
-        low32, high32 = low.to(torch.float32), high.to(torch.float32)
-        up, down = torch.full_like(low32, torch.inf), torch.full_like(high32, -torch.inf)
-        low32 = torch.where(low32.to(low.dtype) < low, torch.nextafter(low32, up), low32)
-        high32 = torch.where(high32.to(high.dtype) > high, torch.nextafter(high32, down), high32)
-        return Bounded(low32, high32, shape=spec.shape, device=spec.device, dtype=torch.float32)
+        return inner_cast_spec(spec, torch.float32)
 
     def __repr__(self) -> str:
         keys = f"in_keys={self.in_keys}, out_keys={self.out_keys}"

@@ -58,6 +58,9 @@ class StepCounter(Transform):
         self._shape, self._device = flags[self.done_key].shape, flags[self.done_key].device
         return already_there("step_count_key", [self.step_count_key], specs)
 
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        return {self.step_count_key: False}
+
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         before = data.get(self.step_count_key, None)
         if before is None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms._image_transform import pixel_keys
 from rl_envs.transforms._leaf_specs import monotone_image
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import NestedKey, ShapeError, TensorSpec, message
@@ -45,9 +46,7 @@ class ToTensorImage(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         if self._finds_keys:
-            keys = [key for key, _ in specs.observation.flat_items()]
-            found = [key for key in keys if (key if isinstance(key, str) else key[-1]) == "pixels"]
-            self._set_keys(found or "pixels", None)
+            self._set_keys(pixel_keys(specs) or "pixels", None)
         problems = self._check_wiring(specs)
         flat = [key for key, leaf in specs.observation.flat_items() if key in self.in_keys and leaf.ndim < 3]
         return problems + [f"in_keys: {key!r} is no image: fewer than 3 dimensions. Give in_keys" for key in flat]

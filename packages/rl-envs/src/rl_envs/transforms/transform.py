@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 
+import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
@@ -156,6 +157,14 @@ class Transform(nn.Module):
         """Whether `_inv_call` does anything; where not, the step path is without it."""
         return bool(self._in_keys_inv) or type(self)._inv_call is not Transform._inv_call
 
+    def _before_reset(self, data: TensorMap | None) -> TensorMap | None:
+        """What the environment inside gets for a reset, as `_inv_call` for a step; called before it resets.
+
+        Args:
+            data: root entries with the mask, a copy that may be written to; None where everything is reset.
+        """
+        return data
+
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
         """Observation spec after this transform, from a copy of the one before it."""
         return self._map_spec(observation_spec)
@@ -202,6 +211,25 @@ class Transform(nn.Module):
             What is wrong with the wiring, one sentence each.
         """
         return self._check_wiring(specs)
+
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        """Root entries that `_step` reads back; True where no later transform may write over them, or remove them."""
+        return {}
+
+    def _carry_apart(self, is_apart: bool) -> bool:
+        """Carry guarded entries under names of their own from now on, or no longer, in the next `_bind`.
+
+        Returns:
+            Whether the transform can; if not, a later transform that writes over them is a wiring mistake.
+        """
+        return False
+
+    def _learn_carried(self, keys: list[NestedKey]) -> None:
+        """Told, when all are bound, which root entries the environment inside and the transforms before read back."""
+
+    def _env_device(self, device: torch.device | None) -> torch.device | None:
+        """Device of the environment as seen outside, from that inside; None: undeclared."""
+        return device
 
     def set_seed(self, seed: int) -> None:
         """Seed the transform's own random stream, where it has one."""

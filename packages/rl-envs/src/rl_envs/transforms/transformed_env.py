@@ -1,9 +1,9 @@
 """An environment seen through transforms."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from textwrap import indent
-from typing import Any, cast, final
+from typing import Any, TypeAlias, cast, final
 
 import torch
 from tensordict import TensorDictBase
@@ -14,9 +14,12 @@ from rl_envs._env_plan import FlagGroup, complete_flags, flag_groups, incomplete
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._seeding import stream_seed
+from rl_envs.transforms._carried_wiring import overwritten_carriers, teach_carried
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.transform import ResetCall, StepCall, Transform
-from rl_specs import Composite, SpecError, TensorMap, message
+from rl_specs import Composite, NestedKey, SpecError, TensorMap, message
+
+_Call: TypeAlias = Callable[[TensorMap, TensorMap], TensorMap]
 
 
 @final
@@ -130,9 +133,24 @@ class TransformedEnv(EnvBase):
         """Bind each transform to the specs before it, and keep the specs and calls of every stage."""
         if not self._training:
             self._transform.eval()
+        leaves = self._transform.leaves()
+        for leaf in leaves:
+            leaf._carry_apart(False)
+        stages = self._bind_leaves(leaves)
+        clashes = overwritten_carriers(self._base_env, leaves, stages)
+        changed = [clash.leaf._carry_apart(True) for clash in clashes if clash.leaf is not None]
+        if any(changed):
+            stages = self._bind_leaves(leaves)
+            clashes = overwritten_carriers(self._base_env, leaves, stages)
+        if clashes:
+            raise _wiring_error([clash.problem for clash in clashes])
+        self._install(stages)
+
+    def _bind_leaves(self, leaves: list[Transform]) -> list[EnvSpecs]:
+        """Specs of every stage, of the base env first."""
         stages, problems = [self._base_env._env_specs()], list[str]()
         cause: Exception | None = None
-        for position, transform in enumerate(self._transform.leaves()):
+        for position, transform in enumerate(leaves):
             specs = stages[-1]
             found = transform._bind(specs)
             problems += [f"transform {position}, {type(transform).__name__}: {problem}" for problem in found]
@@ -147,27 +165,33 @@ class TransformedEnv(EnvBase):
                 problems += [f"transform {position}, {type(transform).__name__}: {problem}" for problem in masks]
             stages.append(specs)
         if problems:
-            lines = "\n".join(f"  - {problem}" for problem in problems)
-            raise SpecError(f"TransformedEnv: {len(problems)} wiring mistake(s) in the transforms:\n{lines}") from cause
-        self._install(stages)
+            raise _wiring_error(problems) from cause
+        return stages
 
     def _install(self, stages: list[EnvSpecs]) -> None:
         leaves = self._transform.leaves()
         self._stages = stages
         self._base_specs = stages[0]
         self._batch_size = stages[-1].observation.shape
+        self._device, border = _outer_device(self._base_env.device, leaves)
+        teach_carried(self._base_env, leaves)
         self.accepts_mapping = self._base_env.accepts_mapping and all(leaf.accepts_mapping for leaf in leaves)
         self._flag_groups = flag_groups(self._base_env.done_keys)
         self._incomplete_groups: list[FlagGroup] | None = None  # seen at the first step
         self._base_step: StepCall = self._base_env._step
         self._base_reset: ResetCall = self._base_env._reset
+        self._inner_device = self._base_env.device
         wrapping = [position for position, leaf in enumerate(leaves) if leaf._is_wrapping()]
         if wrapping:  # what lies before the last of them is an env of its own
             inside = TransformedEnv._prefix(self, wrapping[-1])
             leaves = leaves[wrapping[-1] :]
+            border = max(border - wrapping[-1], 0)
+            self._inner_device = inside.device
             self._base_step, self._base_reset = leaves[0]._wrap(inside)
-        self._step_calls = [leaf._step for leaf in leaves]
-        self._reset_calls = [leaf._reset for leaf in leaves]
+        self._inner_step_calls, self._step_calls = _split([leaf._step for leaf in leaves], border)
+        self._inner_reset_calls, self._reset_calls = _split([leaf._reset for leaf in leaves], border)
+        before = [leaf for leaf in leaves if type(leaf)._before_reset is not Transform._before_reset]
+        self._before_reset_calls = [leaf._before_reset for leaf in reversed(before)]
         self._inverse_calls = [leaf._inv_call for leaf in reversed(leaves) if leaf._has_inverse()]
 
     def _transforms_changed(self) -> None:
@@ -193,7 +217,7 @@ class TransformedEnv(EnvBase):
     def _step(self, data: TensorMap) -> TensorMap:
         inner = data
         if self._inverse_calls:
-            inner = dict(data) if isinstance(data, dict) else cast(TensorDictBase, data).copy()
+            inner = _copied(data)
             for inverse in self._inverse_calls:
                 inner = inverse(inner)
         next_data = self._as_accepted(self._base_step(inner))
@@ -201,13 +225,22 @@ class TransformedEnv(EnvBase):
             self._incomplete_groups = incomplete_groups(self._flag_groups, next_data)
         for done, terminated, truncated in self._incomplete_groups:
             complete_flags(next_data, done, terminated, truncated)
+        for step in self._inner_step_calls:
+            next_data = step(inner, next_data)
         for step in self._step_calls:
             next_data = step(data, next_data)
         return next_data
 
     def _reset(self, data: TensorMap | None) -> TensorMap:
-        reset_data = self._as_accepted(self._base_reset(data))
+        inner = data
+        if self._before_reset_calls:
+            inner = None if data is None else _copied(data)
+            for before_reset in self._before_reset_calls:
+                inner = before_reset(inner)
+        reset_data = self._as_accepted(self._base_reset(inner))
         root = self._as_accepted({}) if data is None else data
+        for reset in self._inner_reset_calls:
+            reset_data = reset(root if inner is None else inner, reset_data)
         for reset in self._reset_calls:
             reset_data = reset(root, reset_data)
         return reset_data
@@ -216,7 +249,13 @@ class TransformedEnv(EnvBase):
         """`data` as the transforms take it: a TensorDict, unless each of them accepts mappings."""
         if self.accepts_mapping or isinstance(data, TensorDictBase):
             return data
-        return pack_flat(unpack_flat(data), self.batch_size, self.device)
+        return pack_flat(unpack_flat(data), self.batch_size, self._inner_device)
+
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        carried = dict(self._base_env._carried_keys())
+        for leaf in self._transform.leaves():
+            carried |= leaf._carried_keys()
+        return carried
 
     def _set_seed(self, seed: int) -> None:
         self._set_stream(seed, 0)
@@ -282,6 +321,32 @@ class TransformedEnv(EnvBase):
     def __repr__(self) -> str:
         inner = f"env={self._base_env},\ntransform={self._transform}"
         return f"TransformedEnv(\n{indent(inner, '    ')})"
+
+
+def _copied(data: TensorMap) -> TensorMap:
+    """The same entries in another mapping, which can be written to."""
+    return dict(data) if isinstance(data, dict) else cast(TensorDictBase, data).copy()
+
+
+def _outer_device(device: torch.device | None, leaves: list[Transform]) -> tuple[torch.device | None, int]:
+    """Device outside, and the position of the last transform that changes it, 0 where none does.
+
+    The transforms before it get root entries as the environment inside does, on its device.
+    """
+    border = 0
+    for position, leaf in enumerate(leaves):
+        if type(leaf)._env_device is not Transform._env_device:
+            device, border = leaf._env_device(device), position
+    return device, border
+
+
+def _split(calls: list[_Call], border: int) -> tuple[list[_Call], list[_Call]]:
+    return calls[:border], calls[border:]
+
+
+def _wiring_error(problems: list[str]) -> SpecError:
+    lines = "\n".join(f"  - {problem}" for problem in problems)
+    return SpecError(f"TransformedEnv: {len(problems)} wiring mistake(s) in the transforms:\n{lines}")
 
 
 def _check_base(base_env: object) -> None:

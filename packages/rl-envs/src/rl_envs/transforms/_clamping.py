@@ -1,0 +1,50 @@
+"""Clamping to two bounds, of values and of specs."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from rl_envs.transforms._leaf_specs import dry_run
+from rl_specs import Bounded, TensorSpec, message
+
+
+def check_bounds(component: str, names: tuple[str, str], low: float | None, high: float | None) -> None:
+    """Refuse bounds that are both missing, or in the wrong order.
+
+    Args:
+        component: class that asks, for messages.
+        names: what the class calls the lower and the upper bound.
+        low: lowest value; None: unbounded below.
+        high: highest value; None: unbounded above.
+    Raises:
+        ValueError: no bound is given, or `low` is above `high`.
+    """
+    if low is None and high is None:
+        raise ValueError(message(component, "no bound given", fix=f"Give {names[0]}, {names[1]} or both"))
+    if low is not None and high is not None and low > high:
+        expected, found = f"{names[0]} <= {names[1]}", f"{names[0]}={low}, {names[1]}={high}"
+        raise ValueError(message(component, "bounds in the wrong order", expected=expected, found=found))
+
+
+def clamp(value: Tensor, low: float | None, high: float | None) -> Tensor:
+    """`value` clamped to `[low, high]`, in its dtype; bounds that are no integers are rounded inwards for integers."""
+    if value.is_floating_point():
+        return torch.clamp(value, low, high)
+    form = torch.iinfo(value.dtype)
+    lowest = form.min if low is None else max(math.ceil(low), form.min)
+    highest = form.max if high is None else min(math.floor(high), form.max)
+    return torch.clamp(value, lowest, highest)
+
+
+def clamped_spec(spec: TensorSpec, low: float | None, high: float | None) -> TensorSpec:
+    """Spec of a clamped entry: the tighter ones of its own bounds and these."""
+    form = dry_run(lambda value: clamp(value, low, high), spec)
+    if isinstance(spec, Bounded):
+        lowest, highest = clamp(spec.space.low, low, high), clamp(spec.space.high, low, high)
+    else:
+        lowest = torch.full(form.shape, -torch.inf if low is None else low, device=form.device)
+        highest = torch.full(form.shape, torch.inf if high is None else high, device=form.device)
+    if not form.dtype.is_floating_point and not bool((lowest.isfinite() & highest.isfinite()).all()):
+        return form
+    return Bounded(lowest, highest, shape=form.shape, device=form.device, dtype=form.dtype)

@@ -1,0 +1,72 @@
+"""Maps of dimensions of entries, whatever batch is in front."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms.transform import Transform
+from rl_specs import message
+
+
+class FeatureMap(Transform, ABC):
+    """Base of maps that need to know how many dimensions of an entry are a batch.
+
+    These are the batch dimensions of the environment or, in `forward`, those of the TensorDict. A subclass writes
+    `_map`, and `_inv_map` where it has an inverse.
+    """
+
+    accepts_mapping: ClassVar[bool] = True
+    _batch_dims: int = 0
+
+    @abstractmethod
+    def _map(self, value: Tensor, batch_dims: int) -> Tensor:
+        """New value of one entry, whose first `batch_dims` dimensions are a batch; never changes `value` itself."""
+
+    def _inv_map(self, value: Tensor, batch_dims: int) -> Tensor:
+        """What the environment inside gets for one entry; as `_map`."""
+        raise NotImplementedError(message(type(self).__name__, "has no inverse"))
+
+    def _apply_transform(self, value: Tensor) -> Tensor:
+        return self._map(value, self._batch_dims)
+
+    def _inv_apply_transform(self, value: Tensor) -> Tensor:
+        return self._inv_map(value, self._batch_dims)
+
+    def _bind(self, specs: EnvSpecs) -> list[str]:
+        self._batch_dims = len(specs.observation.shape)
+        return self._check_wiring(specs)
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Map entries at the root of a TensorDict, whose batch dimensions count; returns that TensorDict."""
+        batch_dims = len(tensordict.batch_size)
+        for in_key, out_key in self._pairs:
+            value = tensordict.get(in_key, None)
+            if value is None:
+                raise self._missing(in_key, tensordict)
+            tensordict.set(out_key, self._map(value, batch_dims))
+        return tensordict
+
+
+def checked_dim(component: str, name: str, dim: int, allow_positive_dim: bool) -> int:
+    """`dim`, where it may be one.
+
+    Args:
+        component: class that asks, for messages.
+        name: what the class calls the dimension.
+        dim: counted from the end when negative, else from the first dimension after the batch.
+        allow_positive_dim: whether it may be counted from there.
+    Raises:
+        ValueError: `dim` is not negative, and that is not allowed.
+    """
+    if dim >= 0 and not allow_positive_dim:
+        fix = "Count from the end, or pass allow_positive_dim=True to count from the first dimension after the batch"
+        raise ValueError(message(component, f"{name} is not negative", expected=f"{name} < 0", found=dim, fix=fix))
+    return dim
+
+
+def axis(dim: int, batch_dims: int) -> int:
+    """`dim` as torch counts dimensions of a value with `batch_dims` batch dimensions in front."""
+    return dim if dim < 0 else dim + batch_dims
