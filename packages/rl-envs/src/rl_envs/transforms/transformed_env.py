@@ -188,7 +188,8 @@ class TransformedEnv(EnvBase):
                 inner = inverse(inner)
         next_data = self._as_accepted(self._base_step(inner))
         if self._incomplete_groups is None:
-            self._incomplete_groups = incomplete_groups(self._flag_groups, next_data)
+            declared = self._base_env.done_keys
+            self._incomplete_groups = incomplete_groups(self._flag_groups, next_data, declared)
         for done, terminated, truncated in self._incomplete_groups:
             complete_flags(next_data, done, terminated, truncated)
         for step in self._step_calls:
