@@ -1,9 +1,10 @@
 """An environment seen through transforms."""
 
 import copy
+import sys
 from collections.abc import Iterable, Mapping
 from textwrap import indent
-from typing import Any, cast, final
+from typing import Any, TextIO, cast, final
 
 import torch
 from tensordict import TensorDictBase
@@ -13,6 +14,7 @@ from rl_envs._env_plan import FlagGroup, complete_flags, flag_groups, incomplete
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._seeding import stream_seed
+from rl_envs.transforms._explain import explain
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.transform import Transform
 from rl_specs import Composite, SpecError, TensorMap, message
@@ -98,6 +100,17 @@ class TransformedEnv(EnvBase):
             SpecError: one after it needs what it writes; the environment is as it was.
         """
         return self._transform.pop(index)
+
+    def explain(self, file: TextIO | None = None) -> None:
+        """Print who reads and writes what: for each entry its final form, and the environment and transforms that
+        write it, read it and take it away.
+
+        Args:
+            file: where to print; None: standard output.
+        """
+        self._env_specs()
+        text = explain(type(self._base_env).__name__, self._transform.leaves(), self._stages)
+        (sys.stdout if file is None else file).write(f"{text}\n")
 
     def _adopt(self, transform: Compose) -> None:
         transform._attach(self)
