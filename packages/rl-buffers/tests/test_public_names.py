@@ -8,6 +8,7 @@ def test_public_names() -> None:
     assert rl_buffers.__all__ == [
         "BaseTensorStorage",
         "Block",
+        "InverseTransform",
         "LazyTensorStorage",
         "ListStorage",
         "RandomSampler",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from rl_buffers._index import Index, row_numbers
@@ -15,6 +16,7 @@ from rl_buffers._state import buffer_state, load_buffer_state, read_folder, writ
 from rl_buffers._storage import Storage
 from rl_buffers.samplers import RandomSampler, Sampler
 from rl_buffers.storages import ListStorage
+from rl_buffers.transforms import InverseTransform
 from rl_buffers.writers import RoundRobinWriter, Writer
 from rl_specs import SpecError, message
 
@@ -49,6 +51,7 @@ class BufferBase(ABC):
         self._batch_size = None if batch_size is None else self._valid_batch_size(batch_size)
         self._collate_fn = collate_fn
         self._transforms: list[Callable[[Any], Any]] = []
+        self._inverses: list[Callable[[Any], Any]] = []
         self._generator = generator
         self._lock = threading.RLock()
         if transform is not None:
@@ -95,26 +98,33 @@ class BufferBase(ABC):
             data: values whose first dimension counts rows, or a list of rows. They are copied.
         Returns:
             int64 `[n]`, the numbers of the rows written; of a batch larger than the storage, the last `max_size` rows.
+            Transforms that act on what is stored (`InverseTransform`) decide how many rows there are.
         Raises:
             SpecError: the data differ from what is stored; all differences are listed and nothing is written.
         """
         with self._lock:
-            block = self._storage.check(self._accept(data, "extend"), f"{self._name}.extend")
-            index = self._writer.extend(self._storage, block)
-            if block.count:
-                self._sampler.extend(index)
-            return index
+            data = self._accept(data, "extend")
+            if self._inverses:
+                data = self._stored_form(data)
+                if _is_empty(data):
+                    return torch.empty(0, dtype=torch.int64)
+            return self._extend(data, "extend")
 
-    def add(self, row: Any) -> int:
+    def add(self, row: Any) -> int | None:
         """Store one row, given without the dimension that counts rows.
 
         Returns:
-            The number of the row.
+            The number of the row; of the last row, where a transform made several of it, and None where one keeps it
+            back for now.
         Raises:
             SpecError: as for `extend`.
         """
         with self._lock:
-            block = self._storage.check_row(self._accept(row, "add"), f"{self._name}.add")
+            row = self._accept(row, "add")
+            if self._inverses:
+                data = self._stored_form([row])
+                return None if _is_empty(data) else int(self._extend(data, "add")[-1])
+            block = self._storage.check_row(row, f"{self._name}.add")
             index = self._writer.add(self._storage, block)
             self._sampler.add(index)
             return index
@@ -193,10 +203,16 @@ class BufferBase(ABC):
             self._sampler.restart()
 
     def append_transform(self, transform: Callable[[Any], Any]) -> None:
-        """Apply a callable to every batch read from now on, after those appended before."""
+        """Apply a callable to every batch read from now on, after those appended before.
+
+        An `InverseTransform` also acts on what `extend` and `add` store from now on, before those appended earlier,
+        one call after the other under the lock. What `buffer[...] = rows` overwrites is stored as given.
+        """
         if not callable(transform):
             raise TypeError(message(self._name, "transform", expected="a callable", found=repr(transform)))
         self._transforms.append(transform)
+        if isinstance(transform, InverseTransform):
+            self._inverses.insert(0, transform.inv)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the next batches: rows, ring, pass, generator, transforms that are modules.
@@ -241,6 +257,21 @@ class BufferBase(ABC):
             batch = transform(batch)
         return batch
 
+    def _stored_form(self, data: Any) -> Any:
+        """`data` after the transforms that act on what is stored; a list of rows is stacked first."""
+        if type(data) is list:
+            data = stack_rows(data, self._name)
+        for inverse in self._inverses:
+            data = inverse(data)
+        return data
+
+    def _extend(self, data: Any, method: str) -> Tensor:
+        block = self._storage.check(data, f"{self._name}.{method}")
+        index = self._writer.extend(self._storage, block)
+        if block.count:
+            self._sampler.extend(index)
+        return index
+
     def _collate(self, rows: Any) -> Any:
         if self._collate_fn is not None:
             return self._collate_fn(rows)
@@ -273,3 +304,8 @@ class BufferBase(ABC):
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise ValueError(message(self._name, "batch_size", expected="an integer >= 1", found=repr(batch_size)))
         return batch_size
+
+
+def _is_empty(data: Any) -> bool:
+    """Whether a TensorDict has no row, or rows of no length."""
+    return isinstance(data, TensorDictBase) and data.batch_size.numel() == 0

@@ -1,12 +1,12 @@
 """Checkpoints of a buffer: one state for all its parts, refused as a whole when it does not fit."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rl_buffers._storage import Storage
 from rl_buffers.samplers import Sampler
@@ -109,11 +109,15 @@ def _part_differences(
     ]
     differences = [f"{name}: expected {here}, found {saved}" for name, here, saved in pairs if here != saved]
     for number, (transform, saved) in enumerate(zip(transforms, state["transforms"], strict=False)):
-        here = {name: list(value.shape) for name, value in transform.state_dict().items()}
-        there = {name: list(value.shape) for name, value in saved.items()}
+        here, there = _tensor_shapes(transform.state_dict()), _tensor_shapes(saved)
         if here != there:
             differences.append(f"transform {number}: expected state {here}, found {there}")
     return differences
+
+
+def _tensor_shapes(state: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Shapes of the tensors; what a module keeps besides (its extra state) it checks itself."""
+    return {name: list(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def write_folder(folder: Path, state: dict[str, Any]) -> None:

@@ -28,7 +28,8 @@ class ReplayBuffer(BufferBase):
         collate_fn: makes a batch of what the storage returns: a list of rows for `ListStorage`, one value with all rows
             for the others. None stacks a list of rows and leaves the rest as it is.
         batch_size: rows in a batch, for `sample()` and iteration.
-        transform: callable applied to every batch; see also `append_transform`.
+        transform: callable applied to every batch; with a method `inv`, which acts on what is stored, it is an
+            `InverseTransform`. See also `append_transform`.
         generator: source of randomness; None for torch's global one.
     """
 

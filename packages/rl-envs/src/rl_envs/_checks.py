@@ -125,7 +125,10 @@ def _step_once(env: EnvBase, root: TensorDictBase) -> FlatDict:
         following = dict(unpack_flat(result))
     except TypeError:
         raise not_entries(type(env).__name__, "_step", result) from None
-    for group in flag_groups([canonical_key(key) for key in env.done_keys]):
+    declared = [canonical_key(key) for key in env.done_keys]
+    for group in flag_groups(declared):
+        if all(key in following for key in group if key in declared):
+            continue
         flags = [following[key] for key in group if key in following]
         if flags and all(isinstance(flag, Tensor) for flag in flags):
             complete_flags(following, *group)

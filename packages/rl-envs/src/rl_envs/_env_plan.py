@@ -5,6 +5,7 @@ mappings) is read from the specs and from the first step, once. `rollout`, `step
 this plan.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -161,7 +162,7 @@ class EnvPlan:
             type(env).__name__, nxt, reward=env.full_reward_spec, done=env.full_done_spec, groups=self._flag_groups
         )
         self._written_ahead = [key for key in root if isinstance(key, tuple) and key[0] == "next"]
-        self._incomplete_groups = incomplete_groups(self._flag_groups, nxt)
+        self._incomplete_groups = incomplete_groups(self._flag_groups, nxt, set(self._done_keys))
 
     def _reset_entries(self, root: TensorMap | None) -> FlatDict:
         """What the env's reset returned; a flag that it left out is False in the rows that are reset."""
@@ -190,9 +191,9 @@ class EnvPlan:
         return mask
 
 
-def incomplete_groups(groups: list[FlagGroup], nxt: TensorMap) -> list[FlagGroup]:
-    """The groups of which a step left a flag out; what the first step shows holds for all."""
-    return [group for group in groups if any(nxt.get(key, None) is None for key in group)]
+def incomplete_groups(groups: list[FlagGroup], nxt: TensorMap, declared: Collection[NestedKey]) -> list[FlagGroup]:
+    """The groups of which a step left out a flag that the specs declare; what the first step shows holds for all."""
+    return [group for group in groups if any(key in declared and nxt.get(key, None) is None for key in group)]
 
 
 def complete_flags(nxt: TensorMap, done: NestedKey, terminated: NestedKey, truncated: NestedKey) -> None:

@@ -11,7 +11,7 @@ from rl_envs._env_plan import EnvPlan
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._input_checks import check_first_action
 from rl_envs._policy_plan import PolicyPlan, plan_policy
-from rl_specs import FlatDict, NestedKey, canonical_key, join_key, message
+from rl_specs import FlatDict, NestedKey, canonical_key, join_key, key_str, message
 
 if TYPE_CHECKING:
     from rl_envs._env_base import EnvBase
@@ -33,11 +33,12 @@ def rollout(
 ) -> TensorDictBase:
     """See `EnvBase.rollout`."""
     _check_arguments(max_steps, auto_reset, tensordict, break_when_any_done, break_when_all_done)
-    plan = EnvPlan(env)
+    plan, specs = EnvPlan(env), env._env_specs()
     act = plan.random_action if policy is None else _policy(env, policy, auto_cast_to_device)
     root = _first_root(env, auto_reset, tensordict)
     steps: list[_Step] = []
     done_keys = _done_keys(env)
+    is_changed = False
     finished: _FinishedRows | None = _FinishedRows(env, done_keys) if break_when_all_done else None
     for index in range(max_steps):
         act(root)
@@ -50,6 +51,9 @@ def rollout(
         steps.append(step)
         if callback is not None:
             callback(env, pack_flat(_merged(step), env.batch_size, env.device))
+            if env._env_specs() is not specs:
+                plan, specs, is_changed = EnvPlan(env), env._env_specs(), True
+                act = plan.random_action if policy is None else act
         if finished is not None:
             if finished.all():
                 break
@@ -57,6 +61,8 @@ def rollout(
             break
         if index + 1 < max_steps:
             root = plan.advance(root, following)[0]
+    if is_changed:
+        _check_same_entries(steps)
     if set_truncation:
         steps[-1] = steps[-1][0], _truncated(steps[-1][1], done_keys)
     return _batch(steps, env.batch_size, env.device, return_contiguous)
@@ -173,6 +179,16 @@ def _truncated(following: FlatDict, done_keys: list[NestedKey]) -> FlatDict:
         changed[truncated] = changed[truncated] | ~changed[done]
         changed[done] = torch.ones_like(changed[done])
     return changed
+
+
+def _check_same_entries(steps: list[_Step]) -> None:
+    """Refuse a batch in which not every step has every entry."""
+    keys = [step.keys() for step in map(_merged, steps)]
+    changed = {key for each in keys for key in each ^ keys[0]}
+    if changed:
+        names = ", ".join(sorted(key_str(key) for key in changed))
+        fix = "Change transforms between rollouts, or have the callback change what keeps the entries"
+        raise RuntimeError(message("rollout", f"entries changed while it ran: {names}", fix=fix))
 
 
 def _batch(steps: list[_Step], batch_size: torch.Size, device: torch.device | None, contiguous: bool) -> TensorDictBase:

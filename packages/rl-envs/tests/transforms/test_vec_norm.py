@@ -7,10 +7,20 @@ from typing import Any
 
 import pytest
 import torch
-from tensordict import TensorDict
+from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from rl_envs import ClipTransform, StepCounter, TransformedEnv, VecNorm
+from rl_envs import (
+    ClipTransform,
+    Compose,
+    ObservationNorm,
+    ParallelEnv,
+    PendulumEnv,
+    SerialEnv,
+    StepCounter,
+    TransformedEnv,
+    VecNorm,
+)
 from rl_specs import SpecError
 
 MakeEnv = Callable[..., Any]
@@ -224,3 +234,164 @@ def test_moves_between_positions_keep_statistics(toy: MakeEnv) -> None:
     env.insert_transform(0, StepCounter())
     env.append_transform(ClipTransform(in_keys=["observation"], low=-1, high=1))
     assert _same(before, _bytes(norm))
+
+
+def test_freeze_holds_in_training_mode(toy: MakeEnv) -> None:
+    """Frozen statistics stay byte for byte whatever the mode, until `unfreeze`; results are those of evaluation."""
+    env, norm = _env(toy, (2,))
+    env.rollout(3)
+    was_frozen = norm.frozen
+    assert norm.freeze() is norm
+    assert (was_frozen, norm.frozen) == (False, True)
+    before = _bytes(norm)
+    frozen = env.train().rollout(6, break_when_any_done=False)
+    assert _same(before, _bytes(norm))
+    assert (env.eval().rollout(6, break_when_any_done=False).exclude("action") == frozen.exclude("action")).all()
+    env.train()
+    norm.unfreeze()
+    env.rollout(2)
+    assert (norm.frozen, norm.is_shared) == (False, False)
+    assert not _same(before, _bytes(norm))
+
+
+def test_as_observation_norms(toy: MakeEnv) -> None:
+    """One entry gives an `ObservationNorm`, several a `Compose` of them, with the numbers of evaluation bit for bit."""
+    env, norm = _env(toy, (2,))
+    env.rollout(3)
+    assert isinstance(norm.to_observation_norm(), ObservationNorm)
+    several = VecNorm(in_keys=["observation", ("agents", "x")], out_keys=["a", ("agents", "b")])
+    env = TransformedEnv(toy((2,)), several)
+    env.rollout(3)
+    constant = several.to_observation_norm()
+    assert isinstance(constant, Compose)
+    one, two = (
+        each.eval().rollout(5, break_when_any_done=False) for each in (env, TransformedEnv(toy((2,)), constant))
+    )
+    for key in ("a", ("agents", "b"), ("next", "a"), ("next", "agents", "b")):
+        assert torch.equal(one[key], two[key])
+    with pytest.raises(RuntimeError, match="no statistics yet"):
+        VecNorm(in_keys=["a", "b"]).to_observation_norm()
+
+
+def _shared(**options: Any) -> VecNorm:
+    return VecNorm(in_keys=["observation"], shapes=[(3,)], **({"decay": 1.0} | options)).share()
+
+
+def _frames(*steps: int, rows: int = 1) -> Tensor:
+    """Observations of row 0 of the toy env after that many steps, `rows` times each."""
+    factor = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    return torch.tensor(steps, dtype=torch.float64).repeat_interleave(rows).unsqueeze(-1) * factor
+
+
+def test_shared_in_one_process(toy: MakeEnv) -> None:
+    """The environments of a `SerialEnv` update one set: its statistics are those of the frames of all."""
+    norm = _shared()
+    assert norm.is_shared
+    assert norm.share() is norm
+    env = SerialEnv(3, lambda: TransformedEnv(toy(horizon=9), norm.clone()))
+    env.rollout(4)
+    frames = _frames(0, 1, 2, 3, 4, rows=3)
+    assert norm.count.item() == pytest.approx(15)
+    torch.testing.assert_close(norm.loc, frames.mean(0))
+    torch.testing.assert_close(norm.scale, frames.std(0, correction=0))
+    assert _same(_bytes(norm), _bytes(env.envs[1].transform[0]))  # type: ignore[attr-defined]  # a TransformedEnv
+
+
+def test_shared_normalisation_by_hand(toy: MakeEnv) -> None:
+    """The second env normalises its first frame, 0, with that of the first env in the statistics."""
+    norm = _shared()
+    one, two = (TransformedEnv(toy(), norm.clone()) for _ in range(2))
+    action = one.full_action_spec["action"].zero()
+    one.step(one.reset().set("action", action))
+    found = two.reset()["observation"]  # after frames 0, 1 and 0: mean 1/3, variance 2/9
+    torch.testing.assert_close(found, torch.full((3,), -(2**-0.5), dtype=torch.float64))
+
+
+def test_shared_between_workers() -> None:
+    """Environments in worker processes update one set, which this process reads; evaluation changes nothing."""
+    norm = VecNorm(in_keys=["observation"], shapes=[(3,)], decay=1.0).share()
+    plain = VecNorm(in_keys=["observation"], decay=1.0)
+    with ParallelEnv(4, lambda: TransformedEnv(PendulumEnv(), norm.clone()), num_processes=2) as env:
+        env.set_seed(0)
+        steps = env.rollout(20, _still)
+        assert norm.count.item() == pytest.approx(4 * 21)
+        env.eval()
+        before = _bytes(norm)
+        env.rollout(5, _still)
+        assert _same(before, _bytes(norm))
+        env.train()
+        env.rollout(1, _still)
+        assert norm.count.item() == pytest.approx(4 * 23)
+    other = TransformedEnv(SerialEnv(4, PendulumEnv), plain)
+    other.set_seed(0)
+    alone = other.rollout(20, _still)
+    assert plain.count.item() == pytest.approx(4 * 21)
+    assert steps.shape == alone.shape
+    saved = {name.removeprefix("stats.0."): value for name, value in before.items()}
+    torch.testing.assert_close(saved["mean"], plain.loc)
+    torch.testing.assert_close((saved["m2"] / saved["count"]).sqrt(), plain.scale)
+
+
+def _still(data: TensorDictBase) -> TensorDictBase:
+    return data.set("action", torch.zeros(*data.shape, 1))
+
+
+def test_a_state_of_shared_statistics(toy: MakeEnv) -> None:
+    """The state of any of them is that of all; a state that one loads holds for all."""
+    norm = _shared(decay=0.9)
+    env = TransformedEnv(toy(), norm.clone())
+    env.rollout(3)
+    state = copy.deepcopy(norm.state_dict())
+    assert _same(dict(state), _bytes(env.transform[0]))
+    env.rollout(2)
+    assert not _same(dict(state), _bytes(norm))
+    norm.load_state_dict(state)
+    assert _same(dict(state), _bytes(env.transform[0]))
+    unshared = VecNorm(in_keys=["observation"], shapes=[(3,)], decay=0.9)
+    unshared.load_state_dict(state)
+    assert not unshared.is_shared
+    assert torch.equal(unshared.loc, norm.loc)
+
+
+def test_shared_and_frozen(toy: MakeEnv) -> None:
+    """A frozen one neither updates nor follows; after `unfreeze` it goes on from what the others have made."""
+    norm = _shared()
+    train, held = TransformedEnv(toy(), norm.clone()), TransformedEnv(toy(), norm.clone())
+    train.rollout(3)
+    held.transform[0].freeze()
+    before, frozen = _bytes(norm), _bytes(held.transform[0])
+    held.rollout(3)
+    assert _same(before, _bytes(norm))
+    train.rollout(2)
+    held.rollout(1)
+    assert _same(frozen, _bytes(held.transform[0]))
+    held.transform[0].unfreeze()
+    assert _same(_bytes(norm), _bytes(held.transform[0]))
+
+
+def test_shared_statistics_follow_in_evaluation(toy: MakeEnv) -> None:
+    """An environment in evaluation mode normalises by what the others have made of the statistics."""
+    norm = _shared()
+    env = TransformedEnv(toy(), norm.clone()).eval()
+    assert torch.equal(env.rollout(1)["next", "observation"], _frames(1))
+    TransformedEnv(toy(), norm).rollout(1)
+    torch.testing.assert_close(
+        env.rollout(1)["next", "observation"], torch.ones(1, 3, dtype=torch.float64), atol=1e-6, rtol=0
+    )
+
+
+def test_an_error_in_a_turn_leaves_the_shared_statistics(toy: MakeEnv) -> None:
+    """A step without the entry ends the turn, changes nothing, and the next step starts from what is shared."""
+    norm = VecNorm(in_keys=["observation", "reward"], shapes=[(3,), (1,)], decay=1.0).share()
+    before = _bytes(norm)
+    with pytest.raises(KeyError, match="reward"):
+        norm._step({}, {"observation": torch.ones(3, dtype=torch.float64)})
+    assert _same(before, _bytes(norm))
+    norm._step({}, {"observation": torch.ones(3, dtype=torch.float64), "reward": torch.ones(1)})
+    assert norm.count.item() == pytest.approx(1)
+
+
+def test_sharing_needs_statistics() -> None:
+    """Without shapes there is nothing to share yet."""
+    with pytest.raises(RuntimeError, match=r"no statistics yet.*shapes"):
+        VecNorm(in_keys=["observation"]).share()

@@ -7,6 +7,7 @@ from rl_envs.transforms.auto_reset import AutoResetTransform
 from rl_envs.transforms.batch_size import BatchSizeTransform
 from rl_envs.transforms.binarize_reward import BinarizeReward
 from rl_envs.transforms.cat_frames import CatFrames
+from rl_envs.transforms.burn_in import BurnInTransform
 from rl_envs.transforms.cat_tensors import CatTensors
 from rl_envs.transforms.center_crop import CenterCrop
 from rl_envs.transforms.clip import ClipTransform
@@ -49,6 +50,20 @@ from rl_envs.transforms.running_mean_std import RunningMeanStd
 from rl_envs.transforms.sign import SignTransform
 from rl_envs.transforms.squeeze import SqueezeTransform
 from rl_envs.transforms.stack import Stack
+from rl_envs.transforms.exclude import ExcludeTransform
+from rl_envs.transforms.finite_check import FiniteTensorDictCheck
+from rl_envs.transforms.init_tracker import InitTracker
+from rl_envs.transforms.multi_step import MultiStepTransform
+from rl_envs.transforms.next_state_reconstructor import NextStateReconstructor
+from rl_envs.transforms.noop_reset import NoopResetEnv
+from rl_envs.transforms.observation_norm import ObservationNorm
+from rl_envs.transforms.random_crop import RandomCropTensorDict
+from rl_envs.transforms.remove_empty_specs import RemoveEmptySpecs
+from rl_envs.transforms.rename import RenameTransform
+from rl_envs.transforms.reward_scaling import RewardScaling
+from rl_envs.transforms.reward_sum import RewardSum
+from rl_envs.transforms.reward_to_go import Reward2GoTransform
+from rl_envs.transforms.select import SelectTransform
 from rl_envs.transforms.step_counter import StepCounter
 from rl_envs.transforms.success_reward import SuccessReward
 from rl_envs.transforms.target_return import TargetReturn
@@ -76,6 +91,7 @@ from rl_envs.transforms.vec_norm import VecNorm
 __all__ = [
     "BinarizeReward",
     "CatFrames",
+    "BurnInTransform",
     "CatTensors",
     "CenterCrop",
     "ClipTransform",
@@ -117,6 +133,20 @@ __all__ = [
     "SignTransform",
     "SqueezeTransform",
     "Stack",
+    "ExcludeTransform",
+    "FiniteTensorDictCheck",
+    "InitTracker",
+    "MultiStepTransform",
+    "NextStateReconstructor",
+    "NoopResetEnv",
+    "ObservationNorm",
+    "RandomCropTensorDict",
+    "RemoveEmptySpecs",
+    "RenameTransform",
+    "Reward2GoTransform",
+    "RewardScaling",
+    "RewardSum",
+    "SelectTransform",
     "StepCounter",
     "SuccessReward",
     "TargetReturn",

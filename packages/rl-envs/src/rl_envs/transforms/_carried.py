@@ -12,7 +12,7 @@ from rl_specs import MissingKeyError, NestedKey, TensorMap, key_str, message, mi
 
 def missing_carried(component: str, key: NestedKey, data: TensorMap) -> MissingKeyError:
     """Error for a root that lacks an entry which the reset, or the step before, wrote."""
-    fix = "Step from what env.reset() or step_mdp(...) returned, not from a TensorDict of your own"
+    fix = "Step from what env.reset() or step_mdp(...) returned; reset after a transform was added"
     return missing_key(component, key, unpack_flat(data), fix=fix)
 
 

@@ -37,6 +37,9 @@ class InitTracker(Transform):
         self._shape, self._device = flags[self._done_key].shape, flags[self._done_key].device
         return []
 
+    def _writes(self) -> list[NestedKey]:
+        return [self.init_key]
+
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         next_data[self.init_key] = torch.zeros(self._shape, dtype=torch.bool, device=self._device)
         return next_data

@@ -59,6 +59,9 @@ class RewardSum(Transform):
     def _carried_keys(self) -> dict[NestedKey, bool]:
         return dict.fromkeys(self.out_keys, False)
 
+    def _reads(self) -> list[NestedKey]:
+        return [*self.in_keys, *self.out_keys]
+
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         for reward_key, sum_key in self._pairs:
             before = data.get(sum_key, None)

@@ -61,6 +61,14 @@ class StepCounter(Transform):
     def _carried_keys(self) -> dict[NestedKey, bool]:
         return {self.step_count_key: False}
 
+    def _reads(self) -> list[NestedKey]:
+        return [self.step_count_key, *self._writes()[1:]]
+
+    def _writes(self) -> list[NestedKey]:
+        if self.max_steps is None:
+            return [self.step_count_key]
+        return [self.step_count_key, self.truncated_key, *([self.done_key] if self.update_done else [])]
+
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         before = data.get(self.step_count_key, None)
         if before is None:

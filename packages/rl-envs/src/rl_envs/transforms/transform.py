@@ -231,6 +231,14 @@ class Transform(nn.Module):
         """Device of the environment as seen outside, from that inside; None: undeclared."""
         return device
 
+    def _reads(self) -> list[NestedKey]:
+        """Entries that a step or a reset reads, for `TransformedEnv.explain`; `in_keys` and any that are implied."""
+        return self._in_keys
+
+    def _writes(self) -> list[NestedKey]:
+        """Entries that a step or a reset writes, as `_reads`."""
+        return self._out_keys
+
     def set_seed(self, seed: int) -> None:
         """Seed the transform's own random stream, where it has one."""
 
@@ -289,6 +297,17 @@ class Transform(nn.Module):
         result = self._call(tensordict)
         if not isinstance(result, TensorDictBase):
             raise TypeError(message(type(self).__name__, "_call returned another type", found=type(result).__name__))
+        return result
+
+    def inv(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """What a replay buffer stores of `tensordict`: its entries as the inside of the transform has them.
+
+        `tensordict` itself is not changed.
+        """
+        result = self._inv_call(tensordict.copy())
+        if not isinstance(result, TensorDictBase):
+            found = type(result).__name__
+            raise TypeError(message(type(self).__name__, "_inv_call returned another type", found=found))
         return result
 
     def __repr__(self) -> str:

@@ -1,9 +1,10 @@
 """An environment seen through transforms."""
 
 import copy
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from textwrap import indent
-from typing import Any, TypeAlias, cast, final
+from typing import Any, TextIO, TypeAlias, cast, final
 
 import torch
 from tensordict import TensorDictBase
@@ -15,6 +16,7 @@ from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._seeding import stream_seed
 from rl_envs.transforms._carried_wiring import overwritten_carriers, teach_carried
+from rl_envs.transforms._explain import explain
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.transform import ResetCall, StepCall, Transform
 from rl_specs import Composite, NestedKey, SpecError, TensorMap, message
@@ -102,6 +104,17 @@ class TransformedEnv(EnvBase):
             SpecError: one after it needs what it writes; the environment is as it was.
         """
         return self._transform.pop(index)
+
+    def explain(self, file: TextIO | None = None) -> None:
+        """Print who reads and writes what: for each entry its final form, and the environment and transforms that
+        write it, read it and take it away.
+
+        Args:
+            file: where to print; None: standard output.
+        """
+        self._env_specs()
+        text = explain(type(self._base_env).__name__, self._transform.leaves(), self._stages)
+        (sys.stdout if file is None else file).write(f"{text}\n")
 
     def _adopt(self, transform: Compose) -> None:
         transform._attach(self)
@@ -222,7 +235,8 @@ class TransformedEnv(EnvBase):
                 inner = inverse(inner)
         next_data = self._as_accepted(self._base_step(inner))
         if self._incomplete_groups is None:
-            self._incomplete_groups = incomplete_groups(self._flag_groups, next_data)
+            declared = self._base_env.done_keys
+            self._incomplete_groups = incomplete_groups(self._flag_groups, next_data, declared)
         for done, terminated, truncated in self._incomplete_groups:
             complete_flags(next_data, done, terminated, truncated)
         for step in self._inner_step_calls:

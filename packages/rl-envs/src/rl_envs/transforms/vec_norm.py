@@ -1,13 +1,16 @@
 """Entries normalised by their running mean and deviation."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self, cast, final
 
+import numpy as np
 import torch
 from tensordict import TensorDictBase
 from torch import Size, Tensor, nn
 
 from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms._shared_statistics import SharedStatistics
+from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.observation_norm import ObservationNorm
 from rl_envs.transforms.running_moments import RunningMoments
 from rl_envs.transforms.transform import Keys, Transform
@@ -23,6 +26,12 @@ class VecNorm(Transform):
     In training mode each step, and each reset of the rows that are reset, updates the statistics first; in evaluation
     mode nothing does. `forward`, for stored data, never updates: data drawn twice would count twice. Statistics are
     float64 and part of `state_dict`, the count included; results have the dtype of the input.
+
+    `freeze()` stops updates whatever the mode. `share()` makes one set of statistics of those of several environments,
+    in this process or in workers:
+
+        norm = VecNorm(in_keys=["observation"], shapes=[(17,)]).share()
+        env = ParallelEnv(4, lambda: TransformedEnv(GymEnv("HalfCheetah-v5"), norm.clone()))
 
     Args:
         in_keys: floating-point entries to normalise, each with statistics of its own.
@@ -61,6 +70,12 @@ class VecNorm(Transform):
         self._entries: list[tuple[NestedKey, NestedKey, RunningMoments]] = []
         self._reset_entries = self._entries
         self._batch_size = Size(())
+        self._is_frozen = False
+        self._shared: SharedStatistics | None = None
+        self._seen = -1  # the version of the shared statistics that these are
+        self._takes_turns = False  # shared, and not frozen
+        self._has_turn = False
+        self.register_load_state_dict_post_hook(_after_load)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if shapes is not None:
             for position, shape in enumerate(shapes):
                 self._make(position, Size(shape), None)
@@ -69,16 +84,19 @@ class VecNorm(Transform):
     @property
     def count(self) -> Tensor:
         """Weight of what the (first) entry's statistics rest on, in rows; float64 `[]`."""
+        self._refresh()
         return self._moments(None).count
 
     @property
     def loc(self) -> Tensor:
         """Running mean of the (first) entry, a copy, float64."""
+        self._refresh()
         return self._moments(None).mean.clone()
 
     @property
     def scale(self) -> Tensor:
         """What the (first) entry is divided by, float64."""
+        self._refresh()
         return self._moments(None).scale()
 
     def frozen_copy(self, key: NestedKey | None = None) -> ObservationNorm:
@@ -95,15 +113,121 @@ class VecNorm(Transform):
         if (key is None and len(self.in_keys) > 1) or (key is not None and canonical_key(key) not in self.in_keys):
             raise ValueError(message("VecNorm.frozen_copy", "key needed", expected=f"one of {self.in_keys}", found=key))
         position = 0 if key is None else self.in_keys.index(canonical_key(key))
+        self._refresh()
         moments = self._moments(position)
         loc, scale = moments.mean.clone(), moments.scale()
         in_key, out_key = self._pairs[position]
         return ObservationNorm(loc, scale, in_keys=[in_key], out_keys=[out_key], standard_normal=True)
 
+    def to_observation_norm(self) -> ObservationNorm | Compose:
+        """The present normalisation as a constant, as `frozen_copy`; for several entries, a `Compose` of one for each.
+
+        Raises:
+            RuntimeError: no statistics exist yet.
+        """
+        if len(self.in_keys) == 1:
+            return self.frozen_copy()
+        return Compose(*(self.frozen_copy(key) for key in self.in_keys))
+
+    # ------------------------------------------------------------------ freezing and sharing
+
+    @property
+    def frozen(self) -> bool:
+        """Whether `freeze` has stopped the statistics."""
+        return self._is_frozen
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether `share` has been called, on this object or on the one it was copied from."""
+        return self._shared is not None
+
+    def freeze(self) -> Self:
+        """Stop the statistics where they are, in training mode too; shared ones are not followed either."""
+        self._refresh()
+        self._is_frozen, self._takes_turns = True, False
+        return self
+
+    def unfreeze(self) -> Self:
+        """Go on updating, from the statistics of the moment; of shared ones, from what the others have made of them."""
+        self._is_frozen, self._takes_turns = False, self._shared is not None
+        self._seen = -1
+        return self
+
+    def share(self) -> Self:
+        """Put the statistics into memory that clones and pickles of this object have in common from now on.
+
+        Each of them updates the one set, in turns, and normalises by it: environments in worker processes use the
+        frames of all. In evaluation mode they follow the updates of the others and make none; a frozen one does
+        neither. `state_dict` and `frozen_copy` of any of them are those of all, and so is what `load_state_dict`
+        changes. With `decay < 1` the past is weighed down at the step of each. A worker that is killed leaves whole
+        statistics behind.
+
+        The memory lasts as long as one of the objects does. Keep this one until the workers have started, and give them
+        a clone that is part of no environment. Steps with shared statistics cannot be compiled.
+
+        Returns:
+            This object.
+        Raises:
+            RuntimeError: no statistics exist yet: give `shapes`, or append it to an environment first.
+        """
+        if self._shared is None:
+            if len(self._entries) < len(self._pairs):
+                self._moments(len(self._entries))
+            self._shared = SharedStatistics(sum(moments.size for _, _, moments in self._entries))
+            self._takes_turns = not self._is_frozen
+            with self._shared:
+                self._push(self._shared)
+        return self
+
+    def _in_turn(
+        self, method: Callable[[TensorMap, TensorMap], TensorMap], data: TensorMap, result: TensorMap
+    ) -> TensorMap:
+        """`_step` or `_reset` with the statistics of the moment, which nobody else changes meanwhile."""
+        assert self._shared is not None
+        with self._shared:
+            self._pull(self._shared)
+            state = self.__dict__  # assigning to attributes of a module takes long
+            state["_has_turn"] = True
+            try:
+                if not self.training:
+                    return method(data, result)
+                state["_seen"] = -1  # an error on the way leaves statistics that are not those of any version
+                result = method(data, result)
+                self._push(self._shared)
+            finally:
+                state["_has_turn"] = False
+        return result
+
+    def _refresh(self) -> None:
+        """Follow the updates of others; not during a turn."""
+        if self._takes_turns and self._shared is not None:
+            with self._shared:
+                self._pull(self._shared)
+
+    def _pull(self, shared: SharedStatistics) -> None:
+        version = shared.version
+        if version != self._seen:
+            numbers, start = shared.numbers, 0
+            for _, _, moments in self._entries:
+                moments.read_from(numbers[start : start + moments.size])
+                start += moments.size
+            self.__dict__["_seen"] = version
+
+    def _push(self, shared: SharedStatistics) -> None:
+        numbers = np.empty(sum(moments.size for _, _, moments in self._entries))
+        start = 0
+        for _, _, moments in self._entries:
+            moments.write_to(numbers[start : start + moments.size])
+            start += moments.size
+        shared.write(numbers)
+        self.__dict__["_seen"] = shared.version
+
     # ------------------------------------------------------------------ data
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
-        training = self.training
+        if self._takes_turns and not self._has_turn:
+            return self._in_turn(self._step, data, next_data)
+        training = self.training and not self._is_frozen
         for in_key, out_key, moments in self._entries:
             value = next_data.get(in_key, None)
             if value is None:
@@ -112,12 +236,15 @@ class VecNorm(Transform):
         return next_data
 
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
+        if self._takes_turns and not self._has_turn:
+            return self._in_turn(self._reset, data, reset_data)
+        training = self.training and not self._is_frozen
         mask = data.get("_reset", None)
         for in_key, out_key, moments in self._reset_entries:
             value = reset_data.get(in_key, None)
             if value is None:
                 raise self._missing(in_key, reset_data)
-            if not self.training:
+            if not training:
                 reset_data[out_key] = moments.normalize(value)
             elif mask is None:
                 reset_data[out_key] = moments.update_and_normalize(value)
@@ -128,6 +255,7 @@ class VecNorm(Transform):
     def _call(self, data: TensorMap) -> TensorMap:
         if len(self._entries) < len(self._pairs):
             self._moments(None)
+        self._refresh()
         for in_key, out_key, moments in self._entries:
             value = data.get(in_key, None)
             if value is None:
@@ -195,5 +323,17 @@ class VecNorm(Transform):
         self._list_entries()
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def _save_to_state_dict(self, *args: Any) -> None:
+        self._refresh()
+        super()._save_to_state_dict(*args)
+
     def __repr__(self) -> str:
         return f"VecNorm(decay={self.decay}, eps={self.eps}, keys={self.in_keys})"
+
+
+def _after_load(norm: nn.Module, _: object) -> None:
+    """What was loaded holds for all who share the statistics."""
+    assert isinstance(norm, VecNorm)
+    if norm._takes_turns and norm._shared is not None:
+        with norm._shared:
+            norm._push(norm._shared)
