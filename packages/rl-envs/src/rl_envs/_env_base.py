@@ -2,8 +2,9 @@
 
 import secrets
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Self, TypeGuard
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -13,11 +14,13 @@ from rl_envs._env_specs import EnvSpecs, default_done_spec, full_spec
 from rl_envs._errors import ClosedEnvError, StateNotSupportedError
 from rl_envs._fake_data import fake_tensordict
 from rl_envs._flat import pack_flat, unpack_flat
-from rl_envs._input_checks import check_reset_mask, check_step_input, check_tensordict
-from rl_envs._rollout import rollout
+from rl_envs._input_checks import check_step_input, check_tensordict
+from rl_envs._reset_masks import done_rows, keep_members, masked_entries, take_reset_masks
+from rl_envs._rollout import RolloutOptions, rollout
 from rl_envs._seeding import next_seed, stream_seed
 from rl_envs._spec_views import SpecViews
-from rl_specs import Composite, TensorMap, Unbounded, message, resolve_device
+from rl_envs._step_mdp import step_mdp
+from rl_specs import Composite, NestedKey, TensorMap, TensorSpec, Unbounded, message, resolve_device
 
 
 class EnvBase(SpecViews):
@@ -34,6 +37,14 @@ class EnvBase(SpecViews):
     accepts_mapping: bool = False
     """Whether `_step` and `_reset` use nothing of their data but `[key]`, `[key] = value` and `get`."""
 
+    batch_locked: bool = True
+    """False for an environment that keeps nothing from call to call, so that it works at the batch size of any data.
+
+    Its specs are those of one environment (or of a batch `[*B]`), and `reset`, `step` and `rollout` take TensorDicts of
+    any batch size that ends in its own. While they do, `batch_size` and the specs are those of the data, so that
+    `_reset` and `_step` are written as those of any other.
+    """
+
     def __init__(self, *, device: torch.device | str | int | None = None, batch_size: Sequence[int] = ()) -> None:
         self._device = None if device is None else resolve_device(device)
         self._batch_size = torch.Size(batch_size)
@@ -49,6 +60,7 @@ class EnvBase(SpecViews):
             state=empty,
         )
         self._plan_and_specs: tuple[EnvPlan, EnvSpecs] | None = None
+        self._sized: tuple[torch.Size, EnvSpecs, EnvSpecs] | None = None
         self._driver: object | None = None
 
     # What an author writes.
@@ -58,7 +70,9 @@ class EnvBase(SpecViews):
         """Start episodes.
 
         Args:
-            data: None to start all of them; else a mapping with the mask `"_reset"`, bool `[*B, 1]`.
+            data: None, or the root entries that there are. With the mask `"_reset"` among them, bool `[*B, 1]`, its
+                rows start; without it, all rows. Where groups of entries have flags of their own, a mask such as
+                `("agents", "_reset")`, bool `[*B, n, 1]`, can name the members that start.
         Returns:
             Observations (and flags, where an episode may start done) of the whole batch; the caller keeps the rows of
             the mask. The state of the env outside the mask does not change.
@@ -77,6 +91,11 @@ class EnvBase(SpecViews):
     @abstractmethod
     def _set_seed(self, seed: int) -> None:
         """Restart the random stream of the env from `seed`."""
+
+    def _random_action(self, data: TensorMap, specs: Sequence[tuple[NestedKey, TensorSpec]]) -> None:
+        """Write random actions into the root entries; overridden where what is allowed depends on the entries."""
+        for key, spec in specs:
+            data[key] = spec.rand()
 
     def _set_stream(self, seed: int, first_index: int) -> None:
         """Seed the envs of this batch as envs `first_index, first_index + 1, ...` of a larger one.
@@ -168,28 +187,36 @@ class EnvBase(SpecViews):
         """Start episodes: all of them, or those that the mask `"_reset"` of `tensordict` names.
 
         Args:
-            tensordict: None, or root entries `[*B]`; with `"_reset"`, bool `[*B, 1]` or `[*B]`, rows outside the mask
-                keep the entries given.
+            tensordict: None, or root entries `[*B]`, which the env may read (parameters, a state to start from). With
+                `"_reset"`, bool `[*B, 1]` or `[*B]`, rows outside the mask keep the entries given. A mask of a group
+                with flags of its own (see `reset_keys`), such as `("agents", "_reset")`, bool `[*B, n, 1]` or
+                `[*B, n]`, keeps the entries of members outside it; one at the root decides for all.
             seed: passed to `set_seed` first.
         Returns:
             Root entries `[*B]`: observations and flags, and whatever else `tensordict` held.
         Raises:
             ClosedEnvError: the env has been closed.
             ShapeError: the mask has another shape.
+            KeyError: a mask of a group that has no flags.
         """
+        if self._is_of_other_size(tensordict):
+            with self._resized(tensordict.batch_size):
+                return self.reset(tensordict, seed=seed)
         self._check_open("reset")
         self.drive(None)
         if seed is not None:
             self.set_seed(seed)
+        plan = self._plan()
         if tensordict is None:
-            return self._packed(self._plan().reset(None))
+            return self._packed(plan.reset(None))
         check_tensordict(f"{self._name}.reset", tensordict)
         entries = {key: value for key, value in unpack_flat(tensordict).items() if key[0] != "next"}
-        mask = entries.pop(RESET_KEY, None)
-        if mask is None:
-            return self._packed({**entries, **self._plan().reset(None)})
-        entries[RESET_KEY] = check_reset_mask(mask, batch_size=self._batch_size, component=self._name)
-        return self._packed(self._plan().reset(entries))
+        done = self._env_specs().done
+        masks = take_reset_masks(entries, component=self._name, done=done, batch_size=self._batch_size)
+        if masks is None:
+            return self._packed({**entries, **plan.reset(entries or None)})
+        merged = plan.reset(masked_entries(entries, masks))
+        return self._packed(keep_members(merged, entries, masks) if masks.members else merged)
 
     def step(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Advance by one step.
@@ -204,6 +231,9 @@ class EnvBase(SpecViews):
             ShapeError, DTypeError, DeviceError: one has another shape, dtype or device than its spec.
             SpecError: an action on the CPU is outside its bounds by more than rounding.
         """
+        if self._is_of_other_size(tensordict):
+            with self._resized(tensordict.batch_size):
+                return self.step(tensordict)
         self._check_open("step")
         self.drive(None)
         check_step_input(self._name, tensordict, self._env_specs(), self._batch_size)
@@ -221,11 +251,48 @@ class EnvBase(SpecViews):
         Returns:
             `tensordict` with `"next"`, whose observations are those before the reset; and the root of the next step.
         """
+        if self._is_of_other_size(tensordict):
+            with self._resized(tensordict.batch_size):
+                return self.step_and_maybe_reset(tensordict)
         stepped = self.step(tensordict)
         entries = unpack_flat(stepped)
         root = {key: value for key, value in entries.items() if key[0] != "next"}
         following = unpack_flat(stepped["next"])
         return stepped, self._packed(EnvPlan(self).advance(root, following)[0])
+
+    def step_mdp(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """The root of the step after this one, with the names of this env's entries; see `rl_envs.step_mdp`.
+
+        Args:
+            tensordict: a step `[*B]`, or several, with `"next"`.
+        Returns:
+            Root entries, sharing the tensors of `tensordict`.
+        """
+        return step_mdp(
+            tensordict, reward_keys=self.reward_keys, done_keys=self.done_keys, action_keys=self.action_keys
+        )
+
+    def any_done(self, tensordict: TensorDictBase) -> bool:
+        """Whether any `done` flag of the root entries `tensordict` is set. On an accelerator this waits for it."""
+        rows = done_rows(unpack_flat(tensordict), self.done_keys, len(tensordict.batch_size))
+        return rows is not None and bool(rows.any())
+
+    def maybe_reset(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Reset the rows whose `done` flag is set.
+
+        Args:
+            tensordict: root entries `[*B]`, such as `step_mdp` returns.
+        Returns:
+            Root entries `[*B]`; `tensordict` itself where no row is done.
+        """
+        if self._is_of_other_size(tensordict):
+            with self._resized(tensordict.batch_size):
+                return self.maybe_reset(tensordict)
+        entries = unpack_flat(tensordict)
+        mask = done_rows(entries, self.done_keys, len(self._batch_size))
+        if mask is None or not bool(mask.any()):
+            return tensordict
+        return self.reset(self._packed({**entries, RESET_KEY: mask}))
 
     def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         """Write actions drawn from the action spec.
@@ -235,9 +302,11 @@ class EnvBase(SpecViews):
         Returns:
             `tensordict` with the actions.
         """
+        if self._is_of_other_size(tensordict):
+            with self._resized(tensordict.batch_size):
+                return self.rand_action(tensordict)
         data = TensorDict({}, batch_size=self._batch_size, device=self._device) if tensordict is None else tensordict
-        for key, spec in self._env_specs().action.flat_items():
-            data.set(key, spec.rand())
+        self._random_action(data, self._env_specs().action.flat_items())
         return data
 
     def rand_step(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
@@ -257,30 +326,42 @@ class EnvBase(SpecViews):
         return_contiguous: bool = True,
         tensordict: TensorDictBase | None = None,
         set_truncation: bool = False,
+        set_truncated: bool = False,
+        out: TensorDictBase | None = None,
+        trust_policy: bool = False,
+        storing_device: torch.device | str | int | None = None,
     ) -> TensorDictBase:
         """Steps of `policy` in the env, in one batch.
 
         Args:
             max_steps: number of steps at most.
-            policy: from TensorDict to TensorDict, writes the actions; None: actions drawn from the spec.
+            policy: from TensorDict to TensorDict, writes the actions; None: actions drawn from the spec. A plain
+                `nn.Module` is taken for the network between: the arguments of its `forward` are observations of these
+                names (the only observation, whatever its one argument is called), and it returns the actions.
             callback: called after each step with the env and the entries of the step `[*B]`.
-            auto_reset: start with a reset; otherwise `tensordict` is where to start.
+            auto_reset: start with `reset(tensordict)`; otherwise `tensordict` is where to start, and its rows that are
+                done are reset.
             auto_cast_to_device: move what the policy reads to the policy's device, and the actions back.
             break_when_any_done: stop as soon as an env of the batch is done. Otherwise done envs are reset and go on.
             break_when_all_done: run until every env of the batch has been done once; an env that is done stays as it
                 is, its flags set. Needs `break_when_any_done=False`.
-            return_contiguous: stack the steps; otherwise return a lazy stack of them.
-            tensordict: root entries to start from, with `auto_reset=False`.
+            return_contiguous: stack the steps; otherwise return a lazy stack of them, whose shapes may differ.
+            tensordict: root entries to start from, with `auto_reset=False`, or to hand to the reset, such as parameters
+                or, for an env that is not `batch_locked`, a batch size.
             set_truncation: mark the last step `truncated` (and `done`) where it is not done.
+            set_truncated: the same.
+            out: TensorDict `[*B, max_steps]` to write the steps into, such as an earlier rollout or one in shared
+                memory; the result is a view of its first steps.
+            trust_policy: hand the TensorDict to a plain `nn.Module` as it is.
+            storing_device: where to keep the steps; None: where the env has its tensors.
         Returns:
-            Steps `[*B, T]`; the last batch dimension is named `"time"`. Differentiable where env and policy are.
+            Steps `[*B, T]`; the last batch dimension is named `"time"`. Differentiable where env and policy are, unless
+            `out` is given.
+        Raises:
+            ValueError: arguments that contradict each other.
+            ShapeError, MissingKeyError: `out` does not fit the steps.
         """
-        self._check_open("rollout")
-        self.drive(None)
-        return rollout(
-            self,
-            max_steps,
-            policy,
+        options = RolloutOptions(
             callback=callback,
             auto_reset=auto_reset,
             auto_cast_to_device=auto_cast_to_device,
@@ -288,8 +369,17 @@ class EnvBase(SpecViews):
             break_when_all_done=break_when_all_done,
             return_contiguous=return_contiguous,
             tensordict=tensordict,
-            set_truncation=set_truncation,
+            set_truncation=set_truncation or set_truncated,
+            out=out,
+            trust_policy=trust_policy,
+            storing_device=None if storing_device is None else resolve_device(storing_device),
         )
+        self._check_open("rollout")
+        self.drive(None)
+        if self._is_of_other_size(tensordict):
+            with self._resized(tensordict.batch_size):
+                return rollout(self, max_steps, policy, options)
+        return rollout(self, max_steps, policy, options)
 
     def fake_tensordict(self) -> TensorDict:
         """One step `[*B]` of zeros, with every entry that a step has."""
@@ -387,6 +477,33 @@ class EnvBase(SpecViews):
     def _check_open(self, method: str) -> None:
         if self._is_closed:
             raise ClosedEnvError(message(f"{self._name}.{method}", "the env is closed", fix="Make a new one"))
+
+    def _is_of_other_size(self, tensordict: TensorDictBase | None) -> TypeGuard[TensorDictBase]:
+        """Whether a batch-unlocked env is handed data of another batch size than its present one."""
+        if self.batch_locked or not isinstance(tensordict, TensorDictBase):
+            return False
+        return tensordict.batch_size != self._batch_size
+
+    @contextmanager
+    def _resized(self, batch_size: torch.Size) -> Iterator[None]:
+        """Give a batch-unlocked env, and the one that it wraps, another batch size for a while."""
+        inner = self._simulator()
+        before = self._batch_size, self._specs
+        with nullcontext() if inner is self else inner._resized(batch_size):
+            self._specs = self._specs_at(batch_size)
+            self._batch_size = batch_size
+            try:
+                yield
+            finally:
+                self._batch_size, self._specs = before
+
+    def _specs_at(self, batch_size: torch.Size) -> EnvSpecs:
+        known = self._sized
+        if known is not None and known[0] == batch_size and known[1] is self._specs:
+            return known[2]
+        expanded = self._specs.expand(batch_size)
+        self._sized = batch_size, self._specs, expanded
+        return expanded
 
     def _plan(self) -> EnvPlan:
         specs = self._env_specs()

@@ -1,4 +1,4 @@
-"""Tests of `rl_envs.testing`: the conformance suite finds what it is for."""
+"""Tests of `rl_envs.testing.conformance`: the suite finds what it is for."""
 
 from typing import Any
 
