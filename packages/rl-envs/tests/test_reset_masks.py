@@ -110,3 +110,15 @@ def test_data_without_a_mask_reach_the_environment() -> None:
     after = env.reset(TensorDict({"parameter": torch.arange(2)}, batch_size=[2]))
     assert after["parameter"].tolist() == [0, 1]
     assert after["observation"].flatten().tolist() == [0, 0]
+
+
+def test_environments_that_start_whole_rows() -> None:
+    """Where `_reset` knows rows alone, a mask of a group that names whole rows is theirs; any other is an error."""
+    env = MultiKeyCountingEnv((2,), max_steps=9)
+    root = env.step_mdp(env.rand_step(env.reset()))
+    mask = torch.tensor([[True, True], [False, False]])
+    after = env.reset(root.clone().set(("right", "_reset"), mask))
+    assert after["count"].flatten().tolist() == [0, 1]
+    assert after["right", "count"].flatten().tolist() == [0, 0, 1, 1]
+    with pytest.raises(ValueError, match=r'mask \("right", "_reset"\).*resets_members = True'):
+        env.reset(root.clone().set(("right", "_reset"), mask.T))

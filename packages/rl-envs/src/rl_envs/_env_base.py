@@ -2,28 +2,27 @@
 
 import secrets
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any, Self, TypeGuard
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from tensordict import TensorDict, TensorDictBase
 
 from rl_envs._env_plan import RESET_KEY, EnvPlan
-from rl_envs._env_specs import EnvSpecs, default_done_spec, full_spec
+from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import ClosedEnvError, StateNotSupportedError
 from rl_envs._fake_data import fake_tensordict
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._input_checks import check_step_input, check_tensordict
-from rl_envs._reset_masks import done_rows, keep_members, masked_entries, take_reset_masks
+from rl_envs._reset_masks import done_rows, keep_members, masked_entries, take_reset_masks, whole_rows
 from rl_envs._rollout import RolloutOptions, rollout
 from rl_envs._seeding import next_seed, stream_seed
-from rl_envs._spec_views import SpecViews
+from rl_envs._spec_holder import SpecHolder
 from rl_envs._step_mdp import step_mdp
-from rl_specs import Composite, NestedKey, TensorMap, TensorSpec, Unbounded, message, resolve_device
+from rl_specs import NestedKey, TensorMap, TensorSpec, message, resolve_device
 
 
-class EnvBase(SpecViews):
+class EnvBase(SpecHolder):
     """An environment over TensorDicts.
 
     An author sets `observation_spec` and `action_spec` (and, where the defaults do not fit, `reward_spec`, `done_spec`,
@@ -37,30 +36,14 @@ class EnvBase(SpecViews):
     accepts_mapping: bool = False
     """Whether `_step` and `_reset` use nothing of their data but `[key]`, `[key] = value` and `get`."""
 
-    batch_locked: bool = True
-    """False for an environment that keeps nothing from call to call, so that it works at the batch size of any data.
-
-    Its specs are those of one environment (or of a batch `[*B]`), and `reset`, `step` and `rollout` take TensorDicts of
-    any batch size that ends in its own. While they do, `batch_size` and the specs are those of the data, so that
-    `_reset` and `_step` are written as those of any other.
-    """
+    resets_members: bool = False
+    """Whether `_reset` follows masks of groups such as `("agents", "_reset")`; otherwise whole rows start anew."""
 
     def __init__(self, *, device: torch.device | str | int | None = None, batch_size: Sequence[int] = ()) -> None:
-        self._device = None if device is None else resolve_device(device)
-        self._batch_size = torch.Size(batch_size)
+        super().__init__(device=device, batch_size=batch_size)
         self._is_closed = False
         self._training = True
-        empty = Composite({}, shape=self._batch_size, device=self._device)
-        reward = Unbounded(shape=torch.Size((*self._batch_size, 1)), device=self._device, dtype=torch.float32)
-        self._specs = EnvSpecs(
-            observation=empty,
-            action=empty,
-            reward=full_spec(reward, "reward", self._batch_size),
-            done=default_done_spec(self._batch_size, self._device),
-            state=empty,
-        )
         self._plan_and_specs: tuple[EnvPlan, EnvSpecs] | None = None
-        self._sized: tuple[torch.Size, EnvSpecs, EnvSpecs] | None = None
         self._driver: object | None = None
 
     # What an author writes.
@@ -117,38 +100,7 @@ class EnvBase(SpecViews):
         """What `repr` shows before the batch size and the device."""
         return {}
 
-    # Specs.
-
-    def _env_specs(self) -> EnvSpecs:
-        return self._specs
-
-    def _replace_spec(self, **changed: Composite) -> None:
-        specs = self._specs
-        entries = {
-            "observation": specs.observation,
-            "action": specs.action,
-            "reward": specs.reward,
-            "done": specs.done,
-            "state": specs.state,
-        }
-        self._specs = EnvSpecs(**(entries | changed))
-
     # Attributes.
-
-    @property
-    def batch_size(self) -> torch.Size:
-        """Batch shape of the env."""
-        try:
-            return self._batch_size
-        except AttributeError:
-            fix = "Call super().__init__(device=..., batch_size=...) first in __init__, before setting specs"
-            problem = "used before EnvBase was initialised"
-            raise RuntimeError(message(f"{self._name}.__init__", problem, fix=fix)) from None
-
-    @property
-    def device(self) -> torch.device | None:
-        """Device of every tensor that the env returns; None: the CPU, undeclared."""
-        return self._device
 
     @property
     def is_closed(self) -> bool:
@@ -198,6 +150,7 @@ class EnvBase(SpecViews):
             ClosedEnvError: the env has been closed.
             ShapeError: the mask has another shape.
             KeyError: a mask of a group that has no flags.
+            ValueError: a mask of some members of a row, and the env starts whole rows (see `resets_members`).
         """
         if self._is_of_other_size(tensordict):
             with self._resized(tensordict.batch_size):
@@ -213,6 +166,8 @@ class EnvBase(SpecViews):
         entries = {key: value for key, value in unpack_flat(tensordict).items() if key[0] != "next"}
         done = self._env_specs().done
         masks = take_reset_masks(entries, component=self._name, done=done, batch_size=self._batch_size)
+        if masks is not None and not self.resets_members:
+            masks = whole_rows(masks, component=self._name)
         if masks is None:
             return self._packed({**entries, **plan.reset(entries or None)})
         merged = plan.reset(masked_entries(entries, masks))
@@ -477,33 +432,6 @@ class EnvBase(SpecViews):
     def _check_open(self, method: str) -> None:
         if self._is_closed:
             raise ClosedEnvError(message(f"{self._name}.{method}", "the env is closed", fix="Make a new one"))
-
-    def _is_of_other_size(self, tensordict: TensorDictBase | None) -> TypeGuard[TensorDictBase]:
-        """Whether a batch-unlocked env is handed data of another batch size than its present one."""
-        if self.batch_locked or not isinstance(tensordict, TensorDictBase):
-            return False
-        return tensordict.batch_size != self._batch_size
-
-    @contextmanager
-    def _resized(self, batch_size: torch.Size) -> Iterator[None]:
-        """Give a batch-unlocked env, and the one that it wraps, another batch size for a while."""
-        inner = self._simulator()
-        before = self._batch_size, self._specs
-        with nullcontext() if inner is self else inner._resized(batch_size):
-            self._specs = self._specs_at(batch_size)
-            self._batch_size = batch_size
-            try:
-                yield
-            finally:
-                self._batch_size, self._specs = before
-
-    def _specs_at(self, batch_size: torch.Size) -> EnvSpecs:
-        known = self._sized
-        if known is not None and known[0] == batch_size and known[1] is self._specs:
-            return known[2]
-        expanded = self._specs.expand(batch_size)
-        self._sized = batch_size, self._specs, expanded
-        return expanded
 
     def _plan(self) -> EnvPlan:
         specs = self._env_specs()

@@ -70,6 +70,22 @@ def take_reset_masks(
     return ResetMasks(torch.stack(parts).any(0), members)
 
 
+def whole_rows(masks: ResetMasks, *, component: str) -> ResetMasks:
+    """The same masks for an env that starts whole rows only.
+
+    Raises:
+        ValueError: a mask names some members of a row and not others.
+    """
+    dims = masks.rows.ndim - 1
+    for path, mask in masks.members.items():
+        is_whole = mask.flatten(dims).all(-1, keepdim=True)
+        if not bool((is_whole == masks.rows).all()):
+            where = f"{component}.reset: mask {key_str((*path, RESET_KEY))}"
+            fix = "Give the mask at the root, or set resets_members = True where _reset follows masks of groups"
+            raise ValueError(message(where, "some members of a row, and the env starts whole rows", fix=fix))
+    return ResetMasks(masks.rows, {})
+
+
 def masked_entries(entries: FlatDict, masks: ResetMasks) -> FlatDict:
     """`entries` with the masks under their names, as `_reset` is given them."""
     named: FlatDict = {canonical_key((*path, RESET_KEY)): mask for path, mask in masks.members.items()}

@@ -2,11 +2,9 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from itertools import pairwise
 
 import torch
 from tensordict import TensorDict, TensorDictBase
-from torch import Tensor
 
 from rl_envs._checks import check_env_specs
 from rl_envs._env_base import EnvBase
@@ -50,19 +48,6 @@ class EnvConformance(ABC):
             terminated, truncated = (steps[join_key(*path[:-1], name)] for name in ("terminated", "truncated"))
             assert torch.equal(steps[key], terminated | truncated), f"{key} is not terminated | truncated"
 
-    def test_next_is_the_root_of_the_step_after(self) -> None:
-        """What a step returns is the root of the next one, in rows whose episode goes on."""
-        with self.make_env() as env:
-            dims, observed = len(env.batch_size), [canonical_key(key) for key in env.observation_keys]
-            steps = _unbound(seeded_steps(env, _STEPS), dims)
-            for index, (step, after) in enumerate(pairwise(steps)):
-                following = unpack_flat(step["next"])
-                done = done_rows(following, env.done_keys, dims)
-                assert done is not None
-                for key in observed:
-                    kept = _where_not(done, following[key], after.get(key), dims)
-                    assert kept, f"{key} of step {index + 1} is not what step {index} returned"
-
     def test_returned_tensors_are_not_written_later(self) -> None:
         """What a step has returned stays as it was when further steps are taken."""
         with self.make_env() as env:
@@ -80,13 +65,15 @@ class EnvConformance(ABC):
             root, same = seeded(env), seeded(other)
             for _ in range(3):
                 action = env.rand_action(root.clone()).select(*env.action_keys)
-                given, untouched = root.clone().update(action), same.clone().update(action)
+                given, untouched = root.clone().update(action.clone()), same.clone().update(action)
                 before = given.clone()
                 _, following = env.step_and_maybe_reset(given)
                 assert_equal(before, given.exclude("next"), "in the input of a step")
                 _, same = other.step_and_maybe_reset(untouched)
                 root = following.clone()
-                assert_equal(same, root, "where data of earlier steps are overwritten")
+                when = "where data of earlier steps are overwritten"
+                assert_equal(untouched["next"], given["next"], when)
+                assert_equal(same, root, when)
                 for data in (given, following):
                     data.apply_(torch.zeros_like)
 
@@ -144,11 +131,15 @@ class EnvConformance(ABC):
             assert_equal(following[1][rows], following[0][rows], "in the step after a reset of other rows")
 
     def test_reset_of_no_row_changes_nothing(self) -> None:
-        """A reset with an empty mask returns the root that it was given."""
-        with self.make_env() as env:
-            root = env.step_and_maybe_reset(env.rand_action(seeded(env)))[1]
+        """A reset with an empty mask returns the root that it was given, and the environment goes on as before."""
+        with self.make_env() as env, self.make_env() as untouched:
+            roots = [each.step_and_maybe_reset(action)[1] for each, action in first_steps(env, untouched)]
             mask = torch.zeros((*env.batch_size, 1), dtype=torch.bool, device=env.device)
-            assert_equal(root, env.reset(root.clone().set(RESET_KEY, mask)), "after a reset of no row")
+            after = env.reset(roots[0].clone().set(RESET_KEY, mask))
+            assert_equal(roots[1], after, "after a reset of no row")
+            action = env.rand_action(after.clone()).select(*env.action_keys)
+            following = [each.step(root.clone().update(action)) for each, root in ((env, after), (untouched, roots[1]))]
+            assert_equal(following[1], following[0], "in the step after a reset of no row")
 
     # Rollouts.
 
@@ -246,11 +237,6 @@ class EnvConformance(ABC):
 
 def _unbound(steps: TensorDictBase, dim: int) -> list[TensorDictBase]:
     return list(steps.unbind(dim))
-
-
-def _where_not(done: Tensor, expected: Tensor, found: Tensor, dims: int) -> bool:
-    rows = ~done.reshape(done.shape[:dims])
-    return torch.equal(expected[rows], found[rows])
 
 
 def _refusal(env: EnvBase) -> str | None:

@@ -26,6 +26,8 @@ class NestedCountingEnv(CountBase):
         device: device of the tensors.
     """
 
+    resets_members = True
+
     def __init__(
         self,
         batch_size: Sequence[int] = (),

@@ -151,7 +151,7 @@ class TransformedEnv(EnvBase):
         leaves = self._transform.leaves()
         self._stages = stages
         self._base_specs = stages[0]
-        self.batch_locked = self._base_env.batch_locked
+        self.batch_locked, self.resets_members = self._base_env.batch_locked, self._base_env.resets_members
         self.accepts_mapping = self._base_env.accepts_mapping and all(leaf.accepts_mapping for leaf in leaves)
         self._flag_groups = flag_groups(self._base_env.done_keys)
         self._incomplete_groups: list[FlagGroup] | None = None  # seen at the first step
