@@ -102,7 +102,11 @@ def test_a_policy_whose_actions_do_not_fit_is_refused_by_a_rollout(case: str) ->
             ("TensorDictModule", '"obsevation" missing', 'Did you mean "observation"?', "in_keys"),
         ),
         (lambda: lambda data: torch.zeros(2, 1), TypeError, ("policy", "a TensorDict", "Tensor", "Wrap the network")),
-        (lambda: nn.Linear(1, 1), TypeError, ("policy (Linear)", "a module from TensorDict", "Linear", "Wrap the net")),
+        (
+            lambda: nn.Bilinear(1, 1, 1),
+            TypeError,
+            ("policy (Bilinear)", "a module from TensorDict", "Bilinear", "Wrap the net"),
+        ),
         (lambda: 3, TypeError, ("policy", "a callable", "int")),
         (
             lambda: policy(nn.Linear(4, 1)),
@@ -114,7 +118,7 @@ def test_a_policy_whose_actions_do_not_fit_is_refused_by_a_rollout(case: str) ->
 def test_a_policy_that_cannot_act_is_told_why(
     make_policy: Callable[[], Callable[..., object]], error: type[Exception], parts: tuple[str, ...]
 ) -> None:
-    """Missing actions, misspelt inputs, bare networks and layers of another width are named."""
+    """Missing actions, misspelt inputs, networks of unknown inputs and layers of another width are named."""
     told(error, lambda: CountingEnv((2,)).rollout(3, make_policy()), *parts)
 
 

@@ -19,7 +19,7 @@ from rl_envs import (
     unpack_flat,
 )
 from rl_envs._env_plan import complete_flags, merge_reset
-from rl_envs.testing import CountingEnv, TensorDictCountingEnv
+from rl_envs.testing import CountingEnv, MultiKeyCountingEnv, NestedCountingEnv, TensorDictCountingEnv
 from rl_specs import FlatDict, MissingKeyError, join_key
 
 ENVS: dict[str, Callable[[], EnvBase]] = {
@@ -174,3 +174,21 @@ def test_partial_reset_through_tensordicts_equals_flat_dicts() -> None:
     packed = other.reset(pack_flat({**roots[1], "_reset": mask}, torch.Size([2])))
     assert torch.equal(flat["observation"], packed["observation"])
     assert flat["observation"].squeeze(-1).tolist() == [1.0, 0.0]
+
+
+def test_flags_at_the_root_decide() -> None:
+    """Flags below the root, of an agent that has dropped out, end no episode where there are flags at the root."""
+    env = MultiKeyCountingEnv((2,), max_steps=[2, 4])
+    steps = env.rollout(5, break_when_any_done=False)
+    assert steps["next", "right", "done"][:, :, 0].squeeze(-1).tolist() == [
+        [True, True, True, True, True],
+        [False, False, True, True, False],
+    ]
+    assert steps["count"].squeeze(-1).tolist() == [[0, 1, 0, 1, 0], [0, 1, 2, 3, 0]]
+    assert MultiKeyCountingEnv(max_steps=4).rollout(9).batch_size == (4,)
+
+
+def test_flags_of_groups_alone_end_the_row() -> None:
+    """Without flags at the root, a row starts anew as soon as any member of a group is done."""
+    steps = NestedCountingEnv((1,), num_agents=3, max_steps=2).rollout(5, break_when_any_done=False)
+    assert steps["agents", "observation"][0, :, 2].flatten().tolist() == [0, 1, 0, 1, 0]

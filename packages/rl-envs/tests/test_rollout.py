@@ -7,7 +7,13 @@ from tensordict.nn import TensorDictModule
 from torch import nn
 
 from rl_envs import EnvBase, GymEnv, PendulumEnv, step_mdp
-from rl_envs.testing import CountingEnv, TensorDictCountingEnv
+from rl_envs.testing import (
+    CountingEnv,
+    MultiKeyCountingEnv,
+    NestedCountingEnv,
+    PixelsCountingEnv,
+    TensorDictCountingEnv,
+)
 
 
 def linear_policy() -> TensorDictModule:
@@ -152,3 +158,122 @@ def test_auto_cast_moves_data_to_the_policy() -> None:
     policy = linear_policy()
     rolled = PendulumEnv(seed=0).rollout(3, policy, auto_cast_to_device=True)
     assert rolled["action"].device.type == "cpu"
+
+
+def test_out_is_filled_in_place() -> None:
+    """Steps are written into `out`, and the result is a view of as many of its steps as were made."""
+    env = PendulumEnv((2,), seed=0)
+    out = env.fake_tensordict().unsqueeze(-1).expand(2, 6).clone()
+    rolled = env.rollout(6, linear_policy(), out=out)
+    plain = PendulumEnv((2,), seed=0).rollout(6, linear_policy())
+    assert rolled.batch_size == torch.Size((2, 6))
+    assert (rolled == plain).all()
+    assert rolled["observation"].data_ptr() == out["observation"].data_ptr()
+    shorter = CountingEnv(max_steps=2)
+    kept = shorter.fake_tensordict().unsqueeze(-1).expand(5).clone()
+    part = shorter.rollout(5, out=kept)
+    assert part.batch_size == torch.Size((2,))
+    assert kept["next", "observation"].flatten().tolist() == [1.0, 2.0, 0.0, 0.0, 0.0]
+
+
+def test_out_that_does_not_fit() -> None:
+    """An `out` of another batch size, without an entry, with one of another form, beside a lazy stack: errors."""
+    env = CountingEnv((2,))
+    fake = env.fake_tensordict().unsqueeze(-1).expand(2, 3).clone()
+    with pytest.raises(ValueError, match="out has another batch size"):
+        env.rollout(4, out=fake)
+    with pytest.raises(KeyError, match='key "action" missing'):
+        env.rollout(3, out=fake.exclude("action"))
+    with pytest.raises(ValueError, match='"action" of out has another form'):
+        env.rollout(3, out=fake.clone().set("action", torch.zeros(2, 3, 1, dtype=torch.float64)))
+    with pytest.raises(ValueError, match="lazy stack"):
+        env.rollout(3, out=fake, return_contiguous=False)
+    with pytest.raises(TypeError, match="a TensorDict"):
+        env.rollout(3, out={})  # type: ignore[arg-type]  # what is tested
+
+
+def test_a_plain_network_reads_the_observation() -> None:
+    """A plain `nn.Module` reads the only observation, and gives the action."""
+    network = nn.Sequential(nn.Linear(3, 1), nn.Tanh())
+    wrapped = TensorDictModule(network, in_keys=["observation"], out_keys=["action"])
+    plain = PendulumEnv((2,), seed=0).rollout(4, network)
+    assert (plain == PendulumEnv((2,), seed=0).rollout(4, wrapped)).all()
+
+
+def test_a_trusted_module_is_handed_the_tensordict() -> None:
+    """With `trust_policy`, and where its argument says so, a plain `nn.Module` gets the TensorDict."""
+
+    class Policy(nn.Module):
+        def forward(self, step: TensorDict) -> TensorDict:
+            return step.set("action", torch.full((1,), 0.5))
+
+    class Nameless(nn.Module):
+        def forward(self, x):  # type: ignore[no-untyped-def]  # no annotation is what is tested
+            return x.set("action", torch.full((1,), 0.5))
+
+    assert CountingEnv().rollout(2, Policy())["action"].flatten().tolist() == [0.5, 0.5]
+    assert CountingEnv().rollout(2, Nameless(), trust_policy=True)["action"].flatten().tolist() == [0.5, 0.5]
+
+
+def test_arguments_name_observations() -> None:
+    """The arguments of a plain network are observations of these names."""
+
+    class Policy(nn.Module):
+        def forward(self, pixels: torch.Tensor, scale: float = 0.01) -> torch.Tensor:
+            return pixels.float().mean((-1, -2, -3)).unsqueeze(-1) * scale
+
+    rolled = PixelsCountingEnv((2,)).rollout(3, Policy())
+    assert rolled["action"][0].flatten().tolist() == pytest.approx([0.0, 0.1, 0.2])
+
+
+def test_done_rows_of_the_start_are_reset() -> None:
+    """With `auto_reset=False`, rows of `tensordict` that are done are reset, the others go on."""
+    env = CountingEnv((2,), max_steps=[2, 9])
+    root = env.step_mdp(env.rollout(2)[:, -1])
+    rolled = env.rollout(2, auto_reset=False, tensordict=root)
+    assert rolled["observation"].squeeze(-1).tolist() == [[0.0, 1.0], [2.0, 3.0]]
+
+
+def test_set_truncated_is_set_truncation() -> None:
+    """Both names mark the last step."""
+    assert CountingEnv().rollout(2, set_truncated=True)["next", "truncated"].flatten().tolist() == [False, True]
+
+
+def test_storing_device() -> None:
+    """The steps are kept on `storing_device`, whatever the environment's."""
+    rolled = CountingEnv((2,)).rollout(3, storing_device="meta")
+    assert rolled.device == rolled["next", "reward"].device == torch.device("meta")
+
+
+def test_nested_flags_end_a_rollout() -> None:
+    """Any flag of any group ends a rollout, resets a row, and is set by `set_truncation`."""
+    env = NestedCountingEnv((2,), max_steps=[2, 4])
+    assert env.rollout(9).batch_size == torch.Size((2, 2))
+    going = NestedCountingEnv((2,), max_steps=[2, 4]).rollout(5, break_when_any_done=False)
+    assert going["agents", "observation"][:, :, 0].squeeze(-1).tolist() == [[0, 1, 0, 1, 0], [0, 1, 2, 3, 0]]
+    cut = NestedCountingEnv(max_steps=9).rollout(2, set_truncation=True)
+    assert cut["next", "agents", "done"].squeeze(-1).tolist() == [[False, False], [True, True]]
+    assert cut["next", "agents", "truncated"].squeeze(-1).tolist() == [[False, False], [True, True]]
+
+
+def test_several_rewards_stop_when_a_row_is_finished() -> None:
+    """With `break_when_all_done`, each of several rewards is zero after the end of a row."""
+    env = MultiKeyCountingEnv((2,), max_steps=[1, 3])
+    rolled = env.rollout(9, break_when_any_done=False, break_when_all_done=True)
+    assert rolled.batch_size == torch.Size((2, 3))
+    assert rolled["next", "left", "reward"][0, 1:].flatten().tolist() == [0, 0]
+    assert rolled["next", "right", "reward"][0, 1:].flatten().tolist() == [0, 0, 0, 0]
+    assert (rolled["next", "right", "reward"][1] > 0).all()
+
+
+def test_steps_of_different_shapes_need_a_lazy_stack() -> None:
+    """Entries that change their shape cannot be stacked, and the error says what to do."""
+
+    def policy(data: TensorDictBase) -> TensorDictBase:
+        count = int(data["observation"].item()) + 1
+        return data.set("action", torch.zeros(1)).set("notes", torch.zeros(count))
+
+    with pytest.raises(ValueError, match=r'"notes".*return_contiguous=False'):
+        CountingEnv().rollout(3, policy)
+    lazy = CountingEnv().rollout(3, policy, return_contiguous=False)
+    assert [step["notes"].numel() for step in lazy.unbind(0)] == [1, 2, 3]

@@ -5,6 +5,7 @@ import torch
 from tensordict import TensorDict
 
 from rl_envs import step_mdp
+from rl_envs.testing import MultiKeyCountingEnv
 from rl_specs import MissingKeyError
 
 
@@ -63,3 +64,21 @@ def test_without_next() -> None:
     """A root that has not been stepped is an error."""
     with pytest.raises(MissingKeyError, match=r"Call env\.step first"):
         step_mdp(TensorDict({"observation": torch.zeros(1)}))
+
+
+def test_several_nested_keys() -> None:
+    """`env.step_mdp` knows the env's own names: rewards and actions at every level stay behind, flags move up."""
+    env = MultiKeyCountingEnv((2,), max_steps=1)
+    stepped = env.rand_step(env.reset())
+    moved = env.step_mdp(stepped)
+    assert set(moved.keys(True, True)) == {
+        *("count", "done", "terminated", "truncated"),
+        *(("right", name) for name in ("count", "done", "terminated", "truncated")),
+    }
+    assert moved["right", "done"].flatten().tolist() == [True, False, True, False]
+    named = {"reward_keys": env.reward_keys, "action_keys": env.action_keys, "done_keys": env.done_keys}
+    bare = step_mdp(stepped, exclude_done=True, **named)  # type: ignore[arg-type]  # the lists of the env
+    assert set(bare.keys(True, True)) == {"count", ("right", "count")}
+    full = step_mdp(stepped, exclude_reward=False, exclude_action=False, **named)  # type: ignore[arg-type]  # as above
+    assert torch.equal(full["left", "reward"], stepped["next", "left", "reward"])
+    assert torch.equal(full["right", "action"], stepped["right", "action"])

@@ -13,7 +13,9 @@ from rl_envs._errors import ClosedEnvError, StateNotSupportedError, WorkerError,
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_envs._step_mdp import step_mdp
+from rl_envs.export import register_gym, to_gymnasium, to_gymnasium_vector
 from rl_envs.gym import GymEnv, GymWrapper
+from rl_envs.model_based import ModelBasedEnvBase, WorldModelEnv
 from rl_envs.mujoco import (
     AntEnv,
     HalfCheetahEnv,
@@ -29,6 +31,7 @@ from rl_envs.mujoco import (
 from rl_envs.parallel import ParallelEnv
 from rl_envs.pendulum import PendulumEnv
 from rl_envs.serial import SerialEnv
+from rl_envs.tic_tac_toe import TicTacToeEnv
 from rl_envs.transforms import (
     ActionDiscretizer,
     ActionMask,
@@ -157,6 +160,7 @@ __all__ = [
     "InvertedPendulumEnv",
     "MeanActionSelector",
     "ModuleTransform",
+    "ModelBasedEnvBase",
     "MujocoEnv",
     "MultiAction",
     "LineariseRewards",
@@ -199,6 +203,7 @@ __all__ = [
     "TerminateTransform",
     "TimeMaxPool",
     "Timer",
+    "TicTacToeEnv",
     "ToTensorImage",
     "TrajCounter",
     "Transform",
@@ -210,13 +215,17 @@ __all__ = [
     "Walker2dEnv",
     "WorkerError",
     "WorkerTimeoutError",
+    "WorldModelEnv",
     "__version__",
     "check_env_specs",
     "exploration_type",
     "gSDENoise",
     "pack_flat",
     "plan_policy",
+    "register_gym",
     "set_exploration_type",
     "step_mdp",
+    "to_gymnasium",
+    "to_gymnasium_vector",
     "unpack_flat",
 ]

@@ -74,7 +74,18 @@ def check_env_specs(
 
 
 def spec_differences(env: EnvBase, *, return_contiguous: bool = True, check_dtype: bool = True) -> list[SpecDifference]:
-    """All differences between what `env` returns and its specs, as `check_env_specs` finds them."""
+    """All differences between what `env` returns and its specs, as `check_env_specs` finds them.
+
+    An environment that is not batch-locked is looked at with one more batch dimension too.
+    """
+    found = _differences(env, return_contiguous, check_dtype)
+    if found or env.batch_locked:
+        return found
+    with env._resized(torch.Size((2, *env.batch_size))):
+        return _differences(env, return_contiguous, check_dtype)
+
+
+def _differences(env: EnvBase, return_contiguous: bool, check_dtype: bool) -> list[SpecDifference]:
     expected = unpack_flat(env.fake_tensordict())
     actions = {canonical_key(key) for key in env.action_keys}
     states = {canonical_key(key) for key in env.state_keys}

@@ -10,18 +10,20 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 
 from rl_envs._env_plan import RESET_KEY, EnvPlan
-from rl_envs._env_specs import EnvSpecs, default_done_spec, full_spec
+from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import ClosedEnvError, StateNotSupportedError
 from rl_envs._fake_data import fake_tensordict
 from rl_envs._flat import pack_flat, unpack_flat
-from rl_envs._input_checks import check_reset_mask, check_step_input, check_tensordict
-from rl_envs._rollout import rollout
+from rl_envs._input_checks import check_step_input, check_tensordict
+from rl_envs._reset_masks import done_rows, keep_members, masked_entries, take_reset_masks, whole_rows
+from rl_envs._rollout import RolloutOptions, rollout
 from rl_envs._seeding import next_seed, stream_seed
-from rl_envs._spec_views import SpecViews
-from rl_specs import Composite, NestedKey, TensorMap, Unbounded, message, resolve_device
+from rl_envs._spec_holder import SpecHolder
+from rl_envs._step_mdp import step_mdp
+from rl_specs import NestedKey, TensorMap, TensorSpec, message, resolve_device
 
 
-class EnvBase(SpecViews):
+class EnvBase(SpecHolder):
     """An environment over TensorDicts.
 
     An author sets `observation_spec` and `action_spec` (and, where the defaults do not fit, `reward_spec`, `done_spec`,
@@ -35,20 +37,13 @@ class EnvBase(SpecViews):
     accepts_mapping: bool = False
     """Whether `_step` and `_reset` use nothing of their data but `[key]`, `[key] = value` and `get`."""
 
+    resets_members: bool = False
+    """Whether `_reset` follows masks of groups such as `("agents", "_reset")`; otherwise whole rows start anew."""
+
     def __init__(self, *, device: torch.device | str | int | None = None, batch_size: Sequence[int] = ()) -> None:
-        self._device = None if device is None else resolve_device(device)
-        self._batch_size = torch.Size(batch_size)
+        super().__init__(device=device, batch_size=batch_size)
         self._is_closed = False
         self._training = True
-        empty = Composite({}, shape=self._batch_size, device=self._device)
-        reward = Unbounded(shape=torch.Size((*self._batch_size, 1)), device=self._device, dtype=torch.float32)
-        self._specs = EnvSpecs(
-            observation=empty,
-            action=empty,
-            reward=full_spec(reward, "reward", self._batch_size),
-            done=default_done_spec(self._batch_size, self._device),
-            state=empty,
-        )
         self._plan_and_specs: tuple[EnvPlan, EnvSpecs] | None = None
         self._driver: object | None = None
 
@@ -59,7 +54,9 @@ class EnvBase(SpecViews):
         """Start episodes.
 
         Args:
-            data: None to start all of them; else a mapping with the mask `"_reset"`, bool `[*B, 1]`.
+            data: None, or the root entries that there are. With the mask `"_reset"` among them, bool `[*B, 1]`, its
+                rows start; without it, all rows. Where groups of entries have flags of their own, a mask such as
+                `("agents", "_reset")`, bool `[*B, n, 1]`, can name the members that start.
         Returns:
             Observations (and flags, where an episode may start done) of the whole batch; the caller keeps the rows of
             the mask. The state of the env outside the mask does not change.
@@ -78,6 +75,11 @@ class EnvBase(SpecViews):
     @abstractmethod
     def _set_seed(self, seed: int) -> None:
         """Restart the random stream of the env from `seed`."""
+
+    def _random_action(self, data: TensorMap, specs: Sequence[tuple[NestedKey, TensorSpec]]) -> None:
+        """Write random actions into the root entries; overridden where what is allowed depends on the entries."""
+        for key, spec in specs:
+            data[key] = spec.rand()
 
     def _set_stream(self, seed: int, first_index: int) -> None:
         """Seed the envs of this batch as envs `first_index, first_index + 1, ...` of a larger one.
@@ -99,31 +101,7 @@ class EnvBase(SpecViews):
         """What `repr` shows before the batch size and the device."""
         return {}
 
-    # Specs.
-
-    def _env_specs(self) -> EnvSpecs:
-        return self._specs
-
-    def _replace_spec(self, **changed: Composite) -> None:
-        for name, spec in changed.items():
-            self._specs = replace(self._specs, **{name: spec})  # type: ignore[arg-type]  # names of composites alone
-
     # Attributes.
-
-    @property
-    def batch_size(self) -> torch.Size:
-        """Batch shape of the env."""
-        try:
-            return self._batch_size
-        except AttributeError:
-            fix = "Call super().__init__(device=..., batch_size=...) first in __init__, before setting specs"
-            problem = "used before EnvBase was initialised"
-            raise RuntimeError(message(f"{self._name}.__init__", problem, fix=fix)) from None
-
-    @property
-    def device(self) -> torch.device | None:
-        """Device of every tensor that the env returns; None: the CPU, undeclared."""
-        return self._device
 
     @property
     def is_closed(self) -> bool:
@@ -174,28 +152,39 @@ class EnvBase(SpecViews):
         """Start episodes: all of them, or those that the mask `"_reset"` of `tensordict` names.
 
         Args:
-            tensordict: None, or root entries `[*B]`; with `"_reset"`, bool `[*B, 1]` or `[*B]`, rows outside the mask
-                keep the entries given.
+            tensordict: None, or root entries `[*B]`, which the env may read (parameters, a state to start from). With
+                `"_reset"`, bool `[*B, 1]` or `[*B]`, rows outside the mask keep the entries given. A mask of a group
+                with flags of its own (see `reset_keys`), such as `("agents", "_reset")`, bool `[*B, n, 1]` or
+                `[*B, n]`, keeps the entries of members outside it; one at the root decides for all.
             seed: passed to `set_seed` first.
         Returns:
             Root entries `[*B]`: observations and flags, and whatever else `tensordict` held.
         Raises:
             ClosedEnvError: the env has been closed.
             ShapeError: the mask has another shape.
+            KeyError: a mask of a group that has no flags.
+            ValueError: a mask of some members of a row, and the env starts whole rows (see `resets_members`).
         """
+        if self._is_of_other_size(tensordict):
+            with self._resized(tensordict.batch_size):
+                return self.reset(tensordict, seed=seed)
         self._check_open("reset")
         self.drive(None)
         if seed is not None:
             self.set_seed(seed)
+        plan = self._plan()
         if tensordict is None:
-            return self._packed(self._plan().reset(None))
+            return self._packed(plan.reset(None))
         check_tensordict(f"{self._name}.reset", tensordict)
         entries = {key: value for key, value in unpack_flat(tensordict).items() if key[0] != "next"}
-        mask = entries.pop(RESET_KEY, None)
-        if mask is None:
-            return self._packed({**entries, **self._plan().reset(None)})
-        entries[RESET_KEY] = check_reset_mask(mask, batch_size=self._batch_size, component=self._name)
-        return self._packed(self._plan().reset(entries))
+        done = self._env_specs().done
+        masks = take_reset_masks(entries, component=self._name, done=done, batch_size=self._batch_size)
+        if masks is not None and not self.resets_members:
+            masks = whole_rows(masks, component=self._name)
+        if masks is None:
+            return self._packed({**entries, **plan.reset(entries or None)})
+        merged = plan.reset(masked_entries(entries, masks))
+        return self._packed(keep_members(merged, entries, masks) if masks.members else merged)
 
     def step(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Advance by one step.
@@ -210,6 +199,9 @@ class EnvBase(SpecViews):
             ShapeError, DTypeError, DeviceError: one has another shape, dtype or device than its spec.
             SpecError: an action on the CPU is outside its bounds by more than rounding.
         """
+        if self._is_of_other_size(tensordict):
+            with self._resized(tensordict.batch_size):
+                return self.step(tensordict)
         self._check_open("step")
         self.drive(None)
         specs = self._env_specs()
@@ -231,11 +223,48 @@ class EnvBase(SpecViews):
         Returns:
             `tensordict` with `"next"`, whose observations are those before the reset; and the root of the next step.
         """
+        if self._is_of_other_size(tensordict):
+            with self._resized(tensordict.batch_size):
+                return self.step_and_maybe_reset(tensordict)
         stepped = self.step(tensordict)
         entries = unpack_flat(stepped)
         root = {key: value for key, value in entries.items() if key[0] != "next"}
         following = unpack_flat(stepped["next"])
         return stepped, self._packed(EnvPlan(self).advance(root, following)[0])
+
+    def step_mdp(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """The root of the step after this one, with the names of this env's entries; see `rl_envs.step_mdp`.
+
+        Args:
+            tensordict: a step `[*B]`, or several, with `"next"`.
+        Returns:
+            Root entries, sharing the tensors of `tensordict`.
+        """
+        return step_mdp(
+            tensordict, reward_keys=self.reward_keys, done_keys=self.done_keys, action_keys=self.action_keys
+        )
+
+    def any_done(self, tensordict: TensorDictBase) -> bool:
+        """Whether any `done` flag of the root entries `tensordict` is set. On an accelerator this waits for it."""
+        rows = done_rows(unpack_flat(tensordict), self.done_keys, len(tensordict.batch_size))
+        return rows is not None and bool(rows.any())
+
+    def maybe_reset(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Reset the rows whose `done` flag is set.
+
+        Args:
+            tensordict: root entries `[*B]`, such as `step_mdp` returns.
+        Returns:
+            Root entries `[*B]`; `tensordict` itself where no row is done.
+        """
+        if self._is_of_other_size(tensordict):
+            with self._resized(tensordict.batch_size):
+                return self.maybe_reset(tensordict)
+        entries = unpack_flat(tensordict)
+        mask = done_rows(entries, self.done_keys, len(self._batch_size))
+        if mask is None or not bool(mask.any()):
+            return tensordict
+        return self.reset(self._packed({**entries, RESET_KEY: mask}))
 
     def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         """Write actions drawn from the action spec.
@@ -245,12 +274,14 @@ class EnvBase(SpecViews):
         Returns:
             `tensordict` with the actions.
         """
+        if self._is_of_other_size(tensordict):
+            with self._resized(tensordict.batch_size):
+                return self.rand_action(tensordict)
         data = TensorDict({}, batch_size=self._batch_size, device=self._device) if tensordict is None else tensordict
         specs = self._env_specs()
         if specs.action_masks:
             self._plan().follow_masks(data)
-        for key, spec in specs.action.flat_items():
-            data.set(key, spec.rand())
+        self._random_action(data, specs.action.flat_items())
         return data
 
     def rand_step(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
@@ -270,30 +301,42 @@ class EnvBase(SpecViews):
         return_contiguous: bool = True,
         tensordict: TensorDictBase | None = None,
         set_truncation: bool = False,
+        set_truncated: bool = False,
+        out: TensorDictBase | None = None,
+        trust_policy: bool = False,
+        storing_device: torch.device | str | int | None = None,
     ) -> TensorDictBase:
         """Steps of `policy` in the env, in one batch.
 
         Args:
             max_steps: number of steps at most.
-            policy: from TensorDict to TensorDict, writes the actions; None: actions drawn from the spec.
+            policy: from TensorDict to TensorDict, writes the actions; None: actions drawn from the spec. A plain
+                `nn.Module` is taken for the network between: the arguments of its `forward` are observations of these
+                names (the only observation, whatever its one argument is called), and it returns the actions.
             callback: called after each step with the env and the entries of the step `[*B]`.
-            auto_reset: start with a reset; otherwise `tensordict` is where to start.
+            auto_reset: start with `reset(tensordict)`; otherwise `tensordict` is where to start, and its rows that are
+                done are reset.
             auto_cast_to_device: move what the policy reads to the policy's device, and the actions back.
             break_when_any_done: stop as soon as an env of the batch is done. Otherwise done envs are reset and go on.
             break_when_all_done: run until every env of the batch has been done once; an env that is done stays as it
                 is, its flags set. Needs `break_when_any_done=False`.
-            return_contiguous: stack the steps; otherwise return a lazy stack of them.
-            tensordict: root entries to start from, with `auto_reset=False`.
+            return_contiguous: stack the steps; otherwise return a lazy stack of them, whose shapes may differ.
+            tensordict: root entries to start from, with `auto_reset=False`, or to hand to the reset, such as parameters
+                or, for an env that is not `batch_locked`, a batch size.
             set_truncation: mark the last step `truncated` (and `done`) where it is not done.
+            set_truncated: the same.
+            out: TensorDict `[*B, max_steps]` to write the steps into, such as an earlier rollout or one in shared
+                memory; the result is a view of its first steps.
+            trust_policy: hand the TensorDict to a plain `nn.Module` as it is.
+            storing_device: where to keep the steps; None: where the env has its tensors.
         Returns:
-            Steps `[*B, T]`; the last batch dimension is named `"time"`. Differentiable where env and policy are.
+            Steps `[*B, T]`; the last batch dimension is named `"time"`. Differentiable where env and policy are, unless
+            `out` is given.
+        Raises:
+            ValueError: arguments that contradict each other.
+            ShapeError, MissingKeyError: `out` does not fit the steps.
         """
-        self._check_open("rollout")
-        self.drive(None)
-        return rollout(
-            self,
-            max_steps,
-            policy,
+        options = RolloutOptions(
             callback=callback,
             auto_reset=auto_reset,
             auto_cast_to_device=auto_cast_to_device,
@@ -301,8 +344,17 @@ class EnvBase(SpecViews):
             break_when_all_done=break_when_all_done,
             return_contiguous=return_contiguous,
             tensordict=tensordict,
-            set_truncation=set_truncation,
+            set_truncation=set_truncation or set_truncated,
+            out=out,
+            trust_policy=trust_policy,
+            storing_device=None if storing_device is None else resolve_device(storing_device),
         )
+        self._check_open("rollout")
+        self.drive(None)
+        if self._is_of_other_size(tensordict):
+            with self._resized(tensordict.batch_size):
+                return rollout(self, max_steps, policy, options)
+        return rollout(self, max_steps, policy, options)
 
     def fake_tensordict(self) -> TensorDict:
         """One step `[*B]` of zeros, with every entry that a step has."""

@@ -45,6 +45,7 @@ class EnvPlan:
         self._syncs_freely = not is_branchless and (env.device is None or env.device.type == "cpu")
         self._done_keys = [canonical_key(key) for key in env.done_keys]
         self._flag_groups = flag_groups(self._done_keys)
+        self._deciding_groups = outermost(self._flag_groups)
         rewards = {canonical_key(key) for key in env.reward_keys}
         self._action_items = list(env.full_action_spec.flat_items())
         self._done_items = list(env.full_done_spec.flat_items())
@@ -105,9 +106,9 @@ class EnvPlan:
 
     def random_action(self, root: FlatDict) -> None:
         """Write actions drawn from the action spec into `root`, allowed ones where `root` holds a mask."""
-        self.follow_masks(root)
-        for key, spec in self._action_items:
-            root[key] = spec.rand()
+        if self._masks is not None:
+            self._masks.follow(root)
+        self._env._random_action(root, self._action_items)
 
     def follow_masks(self, data: TensorMap) -> None:
         """Set the masks of the action specs to those that `data`, entries of a root or a step, hold."""
@@ -178,13 +179,15 @@ class EnvPlan:
     def _connect(self, root: FlatDict, nxt: FlatDict) -> None:
         self._is_connected = True
         self._dropped = [key for key in nxt if key in self._not_carried]
-        if len(self._flag_groups) == 1 and nxt[self._flag_groups[0][0]].ndim == len(self._batch_size) + 1:
-            self._only_done = self._flag_groups[0][0]
+        groups = self._deciding_groups
+        if len(groups) == 1 and nxt[groups[0][0]].ndim == len(self._batch_size) + 1:
+            self._only_done = groups[0][0]
         moved = set(nxt) | self._not_kept
         self._kept = [key for key in root if key not in moved]
 
     def _reset_mask(self, nxt: FlatDict) -> Tensor:
-        mask = nxt[self._flag_groups[0][0]] if len(self._flag_groups) == 1 else _any_done(nxt, self._flag_groups)
+        groups = self._deciding_groups
+        mask = nxt[groups[0][0]] if len(groups) == 1 else _any_done(nxt, groups)
         rows = len(self._batch_size)
         if mask.ndim > rows + 1:
             mask = mask.flatten(rows).any(-1, keepdim=True)
@@ -260,6 +263,16 @@ def flag_groups(done_keys: list[NestedKey]) -> list[FlagGroup]:
         done, terminated, truncated = (canonical_key((*prefix, name)) for name in _FLAGS)
         groups.append((done, terminated, truncated))
     return groups
+
+
+def outermost(groups: list[FlagGroup]) -> list[FlagGroup]:
+    """The groups that decide on the end of an episode: those that no other group stands above.
+
+    Flags at the root speak for the whole row; flags below them, such as those of agents one of which has dropped out,
+    do not end it.
+    """
+    paths = [(group[0],)[:-1] if isinstance(group[0], str) else group[0][:-1] for group in groups]
+    return [g for g, path in zip(groups, paths, strict=True) if not any(path[:n] in paths for n in range(len(path)))]
 
 
 def _any_done(nxt: FlatDict, groups: list[FlagGroup]) -> Tensor:

@@ -40,6 +40,17 @@ class EnvSpecs:
             action_masks=self.action_masks,
         )
 
+    def expand(self, batch_size: torch.Size) -> "EnvSpecs":
+        """The same specs with dimensions in front, so that all of them have the batch shape `batch_size`."""
+        return EnvSpecs(
+            observation=self.observation.expand(batch_size),
+            action=self.action.expand(batch_size),
+            reward=self.reward.expand(batch_size),
+            done=self.done.expand(batch_size),
+            state=self.state.expand(batch_size),
+            action_masks=self.action_masks,
+        )
+
     def input_spec(self) -> Composite:
         """Composite with `full_action_spec` and `full_state_spec`."""
         return Composite({"full_action_spec": self.action, "full_state_spec": self.state}, shape=self.action.shape)

@@ -76,14 +76,7 @@ def check_same_specs(component: str, specs: Sequence[EnvSpecs]) -> None:
 
 def expanded_specs(specs: EnvSpecs, batch_size: torch.Size) -> EnvSpecs:
     """Specs of a batch `[N, *B]` of environments `[*B]`."""
-    return EnvSpecs(
-        observation=specs.observation.expand(batch_size),
-        action=specs.action.expand(batch_size),
-        reward=specs.reward.expand(batch_size),
-        done=specs.done.expand(batch_size),
-        state=specs.state.expand(batch_size),
-        action_masks=specs.action_masks,
-    )
+    return specs.expand(batch_size)
 
 
 def reset_keys(specs: EnvSpecs) -> list[NestedKey]:

@@ -1,45 +1,67 @@
 """A policy in an environment for a number of steps."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
-from rl_envs._env_plan import EnvPlan
+from rl_envs._env_plan import RESET_KEY, EnvPlan, FlagGroup, flag_groups, outermost
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._input_checks import check_first_action
+from rl_envs._plain_network import as_policy
 from rl_envs._policy_plan import PolicyPlan, plan_policy
-from rl_specs import FlatDict, NestedKey, canonical_key, join_key, key_str, message
+from rl_envs._reset_masks import done_rows
+from rl_envs._rollout_out import check_out, written_steps
+from rl_specs import FlatDict, NestedKey, ShapeError, canonical_key, join_key, key_str, message
 
 if TYPE_CHECKING:
     from rl_envs._env_base import EnvBase
 
 
+@dataclass(frozen=True, kw_only=True)
+class RolloutOptions:
+    """The options of `EnvBase.rollout`, which says what they mean."""
+
+    callback: Callable[["EnvBase", TensorDictBase], None] | None
+    auto_reset: bool
+    auto_cast_to_device: bool
+    break_when_any_done: bool
+    break_when_all_done: bool
+    return_contiguous: bool
+    tensordict: TensorDictBase | None
+    set_truncation: bool
+    out: TensorDictBase | None
+    trust_policy: bool
+    storing_device: torch.device | None
+
+
 def rollout(
-    env: "EnvBase",
-    max_steps: int,
-    policy: Callable[..., Any] | None,
-    *,
-    callback: Callable[["EnvBase", TensorDictBase], None] | None,
-    auto_reset: bool,
-    auto_cast_to_device: bool,
-    break_when_any_done: bool,
-    break_when_all_done: bool,
-    return_contiguous: bool,
-    tensordict: TensorDictBase | None,
-    set_truncation: bool,
+    env: "EnvBase", max_steps: int, policy: Callable[..., Any] | None, options: RolloutOptions
 ) -> TensorDictBase:
     """See `EnvBase.rollout`."""
-    _check_arguments(max_steps, auto_reset, tensordict, break_when_any_done, break_when_all_done)
-    plan, specs = EnvPlan(env), env._env_specs()
-    act = plan.random_action if policy is None else _policy(env, policy, auto_cast_to_device)
-    root = _first_root(env, auto_reset, tensordict)
+    _check_arguments(max_steps, options)
+    if options.out is not None:
+        check_out(options.out, (*env.batch_size, max_steps))
+    plan = EnvPlan(env)
+    act = plan.random_action if policy is None else _policy(env, policy, options)
+    steps = _steps(env, plan, act, max_steps, options)
+    if options.set_truncation:
+        steps[-1] = steps[-1][0], _truncated(steps[-1][1], _done_groups(env))
+    if options.out is not None:
+        return written_steps(options.out, [_merged(step) for step in steps], len(env.batch_size))
+    return _batch(steps, env.batch_size, options.storing_device or env.device, options.return_contiguous)
+
+
+def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, options: RolloutOptions) -> "list[_Step]":
+    root = _first_root(env, plan, options)
     steps: list[_Step] = []
-    done_keys = _done_keys(env)
-    is_changed = False
-    finished: _FinishedRows | None = _FinishedRows(env, done_keys) if break_when_all_done else None
+    specs, is_changed = env._env_specs(), False
+    done_keys = [group[0] for group in outermost(_done_groups(env))]
+    finished: _FinishedRows | None = _FinishedRows(env, done_keys) if options.break_when_all_done else None
+    callback, device = options.callback, options.storing_device
     for index in range(max_steps):
         act(root)
         if index == 0:
@@ -48,24 +70,27 @@ def rollout(
         step = root, following
         if finished is not None:
             step = finished.freeze(step)
-        steps.append(step)
+        steps.append(step if device is None else (_moved(step[0], device), _moved(step[1], device)))
         if callback is not None:
             callback(env, pack_flat(_merged(step), env.batch_size, env.device))
             if env._env_specs() is not specs:
+                is_random = act == plan.random_action
                 plan, specs, is_changed = EnvPlan(env), env._env_specs(), True
-                act = plan.random_action if policy is None else act
+                act = plan.random_action if is_random else act
         if finished is not None:
             if finished.all():
                 break
-        elif break_when_any_done and any(bool(following[key].any()) for key in done_keys):
+        elif options.break_when_any_done and any(bool(following[key].any()) for key in done_keys):
             break
         if index + 1 < max_steps:
             root = plan.advance(root, following)[0]
     if is_changed:
         _check_same_entries(steps)
-    if set_truncation:
-        steps[-1] = steps[-1][0], _truncated(steps[-1][1], done_keys)
-    return _batch(steps, env.batch_size, env.device, return_contiguous)
+    return steps
+
+
+def _moved(entries: FlatDict, device: torch.device) -> FlatDict:
+    return {key: value.to(device) for key, value in entries.items()}
 
 
 _Step: TypeAlias = tuple[FlatDict, FlatDict]
@@ -115,19 +140,17 @@ def _chosen(rows: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
     return torch.where(rows.reshape(rows.shape + (1,) * (outside.ndim - rows.ndim)), inside, outside)
 
 
-def _check_arguments(
-    max_steps: int, auto_reset: bool, tensordict: TensorDictBase | None, any_done: bool, all_done: bool
-) -> None:
+def _check_arguments(max_steps: int, options: RolloutOptions) -> None:
     _check_type(max_steps)
     if max_steps < 1:
         raise ValueError(message("rollout", "max_steps too small", expected=">= 1", found=max_steps))
-    if not auto_reset and tensordict is None:
+    if not options.auto_reset and options.tensordict is None:
         raise ValueError(
             message(
                 "rollout", "auto_reset=False without tensordict", fix="Pass tensordict=env.reset(), or auto_reset=True"
             )
         )
-    if any_done and all_done:
+    if options.break_when_any_done and options.break_when_all_done:
         raise ValueError(
             message(
                 "rollout",
@@ -135,6 +158,9 @@ def _check_arguments(
                 fix="Pass break_when_any_done=False with break_when_all_done=True",
             )
         )
+    if options.out is not None and not options.return_contiguous:
+        problem = "out is given, and a lazy stack asked for"
+        raise ValueError(message("rollout", problem, fix="Pass return_contiguous=True, or no out"))
 
 
 def _check_type(max_steps: object) -> None:
@@ -143,18 +169,28 @@ def _check_type(max_steps: object) -> None:
         raise TypeError(message("rollout", "max_steps", expected="an integer", found=found, fix=fix))
 
 
-def _first_root(env: "EnvBase", auto_reset: bool, tensordict: TensorDictBase | None) -> FlatDict:
-    start = env.reset(tensordict) if auto_reset or tensordict is None else tensordict
-    return {key: value for key, value in unpack_flat(start).items() if key[0] != "next"}
+def _first_root(env: "EnvBase", plan: EnvPlan, options: RolloutOptions) -> FlatDict:
+    given = options.tensordict
+    start = env.reset(given) if options.auto_reset or given is None else given
+    root = {key: value for key, value in unpack_flat(start).items() if key[0] != "next"}
+    if options.auto_reset:
+        return root
+    mask = done_rows(root, env.done_keys, len(env.batch_size))
+    if mask is None or not bool(mask.any()):
+        return root
+    return plan.reset({**root, RESET_KEY: mask})
 
 
-def _done_keys(env: "EnvBase") -> list[NestedKey]:
-    keys = [canonical_key(key) for key in env.done_keys]
-    return [key for key in keys if (key if isinstance(key, str) else key[-1]) == "done"] or keys
+def _done_groups(env: "EnvBase") -> list[FlagGroup]:
+    return flag_groups([canonical_key(key) for key in env.done_keys])
 
 
-def _policy(env: "EnvBase", policy: Callable[..., Any], auto_cast: bool) -> PolicyPlan:
-    first = next(policy.parameters(), None) if auto_cast and isinstance(policy, nn.Module) else None
+def _policy(env: "EnvBase", policy: Callable[..., Any], options: RolloutOptions) -> PolicyPlan:
+    if not options.trust_policy:
+        policy = as_policy(policy, env)
+    first = None
+    if options.auto_cast_to_device and isinstance(policy, nn.Module):
+        first = next(policy.parameters(), None)
     target = env.device or torch.device("cpu")
     if first is None or first.device == target:
         return plan_policy(policy, batch_size=env.batch_size, device=env.device)
@@ -170,12 +206,10 @@ def _policy(env: "EnvBase", policy: Callable[..., Any], auto_cast: bool) -> Poli
     return run_there
 
 
-def _truncated(following: FlatDict, done_keys: list[NestedKey]) -> FlatDict:
+def _truncated(following: FlatDict, groups: list[FlagGroup]) -> FlatDict:
     """What the last step returned, its rows that are not done truncated."""
     changed = dict(following)
-    for done in done_keys:
-        path = (done,) if isinstance(done, str) else done
-        truncated = canonical_key((*path[:-1], "truncated"))
+    for done, _, truncated in groups:
         changed[truncated] = changed[truncated] | ~changed[done]
         changed[done] = torch.ones_like(changed[done])
     return changed
@@ -201,12 +235,14 @@ def _batch(steps: list[_Step], batch_size: torch.Size, device: torch.device | No
         return lazy
     roots, following = zip(*steps, strict=True)
     after = {key: [entries[key] for entries in following] for key in following[0]}
-    stacked_after = {key: torch.stack(values, dim) for key, values in after.items()}
+    stacked_after = {key: _stacked(key, values, dim) for key, values in after.items()}
     stacked: FlatDict = {}
     for key in roots[0]:
         values = [root[key] for root in roots]
         stacked[key] = (
-            _stacked_root(values, after[key], stacked_after[key], dim) if key in after else torch.stack(values, dim)
+            _stacked_root(key, values, after[key], stacked_after[key], dim)
+            if key in after
+            else _stacked(key, values, dim)
         )
     stacked.update({join_key("next", key): value for key, value in stacked_after.items()})
     result: TensorDict = pack_flat(stacked, torch.Size((*batch_size, len(steps))), device)
@@ -214,12 +250,27 @@ def _batch(steps: list[_Step], batch_size: torch.Size, device: torch.device | No
     return result
 
 
-def _stacked_root(values: list[Tensor], after: list[Tensor], stacked_after: Tensor, dim: int) -> Tensor:
-    """`torch.stack(values, dim)`, where most values are what the step before returned, `after`, stacked already."""
+def _stacked(key: NestedKey, values: list[Tensor], dim: int) -> Tensor:
+    try:
+        return torch.stack(values, dim)
+    except RuntimeError:
+        shapes = list(dict.fromkeys(tuple(value.shape) for value in values))
+        if len(shapes) == 1:
+            raise
+        fix = "Pass return_contiguous=False for a lazy stack of the steps"
+        problem = f"{key_str(key)} has another shape from step to step"
+        raise ShapeError(message("rollout", problem, found=shapes, fix=fix)) from None
+
+
+def _stacked_root(
+    key: NestedKey, values: list[Tensor], after: list[Tensor], stacked_after: Tensor, dim: int
+) -> Tensor:
+    """`_stacked` of values most of which are what the step before returned, `after`, stacked already."""
     pairs = enumerate(zip(values[1:], after, strict=False), 1)
     others = [index for index, (value, moved) in pairs if value is not moved]
-    if 4 * len(others) > len(values):
-        return torch.stack(values, dim)
+    is_alike = values[0].shape == after[0].shape and values[0].dtype is after[0].dtype
+    if not is_alike or 4 * len(others) > len(values):
+        return _stacked(key, values, dim)
     stacked = torch.cat((values[0].unsqueeze(dim), stacked_after.narrow(dim, 0, len(values) - 1)), dim)
     for index in others:
         stacked.select(dim, index).copy_(values[index])

@@ -6,6 +6,7 @@ from typing import cast
 import torch
 
 from rl_envs._env_specs import EnvSpecs, complete_done_spec, full_spec, leaf_view, unbatched_view
+from rl_envs._reset_masks import reset_keys
 from rl_specs import Composite, NestedKey, TensorSpec
 
 
@@ -118,6 +119,12 @@ class SpecViews(ABC):
         return self._env_specs().output_spec()
 
     @property
+    def specs(self) -> Composite:
+        """All of them: `input_spec` and `output_spec`."""
+        specs = self._env_specs()
+        return Composite({"output_spec": specs.output_spec(), "input_spec": specs.input_spec()}, shape=self.batch_size)
+
+    @property
     def full_observation_spec_unbatched(self) -> Composite:
         """`full_observation_spec` of one row."""
         return self._row(self.full_observation_spec)
@@ -196,6 +203,11 @@ class SpecViews(ABC):
     def done_keys(self) -> list[NestedKey]:
         """Names of the flags."""
         return _keys(self.full_done_spec)
+
+    @property
+    def reset_keys(self) -> list[NestedKey]:
+        """Names of the masks that `reset` takes, one per group of flags: `"_reset"`, `("agents", "_reset")`, ...."""
+        return reset_keys(self.done_keys)
 
     @property
     def state_keys(self) -> list[NestedKey]:

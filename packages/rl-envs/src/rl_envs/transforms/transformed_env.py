@@ -188,6 +188,7 @@ class TransformedEnv(EnvBase):
         self._batch_size = stages[-1].observation.shape
         self._device, border = _outer_device(self._base_env.device, leaves)
         teach_carried(self._base_env, leaves)
+        self.batch_locked, self.resets_members = self._base_env.batch_locked, self._base_env.resets_members
         self.accepts_mapping = self._base_env.accepts_mapping and all(leaf.accepts_mapping for leaf in leaves)
         self._flag_groups = flag_groups(self._base_env.done_keys)
         self._incomplete_groups: list[FlagGroup] | None = None  # seen at the first step

@@ -1,4 +1,4 @@
-"""Tests of `rl_envs.testing`: the conformance suite finds what it is for."""
+"""Tests of `rl_envs.testing.conformance`: the suite finds what it is for."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rl_envs import EnvBase
 from rl_envs.testing import EnvConformance
-from rl_specs import Bounded, FlatDict, TensorMap, Unbounded
+from rl_specs import Bounded, FlatDict, ShapeError, TensorMap, Unbounded
 
 
 class FaultyEnv(EnvBase):
@@ -24,9 +24,13 @@ class FaultyEnv(EnvBase):
         super().__init__(batch_size=(2,))
         dtype = torch.float64 if fault == "specs" else torch.float32
         self.observation_spec = Unbounded(shape=(2, 1), dtype=dtype)
+        if fault == "domain":
+            self.observation_spec = Bounded(0.0, 1.0, shape=(2, 1))
         self.action_spec = Bounded(-1.0, 1.0, shape=(2, 1))
         self.fault = fault
         self.count = torch.zeros(2, 1)
+        self.kept = torch.zeros(2, 1)
+        self.batch_locked = fault != "unlocked"
 
     def _reset(self, data: TensorMap | None) -> FlatDict:
         mask = None if data is None else data.get("_reset", None)
@@ -37,6 +41,10 @@ class FaultyEnv(EnvBase):
         return {"observation": self._observation()}
 
     def _step(self, data: TensorMap) -> FlatDict:
+        action = data["action"]
+        if self.fault == "input":
+            action.zero_()
+        before, self.kept = self.kept, action if self.fault == "alias" else action.clone()
         if self.fault == "writes":
             self.count += 1
         else:
@@ -46,7 +54,7 @@ class FaultyEnv(EnvBase):
         if self.fault == "flags":
             never = torch.zeros(2, 1, dtype=torch.bool)
             flags |= {"terminated": never, "truncated": never.clone()}
-        return {"observation": self._observation(), "reward": self.count.clone() + noise, **flags}
+        return {"observation": self._observation(), "reward": self.count + before + noise, **flags}
 
     def _observation(self) -> Tensor:
         return self.count if self.fault == "writes" else self.count.clone()
@@ -57,16 +65,17 @@ class FaultyEnv(EnvBase):
 
     @property
     def has_exact_state(self) -> bool:
-        """True."""
-        return True
+        """True, unless the fault is about that."""
+        return self.fault != "mute"
 
     def get_state(self) -> dict[str, Any]:
-        """The count, or not."""
-        return {"count": torch.zeros(2, 1) if self.fault == "state" else self.count.clone()}
+        """The count, or not, and the last action."""
+        count = torch.zeros(2, 1) if self.fault == "state" else self.count.clone()
+        return {"count": count, "kept": self.kept.clone()}
 
     def set_state(self, state: Any) -> None:
-        """Go on from the count."""
-        self.count = state["count"].clone()
+        """Go on from the count and the last action."""
+        self.count, self.kept = state["count"].clone(), state["kept"].clone()
 
 
 class Suite(EnvConformance):
@@ -89,10 +98,18 @@ class Suite(EnvConformance):
         ("writes", "test_returned_tensors_are_not_written_later"),
         ("leak", "test_partial_reset_leaves_other_rows"),
         ("state", "test_exact_state_goes_on_bitwise"),
+        ("mute", "test_a_state_that_is_missing_is_said_to_be"),
+        ("input", "test_tensors_of_the_user_are_left_alone"),
+        ("alias", "test_tensors_of_the_user_are_left_alone"),
+        ("leak", "test_reset_of_no_row_changes_nothing"),
+        ("seed", "test_rollout_is_a_loop_over_steps"),
+        ("unlocked", "test_batch_size_of_the_data"),
+        ("specs", "test_specs_can_be_expanded_and_moved"),
+        ("domain", "test_gymnasium_takes_it"),
     ],
 )
 def test_each_fault_is_found(fault: str, test: str) -> None:
     """Each test of the suite fails on the fault it is for, and passes without it."""
     getattr(Suite("none"), test)()
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, ShapeError)):
         getattr(Suite(fault), test)()

@@ -1,0 +1,63 @@
+"""Steps written into a TensorDict that the caller brings."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from rl_envs._flat import unpack_flat
+from rl_specs import FlatDict, ShapeError, key_str, message, missing_key
+
+
+def check_out(out: object, size: Sequence[int]) -> None:
+    """Check the form of what steps are to be written into.
+
+    Args:
+        out: what was given.
+        size: `[*B, T]`, the batch size that it needs.
+    Raises:
+        TypeError: it is no TensorDict.
+        ShapeError: it has another batch size.
+    """
+    fix = "Pass an earlier rollout of as many steps, or env.fake_tensordict() expanded to that size and cloned"
+    if not isinstance(out, TensorDictBase):
+        expected, found = "a TensorDict", type(out).__name__
+        raise TypeError(message("rollout", "out", expected=expected, found=found, fix=fix))
+    if out.batch_size != torch.Size(size):
+        expected, found = str(tuple(size)), str(tuple(out.batch_size))
+        raise ShapeError(message("rollout", "out has another batch size", expected=expected, found=found, fix=fix))
+
+
+def written_steps(out: TensorDictBase, steps: list[FlatDict], dim: int) -> TensorDictBase:
+    """Write the steps into `out`, and return the part of it that they fill.
+
+    Args:
+        out: TensorDict `[*B, T]`; entries that the steps do not have stay as they are.
+        steps: entries of each step `[*B]`, at most `T` of them.
+        dim: number of dimensions of `B`, and so the one of time.
+    Returns:
+        A view `[*B, len(steps)]` of `out`, its last batch dimension named `"time"`.
+    Raises:
+        MissingKeyError: `out` lacks an entry.
+        ShapeError: an entry of `out` has another shape or dtype.
+    """
+    targets: dict[Any, Tensor] = unpack_flat(out)
+    for key, value in steps[0].items():
+        target = targets.get(key)
+        if target is None:
+            fix = "Take an out with all entries of a step, such as an earlier rollout with the same policy"
+            raise missing_key("rollout: out", key, targets, fix=fix)
+        form = target.select(dim, 0)
+        if form.shape != value.shape or form.dtype is not value.dtype:
+            problem = f"{key_str(key)} of out has another form than that of a step"
+            expected, found = f"{tuple(value.shape)} {value.dtype}", f"{tuple(form.shape)} {form.dtype}"
+            raise ShapeError(message("rollout", problem, expected=expected, found=found))
+    with torch.no_grad():
+        for index, entries in enumerate(steps):
+            for key, value in entries.items():
+                targets[key].select(dim, index).copy_(value)
+    filled: TensorDictBase = out[(slice(None),) * dim + (slice(len(steps)),)]
+    filled.names = [*([None] * dim), "time"]
+    return filled

@@ -1,0 +1,79 @@
+"""An environment as Gymnasium sees it: entries in numpy, one reward, two flags and an info."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from rl_envs._env_base import EnvBase
+from rl_envs._env_plan import EnvPlan, flag_groups, outermost
+from rl_envs.export._ports import action_ports, chosen_reward, inside, joint_space, nested, observation_ports, outside
+from rl_specs import FlatDict, NestedKey, canonical_key
+
+
+class Dynamics:
+    """Runs an environment for an export; the numbers of a step are those of `env.step`.
+
+    Args:
+        env: the environment.
+        reward_key: the entry that is the reward; None: the only one.
+        info_keys: observations that go into the info.
+    """
+
+    def __init__(self, env: EnvBase, *, reward_key: NestedKey | None, info_keys: Sequence[NestedKey]) -> None:
+        dims = len(env.batch_size)
+        self.env = env
+        self.plan = EnvPlan(env)
+        self.dims = dims
+        self._observations, self._infos = observation_ports(env.full_observation_spec, dims, info_keys)
+        self._actions = action_ports(env.full_action_spec, dims)
+        self.observation_space = joint_space(self._observations)
+        self.action_space = joint_space(self._actions)
+        rewards = [canonical_key(key) for key in env.reward_keys]
+        self._reward = chosen_reward(rewards, reward_key)
+        self._other_rewards = [key for key in rewards if key != self._reward]
+        groups = outermost(flag_groups([canonical_key(key) for key in env.done_keys]))
+        self._terminated = [terminated for _, terminated, _ in groups]
+        self._truncated = [truncated for _, _, truncated in groups]
+
+    def start(self, seed: int | None) -> FlatDict:
+        """Root entries after a reset of everything."""
+        if seed is not None:
+            self.env.set_seed(seed)
+        return self.plan.reset()
+
+    def act(self, root: FlatDict, action: Any) -> FlatDict:
+        """Write an action of the space into `root` and return what the step returns."""
+        root.update(inside(self._actions, action))
+        return self.plan.step(root)
+
+    def observation(self, entries: FlatDict) -> Any:
+        """The observation as a value of the space (of a batch of them)."""
+        return outside(self._observations, entries)
+
+    def info(self, entries: FlatDict) -> dict[str, Any]:
+        """The entries that go into the info."""
+        values = {port.key: port.convert(entries[port.key]) for port in self._infos}
+        for key in self._other_rewards:
+            if key in entries:
+                values[key] = self._numbers(entries[key])
+        return nested(values)
+
+    def reward(self, following: FlatDict) -> np.ndarray[Any, Any]:
+        """The reward, float64 `[*B]`."""
+        return self._numbers(following[self._reward])
+
+    def flags(self, following: FlatDict) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Whether an episode is terminated, and truncated: any of the outermost flags, bool `[*B]`."""
+        return self._any(following, self._terminated), self._any(following, self._truncated)
+
+    def _any(self, following: FlatDict, keys: list[NestedKey]) -> np.ndarray[Any, Any]:
+        found: list[Tensor] = [following[key].flatten(self.dims).any(-1) for key in keys]
+        result = found[0]
+        for flag in found[1:]:
+            result = result | flag
+        return np.array(result.cpu().numpy())
+
+    def _numbers(self, value: Tensor) -> np.ndarray[Any, Any]:
+        return value.detach().flatten(self.dims).sum(-1).double().cpu().numpy()

@@ -1,0 +1,61 @@
+"""Tests of `rl_envs.export.register_gym`."""
+
+from collections.abc import Iterator
+
+import gymnasium
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from rl_envs import PendulumEnv, StepCounter, TicTacToeEnv, register_gym
+from rl_envs.testing import CountingEnv
+
+
+@pytest.fixture(autouse=True)
+def _registry() -> Iterator[None]:
+    """Leaves Gymnasium's registry as it was."""
+    before = dict(gymnasium.registry)
+    yield
+    gymnasium.registry.clear()
+    gymnasium.registry.update(before)
+
+
+def test_make_by_name() -> None:
+    """`gymnasium.make` gives the environment, with keywords from the registration and from the call."""
+    register_gym("Counting-v0", CountingEnv, kwargs={"max_steps": 2})
+    for keywords, expected in (({}, 2), ({"max_steps": 3}, 3)):
+        env = gymnasium.make("Counting-v0", **keywords)  # type: ignore[arg-type]  # keywords of the environment
+        env.reset()
+        steps = 0
+        is_over = False
+        while not is_over:
+            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            steps, is_over = steps + 1, terminated or truncated
+        assert steps == expected
+
+
+def test_every_environment_made_has_its_own_transform() -> None:
+    """A transform is applied, and two environments of one name do not share it."""
+    register_gym("Stepped-v0", CountingEnv, transform=StepCounter(max_steps=2))
+    envs = [gymnasium.make("Stepped-v0") for _ in range(2)]
+    for env in envs:
+        env.reset()
+        env.step(env.action_space.sample())
+        assert env.step(env.action_space.sample())[3] is True
+
+
+def test_time_limit() -> None:
+    """`max_episode_steps` truncates."""
+    register_gym("Swing-v0", PendulumEnv, max_episode_steps=3)
+    env = gymnasium.make("Swing-v0")
+    env.reset(seed=0)
+    assert [env.step(env.action_space.sample())[3] for _ in range(3)] == [False, False, True]
+
+
+@pytest.mark.filterwarnings("ignore:.*Box.*")
+def test_the_checker_passes_whole() -> None:
+    """With a name, Gymnasium's checker also compares seeded data and makes and closes the environment again."""
+    keys = {"reward_key": ("player0", "reward"), "info_keys": ["turn"]}
+    register_gym("noughts/Crosses-v0", TicTacToeEnv, kwargs={"single_player": True}, **keys)  # type: ignore[arg-type]
+    check_env(gymnasium.make("noughts/Crosses-v0").unwrapped)
+    register_gym("Swing-v1", PendulumEnv)
+    check_env(gymnasium.make("Swing-v1").unwrapped)
