@@ -11,6 +11,7 @@ import rl_envs.testing
 
 NAMES = [
     "AntEnv",
+    "BaseInfoDictReader",
     "CatTensors",
     "ClipTransform",
     "ClosedEnvError",
@@ -20,6 +21,7 @@ NAMES = [
     "EnvPlan",
     "EnvSpecs",
     "ExplorationType",
+    "FuncEnvAdapter",
     "GymEnv",
     "GymWrapper",
     "HalfCheetahEnv",
@@ -28,6 +30,7 @@ NAMES = [
     "InitTracker",
     "InvertedDoublePendulumEnv",
     "InvertedPendulumEnv",
+    "LegacyGymEnv",
     "MujocoEnv",
     "NoopResetEnv",
     "ObservationNorm",
@@ -50,6 +53,8 @@ NAMES = [
     "WorkerTimeoutError",
     "__version__",
     "check_env_specs",
+    "decode_text",
+    "default_info_dict_reader",
     "exploration_type",
     "pack_flat",
     "plan_policy",
@@ -65,7 +70,10 @@ def test_public_names() -> None:
     assert all(getattr(rl_envs, name) is not None for name in NAMES)
     pool = ["Layout", "PoolOptions", "StartMethod", "Table", "Task", "TensorForm", "WorkerPool"]
     assert sorted(rl_envs.parallel.__all__) == sorted(["ParallelEnv", *pool])
-    assert sorted(rl_envs.gym.__all__) == ["GymEnv", "GymWrapper", "space_from_spec", "spec_from_space"]
+    info = ["BaseInfoDictReader", "default_info_dict_reader"]
+    adapters = ["FuncEnvAdapter", "GymEnv", "GymWrapper", "LegacyGymEnv"]
+    spaces = ["decode_text", "space_from_spec", "spec_from_space"]
+    assert rl_envs.gym.__all__ == sorted([*info, *adapters, *spaces])
     assert set(rl_envs.mujoco.__all__) - set(NAMES) == {"Draws", "Simulation"}
 
 

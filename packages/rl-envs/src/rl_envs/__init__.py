@@ -13,7 +13,15 @@ from rl_envs._errors import ClosedEnvError, StateNotSupportedError, WorkerError,
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_envs._step_mdp import step_mdp
-from rl_envs.gym import GymEnv, GymWrapper
+from rl_envs.gym import (
+    BaseInfoDictReader,
+    FuncEnvAdapter,
+    GymEnv,
+    GymWrapper,
+    LegacyGymEnv,
+    decode_text,
+    default_info_dict_reader,
+)
 from rl_envs.mujoco import (
     AntEnv,
     HalfCheetahEnv,
@@ -48,6 +56,7 @@ from rl_envs.transforms import (
 
 __all__ = [
     "AntEnv",
+    "BaseInfoDictReader",
     "CatTensors",
     "ClipTransform",
     "ClosedEnvError",
@@ -57,6 +66,7 @@ __all__ = [
     "EnvPlan",
     "EnvSpecs",
     "ExplorationType",
+    "FuncEnvAdapter",
     "GymEnv",
     "GymWrapper",
     "HalfCheetahEnv",
@@ -65,6 +75,7 @@ __all__ = [
     "InitTracker",
     "InvertedDoublePendulumEnv",
     "InvertedPendulumEnv",
+    "LegacyGymEnv",
     "MujocoEnv",
     "NoopResetEnv",
     "ObservationNorm",
@@ -87,6 +98,8 @@ __all__ = [
     "WorkerTimeoutError",
     "__version__",
     "check_env_specs",
+    "decode_text",
+    "default_info_dict_reader",
     "exploration_type",
     "pack_flat",
     "plan_policy",
