@@ -19,6 +19,7 @@ NAMES = [
     "BinarizeReward",
     "CatFrames",
     "BurnInTransform",
+    "BaseInfoDictReader",
     "CatTensors",
     "CenterCrop",
     "ClipTransform",
@@ -44,6 +45,7 @@ NAMES = [
     "ExcludeTransform",
     "ExplorationType",
     "FiniteTensorDictCheck",
+    "FuncEnvAdapter",
     "GymEnv",
     "GymWrapper",
     "HalfCheetahEnv",
@@ -56,6 +58,7 @@ NAMES = [
     "MeanActionSelector",
     "ModuleTransform",
     "ModelBasedEnvBase",
+    "LegacyGymEnv",
     "MujocoEnv",
     "MultiAction",
     "LineariseRewards",
@@ -113,6 +116,8 @@ NAMES = [
     "WorldModelEnv",
     "__version__",
     "check_env_specs",
+    "decode_text",
+    "default_info_dict_reader",
     "exploration_type",
     "gSDENoise",
     "pack_flat",
@@ -132,7 +137,10 @@ def test_public_names() -> None:
     assert all(getattr(rl_envs, name) is not None for name in NAMES)
     pool = ["Layout", "PoolOptions", "StartMethod", "Table", "Task", "TensorForm", "WorkerPool"]
     assert sorted(rl_envs.parallel.__all__) == sorted(["ParallelEnv", *pool])
-    assert sorted(rl_envs.gym.__all__) == ["GymEnv", "GymWrapper", "space_from_spec", "spec_from_space"]
+    info = ["BaseInfoDictReader", "default_info_dict_reader"]
+    adapters = ["FuncEnvAdapter", "GymEnv", "GymWrapper", "LegacyGymEnv"]
+    spaces = ["decode_text", "space_from_spec", "spec_from_space"]
+    assert rl_envs.gym.__all__ == sorted([*info, *adapters, *spaces])
     assert set(rl_envs.mujoco.__all__) - set(NAMES) == {"Draws", "Simulation"}
 
 

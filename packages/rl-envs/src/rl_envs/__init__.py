@@ -16,6 +16,15 @@ from rl_envs._step_mdp import step_mdp
 from rl_envs.export import register_gym, to_gymnasium, to_gymnasium_vector
 from rl_envs.gym import GymEnv, GymWrapper
 from rl_envs.model_based import ModelBasedEnvBase, WorldModelEnv
+from rl_envs.gym import (
+    BaseInfoDictReader,
+    FuncEnvAdapter,
+    GymEnv,
+    GymWrapper,
+    LegacyGymEnv,
+    decode_text,
+    default_info_dict_reader,
+)
 from rl_envs.mujoco import (
     AntEnv,
     HalfCheetahEnv,
@@ -124,6 +133,7 @@ __all__ = [
     "BinarizeReward",
     "CatFrames",
     "BurnInTransform",
+    "BaseInfoDictReader",
     "CatTensors",
     "CenterCrop",
     "ClipTransform",
@@ -149,6 +159,7 @@ __all__ = [
     "ExcludeTransform",
     "ExplorationType",
     "FiniteTensorDictCheck",
+    "FuncEnvAdapter",
     "GymEnv",
     "GymWrapper",
     "HalfCheetahEnv",
@@ -161,6 +172,7 @@ __all__ = [
     "MeanActionSelector",
     "ModuleTransform",
     "ModelBasedEnvBase",
+    "LegacyGymEnv",
     "MujocoEnv",
     "MultiAction",
     "LineariseRewards",
@@ -218,6 +230,8 @@ __all__ = [
     "WorldModelEnv",
     "__version__",
     "check_env_specs",
+    "decode_text",
+    "default_info_dict_reader",
     "exploration_type",
     "gSDENoise",
     "pack_flat",

@@ -44,7 +44,7 @@ def step_mdp(
     dropped: list[NestedKey] = [*(rewards if exclude_reward else ()), *(flags if exclude_done else ())]
     moved = following.exclude(*dropped)
     if keep_other:
-        kept = tensordict.exclude("next", *actions, *rewards, *flags)
+        kept = tensordict.exclude("next", *actions, *rewards, *flags).copy()  # nested ones too, which are updated
         moved = kept.update(moved)
     if not exclude_action:
         for key in actions:

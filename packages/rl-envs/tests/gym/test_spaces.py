@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 
 from rl_envs.gym import space_from_spec, spec_from_space
-from rl_envs.gym._codec import SpaceCodec
+from rl_envs.gym._space_codec import SpaceCodec
 from rl_specs import (
     Binary,
     Bounded,
@@ -16,7 +16,6 @@ from rl_specs import (
     Composite,
     MultiCategorical,
     MultiOneHot,
-    NonTensor,
     OneHot,
     SpecError,
     TensorSpec,
@@ -38,7 +37,7 @@ SPACES: list[tuple[spaces.Space[Any], TensorSpec, TensorSpec]] = [
         Bounded(0, 255, shape=(2, 2), dtype=torch.uint8),
     ),
     (spaces.Box(-np.inf, np.inf, (3,)), Unbounded(shape=(3,)), Unbounded(shape=(3,))),
-    (spaces.Text(5), NonTensor(), NonTensor()),
+    (spaces.Text(5, charset="ab"), Categorical(3, shape=(5,)), Categorical(3, shape=(5,))),
 ]
 
 
@@ -69,9 +68,42 @@ def test_containers_are_composites() -> None:
 
 
 def test_unknown_space_is_an_error() -> None:
-    """A space that has no spec is named in the error."""
-    with pytest.raises(SpecError, match="Sequence"):
-        spec_from_space(spaces.Sequence(spaces.Discrete(2)))
+    """A space of a class that is not Gymnasium's is named in the error."""
+
+    class Missions(spaces.Space[str]):
+        """Texts of some grammar."""
+
+    with pytest.raises(SpecError, match="found Missions"):
+        spec_from_space(Missions())
+
+
+def shapes(spec: TensorSpec) -> dict[Any, tuple[int, ...]]:
+    """Shapes of all entries."""
+    assert isinstance(spec, Composite)
+    return {key: tuple(leaf.shape) for key, leaf in spec.flat_items()}
+
+
+def test_sequences_are_padded() -> None:
+    """A `Sequence` is its length and its elements, one dimension more than a single one."""
+    space = spaces.Sequence(spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Box(0, 1, (3,))}))
+    spec = spec_from_space(space, batch_size=(4,), max_sequence_length=5)
+    assert shapes(spec) == {"length": (4,), ("values", "a"): (4, 5, 2), ("values", "b"): (4, 5, 3)}
+    assert spec["length"] == Categorical(6, shape=(4,))
+
+
+def test_graphs_are_padded() -> None:
+    """A `Graph` is its numbers of nodes and edges, both padded, and the links, which are numbers of nodes."""
+    space = spaces.Graph(spaces.Box(0, 1, (3,)), spaces.Discrete(2))
+    spec = spec_from_space(space, categorical=True, max_graph_nodes=5, max_graph_edges=7)
+    assert shapes(spec) == {"num_nodes": (), "nodes": (5, 3), "num_edges": (), "edges": (7,), "edge_links": (7, 2)}
+    assert spec["edge_links"] == Categorical(5, shape=(7, 2))
+
+
+def test_alternatives_stand_side_by_side() -> None:
+    """A `OneOf` is the number of the alternative, and the entries of each."""
+    spec = spec_from_space(spaces.OneOf([spaces.Discrete(4), spaces.Box(0, 1, (3,))]), batch_size=(2,))
+    assert shapes(spec) == {"index": (2,), "0": (2, 4), "1": (2, 3)}
+    assert spec["index"] == Categorical(2, shape=(2,))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rl_envs.gym._codec import SpaceCodec
+from rl_envs.gym._info_plan import InfoPlan
+from rl_envs.gym._limits import NO_LIMITS, SpaceLimits
+from rl_envs.gym._space_codec import SpaceCodec
 from rl_envs.gym._state import restore, snapshot, unsupported_part
 from rl_specs import FlatDict, TensorMap
 
@@ -23,12 +25,14 @@ class Options:
         from_pixels: add the rendered frame under `"pixels"`.
         pixels_only: leave the other observations out, with `from_pixels`.
         categorical: discrete values as indices rather than one-hot.
+        limits: how large values without a bound of their own get.
     """
 
     frame_skip: int
     from_pixels: bool
     pixels_only: bool
     categorical: bool
+    limits: SpaceLimits = NO_LIMITS
 
 
 class Backend(ABC):
@@ -43,6 +47,7 @@ class Backend(ABC):
     batch_size: torch.Size
     observation_space: Any
     action_space: Any
+    _infos: InfoPlan | None = None
 
     def __init__(
         self, count: int, *, name: str = "VectorEnv", out_of_reach: str = "the state of envs in other processes"
@@ -86,6 +91,14 @@ class Backend(ABC):
         """One step: observations, `reward`, and the three flags."""
 
     @abstractmethod
+    def sample_infos(self) -> list[dict[str, Any]]:
+        """`info` dictionaries of one env, from a reset and a random step; the episode is to be started anew."""
+
+    @abstractmethod
+    def set_infos(self, plan: InfoPlan) -> None:
+        """Add the entries of `plan` to what resets and steps return, in place of those of the plan before."""
+
+    @abstractmethod
     def frame(self) -> Tensor:
         """The rendered frame, uint8 `[*B, H, W, 3]`."""
 
@@ -116,9 +129,9 @@ class Backend(ABC):
 
 def codecs(backend: Backend, options: Options) -> tuple[SpaceCodec, SpaceCodec]:
     """Codecs of the observations and of the actions."""
-    observations = SpaceCodec(backend.observation_space, key=None, categorical=options.categorical)
-    actions = SpaceCodec(backend.action_space, key="action", categorical=options.categorical)
-    return observations, actions
+    kind, limits = options.categorical, options.limits
+    observations = SpaceCodec(backend.observation_space, key=None, categorical=kind, limits=limits)
+    return observations, SpaceCodec(backend.action_space, key="action", categorical=kind, limits=limits)
 
 
 def skipped_step(env: Any, action: Any, frame_skip: int) -> tuple[Any, float, bool, bool, Any]:
@@ -133,6 +146,6 @@ def skipped_step(env: Any, action: Any, frame_skip: int) -> tuple[Any, float, bo
     return observation, total, bool(terminated), bool(truncated), info
 
 
-def rendered(env: Any) -> np.ndarray[Any, Any]:
-    """The frame that `env` renders, the caller's own."""
-    return np.array(env.render(), dtype=np.uint8)
+def sampled_infos(env: Any) -> list[dict[str, Any]]:
+    """`info` dictionaries of an env, from a reset and a random step."""
+    return [env.reset()[1], env.step(env.action_space.sample())[-1]]

@@ -1,20 +1,16 @@
-"""Values of Gymnasium spaces to tensors and back: one codec per leaf of a space, all batch shapes alike."""
+"""Values of Gymnasium spaces that are arrays to tensors and back: one codec per kind, all batch shapes alike."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rl_envs.gym.spaces import array_dtype, space_items
-from rl_specs import FlatDict, NestedKey, SpecError, TensorMap, join_key, message
+from rl_envs.gym.spaces import array_dtype, box_bounds
+from rl_specs import SpecError, message
 
 Array = np.ndarray[Any, Any]
-_shape = attrgetter("shape")
-Path = tuple[str | int, ...]
 
 
 class LeafCodec(ABC):
@@ -23,11 +19,22 @@ class LeafCodec(ABC):
     Args:
         shape: shape of a value as an array.
         dtype: dtype in which values are gathered.
+        is_array: whether values without dimensions are arrays, rather than numbers.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: Any, *, is_array: bool = True) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype)
+        self.is_number = not (shape or is_array)
+        self._is_bare_array = is_array and not shape
+
+    def single(self, value: Array) -> Any:
+        """One value, out of what `decode` or a row of it gave."""
+        return value[()] if self.is_number else np.asarray(value)
+
+    def rows(self, values: Array) -> list[Any] | Array:
+        """Several values, out of what `decode` gave."""
+        return [np.asarray(value) for value in values] if self._is_bare_array else values
 
     @abstractmethod
     def encode(self, values: Array) -> Tensor:
@@ -37,15 +44,18 @@ class LeafCodec(ABC):
     def decode(self, values: Array) -> Array:
         """Tensor of the spec's form, as an array `[*B, ...]`, to values `[*B, *shape]` inside the space."""
 
+    @abstractmethod
+    def blank(self) -> Array:
+        """The value nearest to zero, or the first category, `[*shape]` in `dtype`."""
+
 
 class BoxCodec(LeafCodec):
     """Arrays, clipped into the bounds on the way to the env."""
 
     def __init__(self, space: Any) -> None:
         super().__init__(tuple(space.shape), array_dtype(space.dtype))
-        self._to = np.dtype(space.dtype)
-        self._low = np.array(space.low)
-        self._high = np.array(space.high)
+        self._low, self._high = box_bounds(space)
+        self._narrow = None if self.dtype == space.dtype else np.dtype(space.dtype)
 
     def encode(self, values: Array) -> Tensor:
         """See `LeafCodec`."""
@@ -53,33 +63,47 @@ class BoxCodec(LeafCodec):
 
     def decode(self, values: Array) -> Array:
         """See `LeafCodec`."""
-        if values.dtype != self._to:
-            values = values.astype(self._to)
+        if values.dtype != self.dtype:
+            values = values.astype(self.dtype)
         clipped: Array = np.minimum(np.maximum(values, self._low), self._high)
-        return clipped
+        return clipped if self._narrow is None else clipped.astype(self._narrow)
+
+    def blank(self) -> Array:
+        """See `LeafCodec`."""
+        return self.decode(np.zeros(self.shape, dtype=self.dtype)).astype(self.dtype)
 
 
 class IndexCodec(LeafCodec):
-    """Integers from `start` on, as indices from 0."""
+    """Integers from `start` on, as indices from 0; those of an array in one dimension."""
 
     def __init__(self, shape: tuple[int, ...], start: Any) -> None:
-        super().__init__(shape, np.int64)
+        super().__init__(shape, np.int64, is_array=False)
         self._start = np.asarray(start, dtype=np.int64)
 
     def encode(self, values: Array) -> Tensor:
         """See `LeafCodec`."""
-        return torch.from_numpy(np.asarray(values - self._start))
+        index = np.asarray(values - self._start)
+        if len(self.shape) > 1:
+            index = index.reshape(*index.shape[: -len(self.shape)], -1)
+        return torch.from_numpy(index)
 
     def decode(self, values: Array) -> Array:
         """See `LeafCodec`."""
-        return np.asarray(values.astype(np.int64) + self._start)
+        index = values.astype(np.int64)
+        if len(self.shape) > 1:
+            index = index.reshape(*index.shape[:-1], *self.shape)
+        return np.asarray(index + self._start)
+
+    def blank(self) -> Array:
+        """See `LeafCodec`."""
+        return np.broadcast_to(self._start, self.shape)
 
 
 class OneHotCodec(LeafCodec):
     """Integers from `start` on, as one-hot blocks, concatenated."""
 
     def __init__(self, shape: tuple[int, ...], nvec: list[int], start: Any) -> None:
-        super().__init__(shape, np.int64)
+        super().__init__(shape, np.int64, is_array=False)
         self._start = np.ravel(np.asarray(start, dtype=np.int64))
         self._ends = np.cumsum(nvec)
         self._blocks = [np.arange(n) for n in nvec]
@@ -102,9 +126,13 @@ class OneHotCodec(LeafCodec):
             index = np.stack([part.argmax(-1) for part in parts], axis=-1) + self._start
         return index.reshape((*values.shape[:-1], *self.shape))
 
+    def blank(self) -> Array:
+        """See `LeafCodec`."""
+        return self._start.reshape(self.shape)
+
 
 class PlainCodec(LeafCodec):
-    """Arrays as they are."""
+    """Arrays as they are, whose zero is a value."""
 
     def encode(self, values: Array) -> Tensor:
         """See `LeafCodec`."""
@@ -114,12 +142,36 @@ class PlainCodec(LeafCodec):
         """See `LeafCodec`."""
         return values.astype(self.dtype)
 
+    def blank(self) -> Array:
+        """See `LeafCodec`."""
+        return np.zeros(self.shape, dtype=self.dtype)
+
+
+class RepeatedCodec(LeafCodec):
+    """`count` values of another codec, one after the other."""
+
+    def __init__(self, codec: LeafCodec, count: int) -> None:
+        super().__init__((count, *codec.shape), codec.dtype)
+        self._codec = codec
+
+    def encode(self, values: Array) -> Tensor:
+        """See `LeafCodec`."""
+        return self._codec.encode(values)
+
+    def decode(self, values: Array) -> Array:
+        """See `LeafCodec`."""
+        return self._codec.decode(values)
+
+    def blank(self) -> Array:
+        """See `LeafCodec`."""
+        return np.broadcast_to(self._codec.blank(), self.shape)
+
 
 def leaf_codec(space: Any, *, categorical: bool) -> LeafCodec:
     """The codec of a leaf space.
 
     Raises:
-        SpecError: values of the space are not tensors.
+        SpecError: values of the space are no arrays.
     """
     from gymnasium import spaces
 
@@ -136,95 +188,4 @@ def leaf_codec(space: Any, *, categorical: bool) -> LeafCodec:
             return OneHotCodec(tuple(space.shape), [int(n) for n in np.ravel(space.nvec)], space.start)
         case spaces.MultiBinary():
             return PlainCodec(tuple(space.shape), np.int8)
-    raise SpecError(message("GymWrapper", "a space whose values are no tensors", found=space, fix="Wrap the env"))
-
-
-class SpaceCodec:
-    """Values of a whole space, `Dict` and `Tuple` included, to flat dicts and back.
-
-    Args:
-        space: the space of one env.
-        key: name of the entry; the entries of a `Dict` observation are at the root (`key=None`).
-        categorical: discrete values as indices rather than one-hot.
-    """
-
-    def __init__(self, space: Any, *, key: NestedKey | None, categorical: bool) -> None:
-        self._leaves: list[tuple[NestedKey, Path, LeafCodec]] = []
-        self._space = space
-        self._collect(space, key, (), categorical)
-        self._only = self._leaves[0] if len(self._leaves) == 1 and not self._leaves[0][1] else None
-
-    def _collect(self, space: Any, key: NestedKey | None, path: Path, categorical: bool) -> None:
-        from gymnasium import spaces
-
-        if isinstance(space, spaces.Dict | spaces.Tuple):
-            is_tuple = isinstance(space, spaces.Tuple)
-            for index, (name, inner) in enumerate(space_items(space)):
-                step: str | int = index if is_tuple else name
-                self._collect(inner, name if key is None else join_key(key, name), (*path, step), categorical)
-        else:
-            self._leaves.append((key or "observation", path, leaf_codec(space, categorical=categorical)))
-
-    def encode(self, value: Any) -> FlatDict:
-        """Tensors of one value, or of a batch of values in the arrays that a `VectorEnv` makes; nothing is shared."""
-        if self._only is not None:
-            key, _, codec = self._only
-            return {key: codec.encode(np.array(value, dtype=codec.dtype))}
-        return {key: codec.encode(np.array(_at(value, path), dtype=codec.dtype)) for key, path, codec in self._leaves}
-
-    def encode_rows(self, values: Sequence[Any]) -> FlatDict:
-        """Tensors `[N, ...]` of `N` values; a value that is None leaves its row zero."""
-        entries: FlatDict = {}
-        for key, path, codec in self._leaves:
-            leaves = [None if value is None else _at(value, path) for value in values] if path else values
-            entries[key] = codec.encode(_rows(leaves, codec))
-        return entries
-
-    def decode(self, data: TensorMap) -> Any:
-        """The value, or the batch of values in the arrays that a `VectorEnv` takes."""
-        if self._only is not None:
-            return self._only[2].decode(_array(data[self._only[0]]))[()]
-        values = [codec.decode(_array(data[key]))[()] for key, _, codec in self._leaves]
-        return _nest(self._space, iter(values))
-
-    def decode_rows(self, data: TensorMap, count: int) -> list[Any]:
-        """The values of `count` envs, one per row."""
-        if self._only is not None:
-            return list(self._only[2].decode(_array(data[self._only[0]])))
-        columns = [codec.decode(_array(data[key])) for key, _, codec in self._leaves]
-        return [_nest(self._space, iter([column[i] for column in columns])) for i in range(count)]
-
-
-def _rows(values: Sequence[Any], codec: LeafCodec) -> Array:
-    """`[N, *shape]` array of `N` values of a leaf."""
-    count = len(values)
-    if codec.shape and set(map(type, values)) == {np.ndarray} and set(map(_shape, values)) == {codec.shape}:
-        together: Array = np.concatenate(values, dtype=codec.dtype, casting="unsafe")
-        return together.reshape(count, *codec.shape)
-    rows = np.zeros((count, *codec.shape), dtype=codec.dtype)
-    for index, value in enumerate(values):
-        if value is not None:
-            rows[index] = value
-    return rows
-
-
-def _array(value: Tensor) -> Array:
-    if value.requires_grad:
-        value = value.detach()
-    return value.numpy() if value.is_cpu else value.cpu().numpy()
-
-
-def _at(value: Any, path: Path) -> Any:
-    for part in path:
-        value = value[part]
-    return value
-
-
-def _nest(space: Any, values: Any) -> Any:
-    from gymnasium import spaces
-
-    if isinstance(space, spaces.Dict):
-        return {name: _nest(inner, values) for name, inner in space.spaces.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(_nest(inner, values) for inner in space.spaces)
-    return next(values)
+    raise SpecError(message("GymWrapper", "a space whose values are no arrays", found=space, fix="Wrap the env"))

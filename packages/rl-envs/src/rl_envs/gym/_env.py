@@ -7,6 +7,7 @@ import torch
 
 from rl_envs.gym._request import BackendName, EnvRequest
 from rl_envs.gym._wrapper import GymWrapper
+from rl_specs import NestedKey
 
 
 class GymEnv(GymWrapper):
@@ -27,6 +28,10 @@ class GymEnv(GymWrapper):
         from_pixels: see `GymWrapper`; sets `render_mode="rgb_array"`.
         pixels_only: see `GymWrapper`.
         categorical_action_encoding: see `GymWrapper`.
+        action_mask: see `GymWrapper`.
+        max_sequence_length: see `GymWrapper`.
+        max_graph_nodes: see `GymWrapper`.
+        max_graph_edges: see `GymWrapper`.
         **make_kwargs: handed on to `gymnasium.make`, or to `envpool.make`.
     Raises:
         ImportError: EnvPool is asked for and not installed.
@@ -48,6 +53,10 @@ class GymEnv(GymWrapper):
         from_pixels: bool = False,
         pixels_only: bool = True,
         categorical_action_encoding: bool = False,
+        action_mask: NestedKey | None = None,
+        max_sequence_length: int | None = None,
+        max_graph_nodes: int | None = None,
+        max_graph_edges: int | None = None,
         **make_kwargs: Any,
     ) -> None:
         request = EnvRequest(
@@ -66,6 +75,10 @@ class GymEnv(GymWrapper):
             from_pixels=from_pixels,
             pixels_only=pixels_only,
             categorical_action_encoding=categorical_action_encoding,
+            action_mask=action_mask,
+            max_sequence_length=max_sequence_length,
+            max_graph_nodes=max_graph_nodes,
+            max_graph_edges=max_graph_edges,
         )
 
     @property

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from rl_envs.gym._backend import Backend, Options
-from rl_envs.gym._codec import LeafCodec, SpaceCodec, leaf_codec
+from rl_envs.gym._codec import LeafCodec, leaf_codec
 from rl_envs.gym._envpool_make import PoolRecipe
+from rl_envs.gym._info_plan import InfoPlan
+from rl_envs.gym._space_codec import SpaceCodec
 from rl_specs import FlatDict, NestedKey, TensorMap, message
 
 Array = np.ndarray[Any, Any]
@@ -83,6 +85,14 @@ class EnvPoolBackend(Backend):
         entries["truncated"] = torch.from_numpy(truncated.reshape(-1, 1))
         return entries
 
+    def sample_infos(self) -> list[dict[str, Any]]:
+        """See `Backend`; infos are not read."""
+        raise self._without_infos()
+
+    def set_infos(self, plan: InfoPlan) -> None:
+        """See `Backend`; infos are not read."""
+        raise self._without_infos()
+
     def frame(self) -> Tensor:
         """See `Backend`; frames are not available over EnvPool."""
         raise ValueError(message(f"GymEnv({self._name})", "EnvPool renders no batch of frames"))
@@ -96,6 +106,10 @@ class EnvPoolBackend(Backend):
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+
+    def _without_infos(self) -> ValueError:
+        fix = 'Use backend="serial" or "process"'
+        return ValueError(message(f"GymEnv({self._name})", "infos are not read over EnvPool", fix=fix))
 
     def _started(self) -> Any:
         if self._pool is None:

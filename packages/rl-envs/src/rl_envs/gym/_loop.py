@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rl_envs.gym._backend import Backend, Options, codecs, rendered, skipped_step
+from rl_envs.gym._backend import Backend, Options, codecs, sampled_infos, skipped_step
+from rl_envs.gym._info_plan import InfoPlan
+from rl_envs.gym._render import rendered
 from rl_specs import FlatDict, TensorMap
 
 
@@ -33,7 +35,10 @@ class LoopBackend(Backend):
         """See `Backend`. Rows that are not reset come back as zeros."""
         seeds = self.take_seeds(rows)
         concerned = range(len(self._envs)) if rows is None else rows.nonzero()[0].tolist()
-        entries = self._observed([self._envs[row].reset(seed=seeds[row])[0] for row in concerned], concerned)
+        results = [self._envs[row].reset(seed=seeds[row]) for row in concerned]
+        entries = self._observed([observation for observation, _ in results], concerned)
+        if self._infos is not None:
+            entries.update(self._infos.read_rows([info for _, info in results]))
         if rows is None:
             return entries
         return {key: self._spread(value.numpy(), rows) for key, value in entries.items()}
@@ -47,15 +52,25 @@ class LoopBackend(Backend):
             results = [env.step(action) for env, action in zip(self._envs, actions, strict=True)]
         else:
             results = [skipped_step(env, action, skip) for env, action in zip(self._envs, actions, strict=True)]
-        values, rewards, terminated, truncated, _ = zip(*results, strict=True)
+        values, rewards, terminated, truncated, infos = zip(*results, strict=True)
         flags = np.zeros((3, count, 1), dtype=np.bool_)
         if any(terminated) or any(truncated):
             flags[1:, :, 0] = terminated, truncated
             np.logical_or(flags[1], flags[2], out=flags[0])
         entries = self._observed(values, range(count))
+        if self._infos is not None:
+            entries.update(self._infos.read_rows(infos))
         entries["reward"] = torch.from_numpy(np.array(rewards, dtype=np.float32).reshape(count, 1))
         entries["done"], entries["terminated"], entries["truncated"] = map(torch.from_numpy, flags)
         return entries
+
+    def sample_infos(self) -> list[dict[str, Any]]:
+        """See `Backend`."""
+        return sampled_infos(self._envs[0])
+
+    def set_infos(self, plan: InfoPlan) -> None:
+        """See `Backend`."""
+        self._infos = plan
 
     def frame(self) -> Tensor:
         """See `Backend`."""

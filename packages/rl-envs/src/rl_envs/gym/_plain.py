@@ -16,7 +16,7 @@ _NUMERIC = "biufc"
 
 def is_plain(value: Any) -> bool:
     """Whether `encode` takes `value`."""
-    if isinstance(value, (_SCALARS, bytes | Tensor | np.random.Generator)):
+    if isinstance(value, (_SCALARS, bytes | Tensor | np.random.Generator | np.random.RandomState)):
         return True
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype.kind in _NUMERIC + "SU"
@@ -53,6 +53,8 @@ def encode(value: Any) -> Any:
         return value.detach().clone()
     if isinstance(value, np.random.Generator):
         return {"type": "generator", "state": encode(value.bit_generator.state)}
+    if isinstance(value, np.random.RandomState):
+        return {"type": "random_state", "state": encode(value.get_state(legacy=False))}
     if isinstance(value, dict):
         return {"type": "dict", "items": [[encode(key), encode(item)] for key, item in value.items()]}
     if isinstance(value, deque):
@@ -84,6 +86,10 @@ def decode(value: Any) -> Any:
             return b"" if value["bytes"] is None else value["bytes"].numpy().tobytes()
         case "generator":
             return _generator(decode(value["state"]))
+        case "random_state":
+            random = np.random.RandomState()
+            random.set_state(decode(value["state"]))
+            return random
         case "dict":
             return {decode(key): decode(item) for key, item in value["items"]}
         case "deque":

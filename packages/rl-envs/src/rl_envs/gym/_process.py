@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rl_envs._env_specs import full_spec
-from rl_envs.gym._backend import Backend, Options, rendered
+from rl_envs.gym._backend import Backend, Options
+from rl_envs.gym._info_plan import InfoPlan
 from rl_envs.gym._loop import LoopBackend
-from rl_envs.gym.spaces import spec_from_space
+from rl_envs.gym._render import rendered
+from rl_envs.gym.spaces import SpaceSpecs
 from rl_envs.parallel._pool import PoolOptions, WorkerPool
 from rl_envs.parallel._split import available_cores, split_rows
 from rl_envs.parallel._table import Layout, Table, TensorForm, forms
 from rl_envs.parallel._wiring import RESET, RESET_ALL, STEP
 from rl_envs.parallel._worker import Task
-from rl_specs import Composite, FlatDict, NestedKey, SpecError, TensorMap, TensorSpec, message
+from rl_specs import Composite, FlatDict, NestedKey, SpecError, TensorMap, message
 
 _ACTION, _OBSERVED, _OUTCOME, _CONTROL = "action", "observed", "outcome", "control"
 _FLAGS = ("done", "terminated", "truncated")
@@ -88,7 +89,11 @@ class ProcessBackend(Backend):
         self.batch_size = torch.Size((count,))
         self.observation_space = first.observation_space
         self.action_space = first.action_space
-        table = self._pool.share(_layout(first, count, options))
+        self._layout = _layout(first, count, options)
+        self._share(self._layout)
+
+    def _share(self, layout: Layout) -> None:
+        table = self._pool.share(layout)
         self._actions = list(table[_ACTION].items())
         self._observed = list(table[_OBSERVED].items())
         self._outcome = list(table[_OUTCOME].items())
@@ -117,6 +122,21 @@ class ProcessBackend(Backend):
         for key, value in self._outcome:
             entries[key] = value.clone()
         return entries
+
+    def sample_infos(self) -> list[dict[str, Any]]:
+        """See `Backend`."""
+        is_asked = [worker == 0 for worker in range(len(self._slices))]
+        samples: list[dict[str, Any]] = self._pool.call("sample_infos", is_asked)[0]
+        return samples
+
+    def set_infos(self, plan: InfoPlan) -> None:
+        """See `Backend`."""
+        self._pool.call("set_infos", [plan] * len(self._slices))
+        self._release()
+        batch = self.batch_size
+        specs = {key: spec.expand((*batch, *spec.shape)) for key, spec in plan.specs().items()}
+        observed = {**self._layout[_OBSERVED], **forms("GymEnv", Composite(specs, shape=batch))}
+        self._share({**self._layout, _OBSERVED: observed})
 
     def frame(self) -> Tensor:
         """See `Backend`."""
@@ -209,6 +229,10 @@ class LoopTask(Task):
         match method:
             case "seed":
                 return self._loop.seed(argument)
+            case "sample_infos":
+                return self._loop.sample_infos() if argument else []
+            case "set_infos":
+                return self._loop.set_infos(argument)
             case "frame":
                 return self._loop.frame()
             case "missing_state":
@@ -226,18 +250,15 @@ class LoopTask(Task):
 
 def _layout(description: _Description, count: int, options: Options) -> Layout:
     batch = torch.Size((count,))
-
-    def spec_of(space: Any) -> TensorSpec:
-        return spec_from_space(space, batch_size=batch, categorical=options.categorical)
-
-    observed = forms("GymEnv", full_spec(spec_of(description.observation_space), "observation", batch))
+    specs = SpaceSpecs(device=None, categorical=options.categorical, limits=options.limits)
+    observed = forms("GymEnv", specs.of_observation(description.observation_space, batch))
     if description.frame_shape is not None:
         observed = {} if options.pixels_only else observed
         observed["pixels"] = TensorForm((count, *description.frame_shape), torch.uint8)
     outcome: dict[NestedKey, TensorForm] = {"reward": TensorForm((count, 1), torch.float32)}
     outcome.update({flag: TensorForm((count, 1), torch.bool) for flag in _FLAGS})
     return {
-        _ACTION: forms("GymEnv", Composite({"action": spec_of(description.action_space)}, shape=batch)),
+        _ACTION: forms("GymEnv", Composite({"action": specs.of(description.action_space, batch)}, shape=batch)),
         _OBSERVED: observed,
         _OUTCOME: outcome,
         _CONTROL: {_MASK: TensorForm((count,), torch.bool)},

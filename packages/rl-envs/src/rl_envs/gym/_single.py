@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rl_envs.gym._backend import Backend, Options, codecs, rendered, skipped_step
+from rl_envs.gym._backend import Backend, Options, codecs, sampled_infos, skipped_step
+from rl_envs.gym._info_plan import InfoPlan
+from rl_envs.gym._render import rendered
 from rl_specs import FlatDict, TensorMap
 
 
@@ -32,22 +34,35 @@ class SingleBackend(Backend):
 
     def reset(self, rows: np.ndarray[Any, Any] | None) -> FlatDict:
         """See `Backend`."""
-        observation, _ = self._env.reset(seed=self.take_seeds(None)[0])
-        return self._observed(observation)
+        observation, info = self._env.reset(seed=self.take_seeds(None)[0])
+        entries = self._observed(observation)
+        if self._infos is not None:
+            entries.update(self._infos.read(info))
+        return entries
 
     def step(self, data: TensorMap) -> FlatDict:
         """See `Backend`."""
         action = self._actions.decode(data)
         if self._frame_skip == 1:
-            observation, reward, terminated, truncated, _ = self._env.step(action)
+            observation, reward, terminated, truncated, info = self._env.step(action)
         else:
-            observation, reward, terminated, truncated, _ = skipped_step(self._env, action, self._frame_skip)
+            observation, reward, terminated, truncated, info = skipped_step(self._env, action, self._frame_skip)
         entries = self._observed(observation)
+        if self._infos is not None:
+            entries.update(self._infos.read(info))
         entries["reward"] = torch.from_numpy(np.array((reward,), dtype=np.float32))
         entries["done"] = torch.from_numpy(np.array((terminated or truncated,), dtype=np.bool_))
         entries["terminated"] = torch.from_numpy(np.array((terminated,), dtype=np.bool_))
         entries["truncated"] = torch.from_numpy(np.array((truncated,), dtype=np.bool_))
         return entries
+
+    def sample_infos(self) -> list[dict[str, Any]]:
+        """See `Backend`."""
+        return sampled_infos(self._env)
+
+    def set_infos(self, plan: InfoPlan) -> None:
+        """See `Backend`."""
+        self._infos = plan
 
     def frame(self) -> Tensor:
         """See `Backend`."""

@@ -10,12 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from rl_envs.gym._adapted import AdaptedEnv
+from rl_envs.gym._atari_state import is_console, read_console, write_console
 from rl_envs.gym._mujoco_state import is_mujoco_data, read_mujoco, write_mujoco
 from rl_envs.gym._plain import decode, encode, is_plain
 from rl_specs import message
 
 _CODE = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
-_APPARATUS = ("pygame", "mujoco", "glfw", "OpenGL", "moviepy", "gymnasium.envs.mujoco.mujoco_rendering")
+_APPARATUS = (
+    "pygame",
+    "mujoco",
+    "glfw",
+    "OpenGL",
+    "moviepy",
+    "gymnasium.envs.mujoco.mujoco_rendering",
+    "gym.spaces",
+    "gym.envs.registration",
+)
 
 
 def unsupported_part(env: Any) -> str | None:
@@ -55,7 +66,17 @@ def _layers(env: Any) -> list[Any]:
     layers = [env]
     while isinstance(layers[-1], gymnasium.Wrapper):
         layers.append(layers[-1].env)
-    return layers
+    return layers + layers[-1].with_state() if isinstance(layers[-1], AdaptedEnv) else layers
+
+
+def _attributes(layer: Any) -> list[tuple[str, Any]]:
+    """Attributes that may be state."""
+    fixed = layer.fixed if isinstance(layer, AdaptedEnv) else ()
+    return [(name, value) for name, value in vars(layer).items() if name not in fixed]
+
+
+def _is_simulator(value: Any) -> bool:
+    return is_mujoco_data(value) or is_console(value)
 
 
 def _is_apparatus(value: Any) -> bool:
@@ -63,8 +84,10 @@ def _is_apparatus(value: Any) -> bool:
     import gymnasium
     from gymnasium.envs.registration import EnvSpec
 
-    if is_mujoco_data(value):
+    if _is_simulator(value):
         return False
+    if type(value) in (list, tuple) and value:  # the actions that a game knows
+        return all(type(item).__module__.startswith("ale_py") for item in value)
     made_of = (gymnasium.Space, gymnasium.Env, EnvSpec)
     return isinstance(value, (*made_of, *_CODE)) or type(value).__module__.startswith(_APPARATUS)
 
@@ -75,8 +98,8 @@ def _is_helper(value: Any) -> bool:
 
 
 def _unsupported_attribute(layer: Any) -> str | None:
-    for name, value in vars(layer).items():
-        if is_plain(value) or is_mujoco_data(value) or _is_apparatus(value):
+    for name, value in _attributes(layer):
+        if is_plain(value) or _is_simulator(value) or _is_apparatus(value):
             continue
         if not _is_helper(value):
             return f"{type(layer).__name__}.{name} ({type(value).__name__})"
@@ -90,9 +113,11 @@ def _read(layer: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     simulators: dict[str, Any] = {}
     helpers: dict[str, Any] = {}
-    for name, value in vars(layer).items():
+    for name, value in _attributes(layer):
         if is_mujoco_data(value):
             simulators[name] = read_mujoco(layer.model, value)
+        elif is_console(value):
+            simulators[name] = read_console(value)
         elif is_plain(value):
             plain[name] = encode(value)
         elif _is_helper(value):
@@ -108,6 +133,9 @@ def _write(layer: Any, state: dict[str, Any]) -> None:
         else:
             setattr(layer, name, decode(value))
     for name, value in state["simulators"].items():
-        write_mujoco(layer.model, present[name], value)
+        if is_console(present[name]):
+            write_console(present[name], value)
+        else:
+            write_mujoco(layer.model, present[name], value)
     for name, value in state["helpers"].items():
         _write(present[name], value)

@@ -1,5 +1,6 @@
 """A Gymnasium `VectorEnv`, whichever way it starts its next episodes."""
 
+from collections.abc import Mapping
 from typing import Any, final
 
 import numpy as np
@@ -7,18 +8,24 @@ import torch
 from torch import Tensor
 
 from rl_envs.gym._backend import Backend, Options, codecs
+from rl_envs.gym._info_plan import InfoPlan, split_infos
+from rl_envs.gym._vector_kind import VectorKind, vector_kind
 from rl_specs import FlatDict, TensorMap, message
 
 Rows = np.ndarray[Any, Any]
+_OF_FINAL_STEP = ("final_obs", "_final_obs", "final_info", "_final_info")
 
 
 @final
 class VectorBackend(Backend):
     """Runs a `VectorEnv` in any of the three autoreset modes, with the same data from each.
 
-    In mode `SAME_STEP` the last observation of an episode comes from `info["final_obs"]`, and the first of the next is
-    kept until it is asked for. In modes `NEXT_STEP` and `DISABLED` the rows that are done are reset by a mask, so that
-    there is no step that ignores its action.
+    In mode `SAME_STEP` the last observation of an episode comes from `info["final_obs"]`, what else is known of it from
+    `info["final_info"]`, and the first observation of the next is kept until it is asked for. In modes `NEXT_STEP` and
+    `DISABLED` the rows that are done are reset by a mask, so that there is no step that ignores its action.
+
+    `SyncVectorEnv` and `AsyncVectorEnv` take a seed for each row. Others take one, which is that of their first row and
+    holds from the next reset of all rows on.
 
     Args:
         env: a `gymnasium.vector.VectorEnv`.
@@ -34,7 +41,7 @@ class VectorBackend(Backend):
         self.observation_space = env.single_observation_space
         self.action_space = env.single_action_space
         self._env = env
-        self._is_same_step = _is_same_step(env)
+        self._kind: VectorKind = vector_kind(env)
         if options.frame_skip != 1 or options.from_pixels:
             raise ValueError(
                 message(
@@ -52,20 +59,20 @@ class VectorBackend(Backend):
         if rows is not None and self._has_first(rows):
             return self._take_first(rows)
         if rows is None or rows.all():
-            seeds = self.take_seeds(None)
-            observations, _ = self._env.reset(seed=seeds if any(seed is not None for seed in seeds) else None)
             self._restarted[:] = False
-            return self._observations.encode(observations)
-        observations, _ = self._env.reset(seed=self.take_seeds(rows), options={"reset_mask": rows.copy()})
+            return self._reset(self.take_seeds(None), None)
+        self._kind.check_masked_reset()
+        seeds: list[int | None] = self.take_seeds(rows) if self._kind.takes_seeds_of_rows else [None]
         self._restarted[rows] = False
-        return self._observations.encode(observations)
+        return self._reset(seeds, {"reset_mask": rows.copy()})
 
     def step(self, data: TensorMap) -> FlatDict:
         """See `Backend`."""
-        observations, reward, terminated, truncated, info = self._env.step(self._actions.decode(data))
+        count = len(self._restarted)
+        observations, reward, terminated, truncated, info = self._env.step(self._actions.decode_batch(data, count))
         done = np.logical_or(terminated, truncated)
-        entries = self._observations.encode(observations)
-        if self._is_same_step:
+        entries = self._entries(observations, info)
+        if self._kind.is_same_step:
             self._restarted = done
             if done.any():
                 self._first = entries
@@ -75,9 +82,23 @@ class VectorBackend(Backend):
         entries["done"], entries["terminated"], entries["truncated"] = flags.unbind()
         return entries
 
+    def sample_infos(self) -> list[dict[str, Any]]:
+        """See `Backend`."""
+        first, second = self._env.reset()[1], self._env.step(self._env.action_space.sample())[-1]
+        self._restarted[:] = False
+        return [split_infos(_without_final(infos), len(self._restarted))[0] for infos in (first, second)]
+
+    def set_infos(self, plan: InfoPlan) -> None:
+        """See `Backend`."""
+        self._infos = plan
+
     def frame(self) -> Tensor:
-        """See `Backend`; frames are not available over a `VectorEnv`."""
-        raise ValueError(message("GymWrapper", "a VectorEnv renders no batch of frames"))
+        """See `Backend`."""
+        frames = self._env.render()
+        if frames is None or len(frames) != len(self._restarted) or any(frame is None for frame in frames):
+            fix = 'Make it with render_mode="rgb_array"'
+            raise ValueError(message("GymWrapper", "the VectorEnv renders no frame for each row", fix=fix))
+        return torch.from_numpy(np.stack(frames))
 
     def envs(self) -> list[Any]:
         """See `Backend`."""
@@ -87,18 +108,41 @@ class VectorBackend(Backend):
         """See `Backend`."""
         self._env.close()
 
+    def _reset(self, seeds: list[int | None], options: dict[str, Any] | None) -> FlatDict:
+        has_seed = any(seed is not None for seed in seeds)
+        if options is None and not has_seed:
+            observations, info = self._env.reset()
+        else:
+            seed = seeds if self._kind.takes_seeds_of_rows else seeds[0]
+            observations, info = self._env.reset(seed=seed, options=options)
+        return self._entries(observations, info)
+
+    def _entries(self, observations: Any, info: Mapping[str, Any]) -> FlatDict:
+        entries = self._observations.encode_batch(observations)
+        if self._infos is not None:
+            entries.update(self._infos.read_rows(split_infos(_without_final(info), len(self._restarted))))
+        return entries
+
     def _has_first(self, rows: Rows) -> bool:
         """Whether the env has started the next episode of these rows itself, with no seed waiting for them."""
-        is_started = self._is_same_step and not (rows & ~self._restarted).any()
-        return is_started and all(seed is None for seed, row in zip(self.pending_seeds(), rows, strict=True) if row)
+        if not self._kind.is_same_step or (rows & ~self._restarted).any():
+            return False
+        waiting = (seed for seed, row in zip(self.pending_seeds(), rows, strict=True) if row and seed is not None)
+        if self._kind.takes_seeds_of_rows or rows.all():
+            return next(waiting, None) is None
+        return True
 
     def _take_first(self, rows: Rows) -> FlatDict:
         self._restarted = self._restarted & ~rows
         return {key: value.clone() for key, value in self._first.items()}
 
     def _with_final(self, entries: FlatDict, info: dict[str, Any], done: Rows) -> FlatDict:
-        final_values = [_row(info["final_obs"], row) if done[row] else None for row in range(len(done))]
+        """`entries`, the rows that are done being those of the last step of their episodes."""
+        final_values = [_row(info["final_obs"], row) if is_done else None for row, is_done in enumerate(done)]
         finals = self._observations.encode_rows(final_values)
+        if self._infos is not None:
+            infos = split_infos(info.get("final_info", {}), len(done))
+            finals.update(self._infos.read_rows(infos))
         rows = torch.from_numpy(done)
         merged: FlatDict = {}
         for key, value in entries.items():
@@ -107,35 +151,8 @@ class VectorBackend(Backend):
         return merged
 
 
-def _is_same_step(env: Any) -> bool:
-    """Whether the env starts the next episode within the step; False when its rows are reset by a mask."""
-    from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
-
-    mode = (env.metadata or {}).get("autoreset_mode")
-    if mode is AutoresetMode.SAME_STEP:
-        return True
-    if mode is AutoresetMode.DISABLED:
-        return False
-    if mode is AutoresetMode.NEXT_STEP:
-        if isinstance(env.unwrapped, SyncVectorEnv | AsyncVectorEnv):
-            return False
-        raise ValueError(
-            message(
-                f"GymWrapper({type(env.unwrapped).__name__})",
-                "rows of this NEXT_STEP vector env cannot be reset one by one",
-                fix="Make it with autoreset_mode=AutoresetMode.SAME_STEP, or use GymEnv(name, num_envs=...), with "
-                'backend="envpool" for EnvPool',
-            )
-        )
-    raise ValueError(
-        message(
-            f"GymWrapper({type(env.unwrapped).__name__})",
-            'unknown metadata["autoreset_mode"]',
-            expected="AutoresetMode.SAME_STEP, NEXT_STEP or DISABLED",
-            found=mode,
-            fix="Set it to what the env does",
-        )
-    )
+def _without_final(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in info.items() if name not in _OF_FINAL_STEP}
 
 
 def _row(value: Any, row: int) -> Any:
