@@ -262,9 +262,7 @@ def _stacked(key: NestedKey, values: list[Tensor], dim: int) -> Tensor:
         raise ShapeError(message("rollout", problem, found=shapes, fix=fix)) from None
 
 
-def _stacked_root(
-    key: NestedKey, values: list[Tensor], after: list[Tensor], stacked_after: Tensor, dim: int
-) -> Tensor:
+def _stacked_root(key: NestedKey, values: list[Tensor], after: list[Tensor], stacked_after: Tensor, dim: int) -> Tensor:
     """`_stacked` of values most of which are what the step before returned, `after`, stacked already."""
     pairs = enumerate(zip(values[1:], after, strict=False), 1)
     others = [index for index, (value, moved) in pairs if value is not moved]

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional
 
-from rl_envs.gym.spaces import space_from_spec
+from rl_envs.gym import space_from_spec
 from rl_specs import (
     Categorical,
     Composite,
