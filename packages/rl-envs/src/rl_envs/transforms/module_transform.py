@@ -198,4 +198,11 @@ class ModuleTransform(Transform):
         return data
 
     def __repr__(self) -> str:
-        return f"ModuleTransform(module={type(self.module).__name__}, in_keys={self._read_keys}, out_keys={self._write_keys})"
+        module = type(self.module).__name__
+        return f"ModuleTransform(module={module}, in_keys={self._read_keys}, out_keys={self._write_keys})"
+
+    def _reads(self) -> list[NestedKey]:
+        return self._read_keys
+
+    def _writes(self) -> list[NestedKey]:
+        return self._write_keys
