@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rl_envs import EnvBase
-from rl_specs import Bounded, Composite, TensorMap, Unbounded
+from rl_specs import Bounded, Categorical, Composite, TensorMap, Unbounded
 
 
 class ToyEnv(EnvBase):
@@ -74,7 +74,74 @@ class ToyEnv(EnvBase):
         self.t = state["t"].clone()
 
 
+class EndlessEnv(EnvBase):
+    """Row `i` ends episodes after `2 + i` steps, and starts the next at once, the one number `e` with `100 e`.
+
+    With `final_name`, what an episode ended with is given under that name.
+    """
+
+    accepts_mapping = True
+
+    def __init__(
+        self, batch_size: tuple[int, ...] = (), *, final_name: str | None = None, mapping: bool = True
+    ) -> None:
+        super().__init__(batch_size=batch_size)
+        self.accepts_mapping = mapping
+        shape = (*batch_size, 1)
+        entries: dict[Any, Any] = {
+            "observation": Unbounded(shape=shape),
+            ("n", "level"): Bounded(0, 255, shape=shape, dtype=torch.int16),
+            "flag": Categorical(2, shape, dtype=torch.bool),
+        }
+        if final_name is not None:
+            entries[final_name, "observation"] = entries["observation"]
+            entries[final_name, "n", "level"] = entries["n", "level"]
+        self.final_name = final_name
+        self.observation_spec = Composite(entries, shape=batch_size)
+        self.action_spec = Bounded(-1.0, 1.0, shape=shape)
+        self.limit = 2 + torch.arange(self.batch_size.numel()).reshape(shape)
+        self.t, self.episode = torch.zeros(shape), torch.zeros(shape)
+        self.resets = 0
+
+    def _observe(self) -> dict[Any, Tensor]:
+        observation = 100 * self.episode + self.t
+        return {
+            "observation": observation,
+            ("n", "level"): self.t.to(torch.int16),
+            "flag": torch.ones_like(observation, dtype=torch.bool),
+        }
+
+    def _reset(self, data: TensorMap | None) -> TensorMap:
+        self.resets += 1
+        self.episode, self.t = self.episode + 1, torch.zeros_like(self.t)
+        return self._with_finals(self._observe(), self._observe())
+
+    def _step(self, data: TensorMap) -> TensorMap:
+        self.t = self.t + 1
+        last = self._observe()
+        done = self.t >= self.limit
+        reward = self.t.clone()
+        self.episode, self.t = self.episode + done, torch.where(done, 0.0, self.t)
+        found = self._with_finals(self._observe(), last)
+        return {**found, "reward": reward, "terminated": done}
+
+    def _with_finals(self, entries: dict[Any, Tensor], last: dict[Any, Tensor]) -> dict[Any, Tensor]:
+        name = self.final_name
+        if name is not None:
+            entries |= {(name, "observation"): last["observation"], (name, "n", "level"): last["n", "level"]}
+        return entries
+
+    def _set_seed(self, seed: int) -> None:
+        self.episode = torch.zeros_like(self.episode)
+
+
 @pytest.fixture
 def toy() -> Callable[..., ToyEnv]:
     """The class of the environment."""
     return ToyEnv
+
+
+@pytest.fixture
+def endless() -> Callable[..., EndlessEnv]:
+    """The class of the environment that resets itself."""
+    return EndlessEnv

@@ -1,0 +1,104 @@
+"""Rows in another shape."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tensordict import TensorDict, TensorDictBase
+
+from rl_envs import BatchSizeTransform, EnvBase, RewardSum, SerialEnv, StepCounter, TransformedEnv, check_env_specs
+from rl_envs.testing import CountingEnv, TensorDictCountingEnv
+from rl_specs import SpecError
+
+MakeEnv = Callable[..., Any]
+
+
+@pytest.mark.parametrize("mapping", [True, False])
+def test_six_rows_as_two_by_three(toy: MakeEnv, mapping: bool) -> None:
+    """Entries, flags, rewards and actions have the new shape, rows their order; transforms on both sides work."""
+    base = toy((6,), horizon=2, accepts_mapping=mapping)
+    env = TransformedEnv(base, [StepCounter(), BatchSizeTransform(batch_size=(2, 3)), RewardSum()])
+    assert env.batch_size == (2, 3)
+    check_env_specs(env)
+    data = env.rollout(4, break_when_any_done=False)
+    assert data.shape == (2, 3, 4)
+    inner = TransformedEnv(toy((6,), horizon=2), [StepCounter(), RewardSum()]).rollout(4, break_when_any_done=False)
+    for key in ("step_count", ("next", "observation"), ("next", "episode_reward"), ("next", "done")):
+        assert torch.equal(data[key].reshape(inner[key].shape), inner[key]), key
+    assert base.actions[0].shape == (6, 2)
+
+
+FUNCTIONS: list[tuple[Callable[[TensorDictBase], TensorDictBase], tuple[int, ...]]] = [
+    (lambda td: td.reshape(3, 2), (3, 2)),
+    (lambda td: td.unsqueeze(0), (1, 2, 3)),
+    (lambda td: td.flatten(0, 1), (6,)),
+    (lambda td: td.unsqueeze(-1).squeeze(-1), (2, 3)),
+    (lambda td: td.unflatten(1, (3, 1)), (2, 3, 1)),
+]
+
+
+@pytest.mark.parametrize(("function", "expected"), FUNCTIONS)
+def test_functions_of_shape(function: Any, expected: tuple[int, ...]) -> None:
+    """`reshape`, `unsqueeze`, `flatten`, `squeeze` and `unflatten` all give the shape that they give a TensorDict."""
+    env = TransformedEnv(CountingEnv((2, 3), max_steps=2), BatchSizeTransform(reshape_fn=function))
+    assert env.batch_size == expected
+    check_env_specs(env)
+    env.rollout(5, break_when_any_done=False)
+
+
+def test_a_single_environment_as_a_batch_of_one() -> None:
+    """A single environment can be a batch of one, also one that takes TensorDicts, and be put in a row."""
+    makers = [lambda: TransformedEnv(TensorDictCountingEnv(), BatchSizeTransform(batch_size=[1])) for _ in range(2)]
+    env = SerialEnv(2, makers)
+    assert env.batch_size == (2, 1)
+    check_env_specs(env)
+
+
+def test_partial_resets() -> None:
+    """A mask of the new shape resets its rows and no other."""
+    base = CountingEnv((4,), max_steps=100)
+    env = TransformedEnv(base, BatchSizeTransform(batch_size=(2, 2)))
+    root = env.rollout(3)[..., -1]["next"].exclude("reward")
+    mask = torch.tensor([[True, False], [False, True]])
+    assert env.reset(root.set("_reset", mask))["observation"].squeeze(-1).tolist() == [[0.0, 3.0], [3.0, 0.0]]
+    assert base.get_state()["count"].flatten().tolist() == [0.0, 3.0, 3.0, 0.0]
+
+
+def test_a_function_of_the_reset() -> None:
+    """`reset_func` sees what was given and what the reset made, in the new shape, and gives the root."""
+    seen: list[TensorDictBase | None] = []
+
+    def shifted(given: TensorDictBase | None, made: TensorDictBase) -> TensorDictBase:
+        seen.append(given)
+        return made.set("observation", made["observation"] + 5)
+
+    env = TransformedEnv(CountingEnv((4,)), BatchSizeTransform(batch_size=(2, 2), reset_func=shifted))
+    assert env.reset()["observation"].flatten().tolist() == [5.0] * 4
+    assert seen == [None]
+
+
+def test_batch_size_of_the_views(toy: MakeEnv) -> None:
+    """`parent` of a transform has the batch size before it; removing the transform restores the old one."""
+    env: Any = TransformedEnv(toy((4,)), [StepCounter(), BatchSizeTransform(batch_size=(2, 2)), RewardSum()])
+    assert env.transform[1].parent.batch_size == (4,)
+    assert env.transform[2].parent.batch_size == (2, 2)
+    env.transform[2].parent.rollout(2)
+    env.remove_transform(1)
+    assert env.batch_size == (4,)
+    assert isinstance(env, EnvBase)
+    check_env_specs(env)
+
+
+def test_bad_use() -> None:
+    """Other numbers of rows, another order of rows, both ways at once and stored data are refused."""
+    with pytest.raises(ValueError, match="exactly one"):
+        BatchSizeTransform()
+    with pytest.raises(ValueError, match="exactly one"):
+        BatchSizeTransform(batch_size=(2,), reshape_fn=lambda td: td)
+    with pytest.raises(SpecError, match="not as many rows"):
+        TransformedEnv(CountingEnv((4,)), BatchSizeTransform(batch_size=(3,)))
+    with pytest.raises(SpecError, match="changes their order"):
+        TransformedEnv(CountingEnv((2, 2)), BatchSizeTransform(reshape_fn=lambda td: td.permute(1, 0)))
+    with pytest.raises(NotImplementedError, match="Append it to a TransformedEnv"):
+        BatchSizeTransform(batch_size=(1,))(TensorDict({"reward": torch.zeros(1)}))

@@ -1,0 +1,65 @@
+"""Another policy in between."""
+
+import pytest
+import torch
+from tensordict import TensorDict, TensorDictBase
+
+from rl_envs import ConditionalPolicySwitch, RewardSum, SerialEnv, StepCounter, TransformedEnv, check_env_specs
+from rl_envs.testing import CountingEnv
+
+
+def opponent(data: TensorDictBase) -> TensorDictBase:
+    """Takes 0.5."""
+    return data.set("action", torch.full((*data.batch_size, 1), 0.5))
+
+
+def user(data: TensorDictBase) -> TensorDictBase:
+    """Takes 0."""
+    return data.set("action", torch.zeros(*data.batch_size, 1))
+
+
+def test_alternating_turns() -> None:
+    """The user moves at odd counts, the opponent answers in the same step; rewards add up, actions are the user's."""
+    switch = ConditionalPolicySwitch(opponent, lambda td: td["step_count"] % 2 == 1)
+    env = TransformedEnv(CountingEnv(max_steps=100), [StepCounter(), switch, RewardSum()])
+    check_env_specs(env)
+    data = env.rollout(3, user)
+    assert data["next", "step_count"].flatten().tolist() == [2, 4, 6]
+    assert data["next", "reward"].flatten().tolist() == [1 + 2.5, 3 + 4.5, 5 + 6.5]
+    assert data["action"].flatten().tolist() == [0.0, 0.0, 0.0]
+    assert data["next", "episode_reward"].flatten().tolist() == [3.5, 11.0, 22.5]
+
+
+def test_the_opponent_may_begin() -> None:
+    """Where the condition holds after a reset, the first move is the opponent's, in partial resets, too."""
+    switch = ConditionalPolicySwitch(opponent, lambda td: td["step_count"] % 2 == 0)
+    env = TransformedEnv(SerialEnv(2, lambda: CountingEnv(max_steps=4)), [StepCounter(), switch])
+    check_env_specs(env)
+    root = env.reset()
+    assert root["step_count"].flatten().tolist() == [1, 1]
+    after = env.reset(env.step(user(root))["next"].exclude("reward").set("_reset", torch.tensor([[True], [False]])))
+    assert after["step_count"].flatten().tolist() == [1, 3]
+    assert after["observation"].flatten().tolist() == [1.0, 3.0]
+
+
+def test_an_end_is_not_stepped_over() -> None:
+    """A step of the user that ends the episode is the last one; other rows of the batch are answered."""
+    switch = ConditionalPolicySwitch(opponent, lambda td: td.get("reward", None) is not None)
+    env = TransformedEnv(CountingEnv((2,), max_steps=[3, 100]), switch)
+    check_env_specs(env)
+    data = env.rollout(3, user, break_when_any_done=False)
+    assert data["next", "observation"].squeeze(-1).tolist() == [[2.0, 3.0, 2.0], [2.0, 4.0, 6.0]]
+    assert data["next", "reward"].squeeze(-1).tolist() == [[3.5, 3.0, 3.5], [3.5, 7.5, 11.5]]
+
+
+def test_rows_that_differ() -> None:
+    """Rows of a `SerialEnv` are answered one by one; where all rows step together the error names the way out."""
+    only = torch.tensor([[True], [False]])
+    switch = ConditionalPolicySwitch(opponent, lambda td: only if td.get("reward", None) is not None else False)
+    env = TransformedEnv(SerialEnv(2, CountingEnv), switch)
+    assert env.rollout(2, user)["next", "observation"].squeeze(-1).tolist() == [[2.0, 4.0], [1.0, 2.0]]
+    whole = TransformedEnv(CountingEnv((2,)), switch.clone())
+    with pytest.raises(RuntimeError, match=r"ConditionalPolicySwitch: some rows .*SerialEnv"):
+        whole.rollout(2, user)
+    with pytest.raises(NotImplementedError, match="Append it to a TransformedEnv"):
+        switch.clone()(TensorDict({"reward": torch.zeros(1)}))
