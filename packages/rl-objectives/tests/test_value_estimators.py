@@ -233,6 +233,23 @@ def test_vtrace_weights_the_stored_log_probability(make_actor: Make, make_critic
     assert not torch.allclose(build("vtrace", actor, critic)(data.clone())["value_target"], on_policy)
 
 
+@pytest.mark.parametrize("gamma", [0.5, torch.tensor(0.5)], ids=["number", "tensor"])
+def test_td0_discounts_by_the_steps_of_each_sample(gamma: float | Tensor) -> None:
+    """Samples of 1, 2 and 3 steps have discounts 1/2, 1/4 and 1/8: targets 1 + 4, 1 + 2 and, terminal, 1."""
+    ends = torch.tensor([[False], [False], [True]])
+    following = {"reward": torch.ones(3, 1), "done": ends, "terminated": ends, "state_value": torch.full((3, 1), 8.0)}
+    steps = torch.tensor([[1], [2], [3]])
+    data = TensorDict({"state_value": torch.zeros(3, 1), "steps_to_next_obs": steps, "next": following}, [3])
+    estimator = TD0Estimator(gamma=gamma, value_network=None)
+    assert estimator(data.clone())["value_target"].flatten().tolist() == [5.0, 3.0, 1.0]
+    renamed = TD0Estimator(gamma=gamma, value_network=None).set_keys(steps_to_next_obs="n")
+    assert renamed(data.clone())["value_target"].flatten().tolist() == [5.0, 5.0, 1.0]
+    assert renamed(data.rename_key_("steps_to_next_obs", "n"))["value_target"].flatten().tolist() == [5.0, 3.0, 1.0]
+    data["steps_to_next_obs"] = steps.flatten()
+    with pytest.raises(ShapeError, match=r"steps_to_next_obs.*unsqueeze"):
+        estimator(data)
+
+
 def test_target_parameters_value_the_next_observations(make_actor: Make, make_critic: Make, make_batch: Make) -> None:
     """`target_params` are used for next observations alone, and the network is left as it was."""
     critic = make_critic()

@@ -113,6 +113,23 @@ def test_termination_and_truncation() -> None:
     assert _column(stored, "gamma") == [0.25, 0.5, 0.125, 0.25, 0.5]
 
 
+def test_any_flag_ends_a_window() -> None:
+    """A truncation that `done` does not repeat ends a window too, unless the flags to look at are named."""
+    data = _steps([1.0, 1.0, 1.0])
+    data["next", "truncated"][0] = True
+    assert _column(MultiStepTransform(2, 1.0).inv(data), "next", "reward") == [1.0, 2.0]
+    assert _column(MultiStepTransform(2, 1.0, done_keys=["done"]).inv(data), "next", "reward") == [2.0, 2.0]
+
+
+def test_waiting_steps_belong_to_the_transform() -> None:
+    """What happens to a batch after it was stored does not reach the steps that wait."""
+    transform = MultiStepTransform(2, 1.0)
+    data = _steps([1.0, 2.0])
+    transform.inv(data)
+    data["next", "reward"].zero_()
+    assert _column(transform.inv(_steps([4.0], first=2)), "next", "reward") == [6.0]
+
+
 def test_one_step_is_the_identity() -> None:
     """With windows of 1 every step is given at once, as it was."""
     data = _steps([1.0, 2.0, 3.0], terminated=(1,))
@@ -172,13 +189,13 @@ def test_trajectory_ids_end_windows() -> None:
 
 
 def test_padding_is_in_no_window() -> None:
-    """Steps outside the mask end the windows before them."""
-    data = _steps([1.0, 1.0, 7.0, 7.0, 1.0])
-    data["mask"] = torch.tensor([True, True, False, False, True])
+    """Steps outside the mask end the windows before them, and have windows of their own."""
+    data = _steps([1.0, 1.0, 7.0, 7.0, 1.0, 1.0])
+    data["mask"] = torch.tensor([True, True, False, False, True, True])
     stored = MultiStepTransform(3, 1.0).inv(data)
-    assert _column(stored, "next", "reward")[:2] == [2.0, 1.0]
+    assert _column(stored, "next", "reward") == [2.0, 1.0, 7.0, 7.0]
     renamed = MultiStepTransform(3, 1.0, mask_key="valid").inv(data.rename_key_("mask", "valid"))
-    assert _column(renamed, "next", "reward")[:2] == [2.0, 1.0]
+    assert _column(renamed, "next", "reward") == [2.0, 1.0, 7.0, 7.0]
     with pytest.raises(MissingKeyError, match="real"):
         MultiStepTransform(3, 1.0, mask_key="real").inv(data)
 

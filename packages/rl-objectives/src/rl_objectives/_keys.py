@@ -16,7 +16,8 @@ class TensorKeys:
     """Entries that estimators and policy-gradient losses read and write.
 
     `reward`, `done` and `terminated` are read under `"next"`. `sample_log_prob` may be a list of entries, one per
-    head of a composite action; they are summed.
+    head of a composite action; they are summed. `steps_to_next_obs` is read where there is one: how many steps lie
+    between a state and the one to bootstrap from.
     """
 
     advantage: NestedKey = "advantage"
@@ -27,6 +28,7 @@ class TensorKeys:
     terminated: NestedKey = "terminated"
     action: NestedKey = "action"
     sample_log_prob: NestedKey | list[NestedKey] = "sample_log_prob"
+    steps_to_next_obs: NestedKey = "steps_to_next_obs"
 
     @property
     def log_prob_keys(self) -> list[NestedKey]:

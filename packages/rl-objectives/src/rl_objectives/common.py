@@ -141,7 +141,7 @@ class LossModule(TensorDictModuleBase, ABC):
 
         Raises:
             KeyError: a name that is not one of `advantage, value_target, value, reward, done, terminated, action,
-                sample_log_prob`.
+                sample_log_prob, steps_to_next_obs`.
         """
         self._keys = self._keys.changed(type(self).__name__, keys)
         if self._estimator is not None:

@@ -17,6 +17,9 @@ from rl_specs import NestedKey
 class TD0Estimator(ValueEstimatorBase):
     """One-step return and its advantage; see `td0_return_estimate` for the equation.
 
+    Where the data hold `"steps_to_next_obs"`, int `[*B, T, 1]`, as n-step samples do, the discount of each sample is
+    `gamma` to the power of it.
+
     Args:
         gamma: discount in [0, 1], per step.
         value_network: module that writes the value; None: values are read from the data.
@@ -55,6 +58,11 @@ class TD0Estimator(ValueEstimatorBase):
         )
 
     def _estimate(self, data: Trajectories, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
-        target = td0_return_estimate(self.gamma, data.next_state_value, data.reward, data.terminated)
+        gamma = self.gamma
+        steps = tensordict.get(self.tensor_keys.steps_to_next_obs, None)
+        if steps is not None:
+            check_same_shape("TD0Estimator", reward=data.reward, steps_to_next_obs=steps)
+            gamma = torch.as_tensor(gamma, dtype=data.reward.dtype, device=steps.device).pow(steps)
+        target = td0_return_estimate(gamma, data.next_state_value, data.reward, data.terminated)
         check_same_shape("TD0Estimator", reward=target, state_value=data.state_value)
         return target - data.state_value, target
