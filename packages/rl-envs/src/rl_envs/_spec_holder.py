@@ -3,7 +3,8 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TypeGuard
+from dataclasses import replace
+from typing import Any, TypeGuard
 
 import torch
 from tensordict import TensorDictBase
@@ -66,15 +67,8 @@ class SpecHolder(SpecViews):
         return self._specs
 
     def _replace_spec(self, **changed: Composite) -> None:
-        specs = self._specs
-        entries = {
-            "observation": specs.observation,
-            "action": specs.action,
-            "reward": specs.reward,
-            "done": specs.done,
-            "state": specs.state,
-        }
-        self._specs = EnvSpecs(**(entries | changed))
+        fields: dict[str, Any] = dict(changed)
+        self._specs = replace(self._specs, **fields)
 
     def _is_of_other_size(self, tensordict: TensorDictBase | None) -> TypeGuard[TensorDictBase]:
         """Whether a batch-unlocked env is handed data of another batch size than its present one."""
