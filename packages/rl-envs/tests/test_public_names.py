@@ -40,6 +40,7 @@ NAMES = [
     "RewardSum",
     "SerialEnv",
     "StateNotSupportedError",
+    "StatelessPendulumEnv",
     "StepCounter",
     "SwimmerEnv",
     "TicTacToeEnv",

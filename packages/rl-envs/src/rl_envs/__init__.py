@@ -31,6 +31,7 @@ from rl_envs.mujoco import (
 from rl_envs.parallel import ParallelEnv
 from rl_envs.pendulum import PendulumEnv
 from rl_envs.serial import SerialEnv
+from rl_envs.stateless_pendulum import StatelessPendulumEnv
 from rl_envs.tic_tac_toe import TicTacToeEnv
 from rl_envs.transforms import (
     CatTensors,
@@ -80,6 +81,7 @@ __all__ = [
     "RewardSum",
     "SerialEnv",
     "StateNotSupportedError",
+    "StatelessPendulumEnv",
     "StepCounter",
     "SwimmerEnv",
     "TicTacToeEnv",
