@@ -93,6 +93,7 @@ NAMES = [
     "SqueezeTransform",
     "Stack",
     "StateNotSupportedError",
+    "StatelessPendulumEnv",
     "StepCounter",
     "SuccessReward",
     "SwimmerEnv",

@@ -39,6 +39,7 @@ from rl_envs.mujoco import (
 from rl_envs.parallel import ParallelEnv
 from rl_envs.pendulum import PendulumEnv
 from rl_envs.serial import SerialEnv
+from rl_envs.stateless_pendulum import StatelessPendulumEnv
 from rl_envs.tic_tac_toe import TicTacToeEnv
 from rl_envs.transforms import (
     ActionDiscretizer,
@@ -192,6 +193,7 @@ __all__ = [
     "SqueezeTransform",
     "Stack",
     "StateNotSupportedError",
+    "StatelessPendulumEnv",
     "StepCounter",
     "SuccessReward",
     "SwimmerEnv",

@@ -3,7 +3,7 @@
 import secrets
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -13,6 +13,7 @@ from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import ClosedEnvError, StateNotSupportedError
 from rl_envs._fake_data import fake_tensordict
 from rl_envs._flat import pack_flat, unpack_flat
+from rl_envs._gym_registry import register_gym
 from rl_envs._input_checks import check_step_input, check_tensordict
 from rl_envs._reset_masks import done_rows, keep_members, masked_entries, take_reset_masks, whole_rows
 from rl_envs._rollout import RolloutOptions, rollout
@@ -20,6 +21,9 @@ from rl_envs._seeding import next_seed, stream_seed
 from rl_envs._spec_holder import SpecHolder
 from rl_envs._step_mdp import step_mdp
 from rl_specs import NestedKey, TensorMap, TensorSpec, message, resolve_device
+
+if TYPE_CHECKING:
+    from rl_envs.transforms import Transform
 
 
 class EnvBase(SpecHolder):
@@ -443,6 +447,40 @@ class EnvBase(SpecHolder):
     def __repr__(self) -> str:
         fields = {**self._repr_fields(), "batch_size": self.batch_size, "device": self.device}
         return f"{self._name}({', '.join(f'{name}={value}' for name, value in fields.items())})"
+
+    @classmethod
+    def register_gym(
+        cls,
+        id: str,  # Gymnasium's own name for it
+        *,
+        entry_point: Callable[..., "EnvBase"] | None = None,
+        transform: "Transform | None" = None,
+        reward_key: NestedKey | None = None,
+        info_keys: Sequence[NestedKey] | None = None,
+        reward_threshold: float | None = None,
+        nondeterministic: bool = False,
+        max_episode_steps: int | None = None,
+        order_enforce: bool = True,
+        disable_env_checker: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Register this class, or `entry_point`, with Gymnasium; `kwargs` are for its constructor.
+
+        See `rl_envs.register_gym`, which says what the other arguments are.
+        """
+        register_gym(
+            id,
+            cls if entry_point is None else entry_point,
+            transform=transform,
+            reward_key=reward_key,
+            info_keys=info_keys,
+            reward_threshold=reward_threshold,
+            nondeterministic=nondeterministic,
+            max_episode_steps=max_episode_steps,
+            order_enforce=order_enforce,
+            disable_env_checker=disable_env_checker,
+            kwargs=kwargs,
+        )
 
     @property
     def _name(self) -> str:

@@ -1,6 +1,6 @@
 """The five specs of an environment as one immutable value, and the views of it that people ask for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -42,7 +42,8 @@ class EnvSpecs:
 
     def expand(self, batch_size: torch.Size) -> "EnvSpecs":
         """The same specs with dimensions in front, so that all of them have the batch shape `batch_size`."""
-        return EnvSpecs(
+        return replace(
+            self,
             observation=self.observation.expand(batch_size),
             action=self.action.expand(batch_size),
             reward=self.reward.expand(batch_size),

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from tensordict import TensorDictBase
@@ -67,8 +67,8 @@ class SpecHolder(SpecViews):
         return self._specs
 
     def _replace_spec(self, **changed: Composite) -> None:
-        for name, spec in changed.items():
-            self._specs = replace(self._specs, **{name: spec})  # type: ignore[arg-type]  # names of composites alone
+        fields: dict[str, Any] = dict(changed)
+        self._specs = replace(self._specs, **fields)
 
     def _is_of_other_size(self, tensordict: TensorDictBase | None) -> TypeGuard[TensorDictBase]:
         """Whether a batch-unlocked env is handed data of another batch size than its present one."""

@@ -83,10 +83,15 @@ class PendulumEnv(EnvBase):
 
     def _step(self, data: TensorMap) -> FlatDict:
         torque = data["action"].squeeze(-1).clamp(-_MAX_TORQUE, _MAX_TORQUE)
-        angle, speed = self._angle, self._speed
-        cost = angle**2 + 0.1 * speed**2 + 0.001 * torque**2
-        self._speed = (speed + self._pull * angle.sin() + self._push * torque).clamp(-_MAX_SPEED, _MAX_SPEED)
-        self._angle = _wrapped(angle + self._speed * self._time_step)
+        self._angle, self._speed, cost = swing(
+            self._angle,
+            self._speed,
+            torque,
+            pull=self._pull,
+            push=self._push,
+            time_step=self._time_step,
+            max_speed=_MAX_SPEED,
+        )
         return {"observation": self._observation(), "reward": -cost.unsqueeze(-1), **self._flags()}
 
     def _observation(self) -> Tensor:
@@ -127,6 +132,35 @@ class PendulumEnv(EnvBase):
         self._speed = values.get("speed", self._speed)
         self._keys = values.get("keys", self._keys)
         self._resets = values.get("resets", self._resets)
+
+
+def swing(
+    angle: Tensor,
+    speed: Tensor,
+    torque: Tensor,
+    *,
+    pull: float | Tensor,
+    push: float | Tensor,
+    time_step: float | Tensor,
+    max_speed: float | Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of the equations of `PendulumEnv`.
+
+    Args:
+        angle: `[*B]`, rad.
+        speed: `[*B]`, rad/s.
+        torque: `[*B]`, N m, within its limits.
+        pull: `3 g dt / (2 l)`.
+        push: `3 dt / (m l^2)`.
+        time_step: s.
+        max_speed: rad/s.
+    Returns:
+        Next angle and speed, and the cost of the state that was left, each `[*B]`.
+    """
+    cost = angle**2 + 0.1 * speed**2 + 0.001 * torque**2
+    faster = speed + pull * angle.sin() + push * torque
+    after = faster.clamp(-max_speed, max_speed)  # type: ignore[arg-type]  # both or none are tensors
+    return _wrapped(angle + after * time_step), after, cost
 
 
 def _wrapped(angle: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Tests of `rl_envs.export.register_gym`."""
+"""Tests of `rl_envs._gym_registry`."""
 
 from collections.abc import Iterator
 
@@ -41,6 +41,17 @@ def test_every_environment_made_has_its_own_transform() -> None:
         env.reset()
         env.step(env.action_space.sample())
         assert env.step(env.action_space.sample())[3] is True
+
+
+def test_a_class_registers_itself() -> None:
+    """`EnvBase.register_gym` registers the class with keywords for its constructor, or another entry point."""
+    CountingEnv.register_gym("Own-v0", max_steps=1, transform=StepCounter())
+    env = gymnasium.make("Own-v0")
+    observation, _ = env.reset()
+    assert set(observation) == {"observation", "step_count"}
+    assert env.step(env.action_space.sample())[2] is True
+    CountingEnv.register_gym("Other-v0", entry_point=PendulumEnv)
+    assert gymnasium.make("Other-v0").observation_space.shape == (3,)
 
 
 def test_time_limit() -> None:

@@ -4,22 +4,39 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rl_envs._env_base import EnvBase
-from rl_envs.export._to_gymnasium import to_gymnasium
-from rl_envs.transforms import Transform, TransformedEnv
 from rl_specs import NestedKey
 
 if TYPE_CHECKING:
-    import gymnasium
+    from rl_envs._env_base import EnvBase
+    from rl_envs.transforms import Transform
+
+_MAKER = "rl_envs.export._make_registered:make_registered"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What an environment of the registry is made of.
+
+    Args:
+        entry_point: makes the environment.
+        transform: applied to a copy of it each time; None: none.
+        reward_key: see `to_gymnasium`.
+        info_keys: see `to_gymnasium`.
+    """
+
+    entry_point: "Callable[..., EnvBase]"
+    transform: "Transform | None"
+    reward_key: NestedKey | None
+    info_keys: tuple[NestedKey, ...]
 
 
 def register_gym(
     id: str,  # Gymnasium's own name for it
-    entry_point: Callable[..., EnvBase],
+    entry_point: "Callable[..., EnvBase]",
     *,
-    transform: Transform | None = None,
+    transform: "Transform | None" = None,
     reward_key: NestedKey | None = None,
-    info_keys: Sequence[NestedKey] = (),
+    info_keys: Sequence[NestedKey] | None = None,
     reward_threshold: float | None = None,
     nondeterministic: bool = False,
     max_episode_steps: int | None = None,
@@ -44,29 +61,14 @@ def register_gym(
     """
     import gymnasium
 
+    made_of = Registration(entry_point, transform, reward_key, tuple(info_keys or ()))
     gymnasium.register(
         id,
-        entry_point=_Maker(entry_point, transform, reward_key, tuple(info_keys)),
+        entry_point=_MAKER,
         reward_threshold=reward_threshold,
         nondeterministic=nondeterministic,
         max_episode_steps=max_episode_steps,
         order_enforce=order_enforce,
         disable_env_checker=disable_env_checker,
-        kwargs=dict(kwargs or {}),
+        kwargs={**(kwargs or {}), "registration": made_of},
     )
-
-
-@dataclass(frozen=True)
-class _Maker:
-    """Makes the exported environment; Gymnasium copies it with its entry."""
-
-    entry_point: Callable[..., EnvBase]
-    transform: Transform | None
-    reward_key: NestedKey | None
-    info_keys: tuple[NestedKey, ...]
-
-    def __call__(self, **kwargs: Any) -> "gymnasium.Env[Any, Any]":
-        env = self.entry_point(**kwargs)
-        if self.transform is not None:
-            env = TransformedEnv(env, self.transform.clone())
-        return to_gymnasium(env, reward_key=self.reward_key, info_keys=self.info_keys)
