@@ -9,7 +9,7 @@ from rl_specs import message
 
 def is_console(value: Any) -> bool:
     """Whether `value` is an `ALEInterface`."""
-    return type(value).__name__ == "ALEInterface" and type(value).__module__.startswith("ale_py")
+    return type(value).__name__ == "ALEInterface"
 
 
 def read_console(console: Any) -> dict[str, Any]:

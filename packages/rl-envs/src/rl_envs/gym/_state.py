@@ -87,14 +87,19 @@ def _is_apparatus(value: Any) -> bool:
     if _is_simulator(value):
         return False
     if type(value) in (list, tuple) and value:  # the actions that a game knows
-        return all(type(item).__module__.startswith("ale_py") for item in value)
+        return all(_module(item).startswith("ale_py") for item in value)
     made_of = (gymnasium.Space, gymnasium.Env, EnvSpec)
-    return isinstance(value, (*made_of, *_CODE)) or type(value).__module__.startswith(_APPARATUS)
+    return isinstance(value, (*made_of, *_CODE)) or _module(value).startswith(_APPARATUS)
+
+
+def _module(value: Any) -> str:
+    """Where the class of a value was defined; empty for those of SWIG, which do not say."""
+    return str(getattr(type(value), "__module__", ""))
 
 
 def _is_helper(value: Any) -> bool:
     """Whether `value` is one of Gymnasium's own small objects, such as running statistics: read like a layer."""
-    return type(value).__module__.startswith("gymnasium.") and not _is_apparatus(value)
+    return _module(value).startswith("gymnasium.") and not _is_apparatus(value)
 
 
 def _unsupported_attribute(layer: Any) -> str | None:
