@@ -205,10 +205,13 @@ def test_single_env_pixels() -> None:
 
 
 def test_spaces_without_spec() -> None:
-    """An environment with a space that has no tensors is refused when it is wrapped."""
+    """An environment with a space of nobody knows what kind, or without a limit, is refused when it is wrapped."""
     env = StepsEnv()
-    env.action_space = spaces.Text(3)
-    with pytest.raises(SpecError, match="no tensors"):
+    env.action_space = spaces.Space()
+    with pytest.raises(SpecError, match="a space whose values are no arrays"):
+        GymWrapper(env)
+    env.action_space = spaces.Sequence(spaces.Discrete(2))
+    with pytest.raises(SpecError, match="Pass max_sequence_length="):
         GymWrapper(env)
 
 

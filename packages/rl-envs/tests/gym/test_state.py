@@ -93,6 +93,30 @@ def test_unreadable_env_says_what_is_unreadable() -> None:
         env.get_state()
 
 
+class NamelessType(type):
+    """Classes that do not say where they were defined, as those that SWIG makes."""
+
+    def __getattribute__(cls, name: str) -> Any:
+        """All attributes but that."""
+        if name == "__module__":
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+
+class Nameless(metaclass=NamelessType):
+    """An object of native code."""
+
+
+def test_objects_of_native_code_are_unreadable() -> None:
+    """An attribute whose class does not say where it was defined is named like any other."""
+    inner = OpaqueEnv()
+    inner.engine = Nameless()  # type: ignore[assignment]
+    env = GymWrapper(inner)
+    assert not env.has_exact_state
+    with pytest.raises(StateNotSupportedError, match=r"OpaqueEnv\.engine \(Nameless\)"):
+        env.get_state()
+
+
 def test_state_of_another_env_is_refused() -> None:
     """States of other numbers of environments, other wrappers or other models are errors."""
     state = GymEnv("Pendulum-v1", num_envs=2).get_state()

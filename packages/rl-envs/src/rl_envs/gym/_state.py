@@ -2,7 +2,8 @@
 
 Each object of the chain from the outermost wrapper to the env is read attribute by attribute: numbers, strings, arrays,
 containers of such and numpy generators are recorded; spaces, models, renderers and functions are what the env is made
-of, not its state. Anything else is out of reach, and the env is said to have no exact state.
+of, not its state. Anything else is out of reach, and the env is said to have no exact state. So are the consoles of
+Atari games: the states that ALE saves lack the action that a sticky action repeats, and more in some games (Qbert).
 """
 
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from rl_envs.gym._adapted import AdaptedEnv
-from rl_envs.gym._atari_state import is_console, read_console, write_console
 from rl_envs.gym._mujoco_state import is_mujoco_data, read_mujoco, write_mujoco
 from rl_envs.gym._plain import decode, encode, is_plain
 from rl_specs import message
@@ -75,31 +75,30 @@ def _attributes(layer: Any) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in vars(layer).items() if name not in fixed]
 
 
-def _is_simulator(value: Any) -> bool:
-    return is_mujoco_data(value) or is_console(value)
-
-
 def _is_apparatus(value: Any) -> bool:
     """Whether `value` is what an env is made of rather than its state."""
     import gymnasium
     from gymnasium.envs.registration import EnvSpec
 
-    if _is_simulator(value):
+    if is_mujoco_data(value):
         return False
-    if type(value) in (list, tuple) and value:  # the actions that a game knows
-        return all(type(item).__module__.startswith("ale_py") for item in value)
     made_of = (gymnasium.Space, gymnasium.Env, EnvSpec)
-    return isinstance(value, (*made_of, *_CODE)) or type(value).__module__.startswith(_APPARATUS)
+    return isinstance(value, (*made_of, *_CODE)) or _module(value).startswith(_APPARATUS)
+
+
+def _module(value: Any) -> str:
+    """Where the class of a value was defined; empty for those of SWIG, which do not say."""
+    return str(getattr(type(value), "__module__", ""))
 
 
 def _is_helper(value: Any) -> bool:
     """Whether `value` is one of Gymnasium's own small objects, such as running statistics: read like a layer."""
-    return type(value).__module__.startswith("gymnasium.") and not _is_apparatus(value)
+    return _module(value).startswith("gymnasium.") and not _is_apparatus(value)
 
 
 def _unsupported_attribute(layer: Any) -> str | None:
     for name, value in _attributes(layer):
-        if is_plain(value) or _is_simulator(value) or _is_apparatus(value):
+        if is_plain(value) or is_mujoco_data(value) or _is_apparatus(value):
             continue
         if not _is_helper(value):
             return f"{type(layer).__name__}.{name} ({type(value).__name__})"
@@ -116,8 +115,6 @@ def _read(layer: Any) -> dict[str, Any]:
     for name, value in _attributes(layer):
         if is_mujoco_data(value):
             simulators[name] = read_mujoco(layer.model, value)
-        elif is_console(value):
-            simulators[name] = read_console(value)
         elif is_plain(value):
             plain[name] = encode(value)
         elif _is_helper(value):
@@ -133,9 +130,6 @@ def _write(layer: Any, state: dict[str, Any]) -> None:
         else:
             setattr(layer, name, decode(value))
     for name, value in state["simulators"].items():
-        if is_console(present[name]):
-            write_console(present[name], value)
-        else:
-            write_mujoco(layer.model, present[name], value)
+        write_mujoco(layer.model, present[name], value)
     for name, value in state["helpers"].items():
         _write(present[name], value)

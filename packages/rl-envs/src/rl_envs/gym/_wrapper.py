@@ -242,7 +242,7 @@ class GymWrapper(EnvBase):
 
     @property
     def has_exact_state(self) -> bool:
-        """Whether the simulator can be read out: MuJoCo, Atari, and envs whose state is plain values."""
+        """Whether the simulator can be read out: MuJoCo, and envs whose state is plain values."""
         return self._backend.missing_state() is None
 
     def get_state(self) -> dict[str, Any]:
