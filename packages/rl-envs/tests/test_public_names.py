@@ -11,12 +11,15 @@ import rl_envs.testing
 
 NAMES = [
     "AntEnv",
+    "AsyncEnvPool",
     "CatTensors",
     "ClipTransform",
     "ClosedEnvError",
     "Compose",
     "DoubleToFloat",
     "EnvBase",
+    "EnvCreator",
+    "EnvMetaData",
     "EnvPlan",
     "EnvSpecs",
     "ExplorationType",
@@ -29,11 +32,13 @@ NAMES = [
     "InvertedDoublePendulumEnv",
     "InvertedPendulumEnv",
     "MujocoEnv",
+    "MultiThreadedEnv",
     "NoopResetEnv",
     "ObservationNorm",
     "ParallelEnv",
     "PendulumEnv",
     "PolicyPlan",
+    "ProcessorAsyncEnvPool",
     "ReacherEnv",
     "RewardScaling",
     "RewardSum",
@@ -41,6 +46,7 @@ NAMES = [
     "StateNotSupportedError",
     "StepCounter",
     "SwimmerEnv",
+    "ThreadingAsyncEnvPool",
     "ToTensorImage",
     "Transform",
     "TransformedEnv",
@@ -64,7 +70,8 @@ def test_public_names() -> None:
     assert sorted(rl_envs.__all__) == NAMES
     assert all(getattr(rl_envs, name) is not None for name in NAMES)
     pool = ["Layout", "PoolOptions", "StartMethod", "Table", "Task", "TensorForm", "WorkerPool"]
-    assert sorted(rl_envs.parallel.__all__) == sorted(["ParallelEnv", *pool])
+    envs = ["AsyncEnvPool", "ParallelEnv", "ProcessorAsyncEnvPool", "ThreadingAsyncEnvPool"]
+    assert sorted(rl_envs.parallel.__all__) == sorted([*envs, *pool])
     assert sorted(rl_envs.gym.__all__) == ["GymEnv", "GymWrapper", "space_from_spec", "spec_from_space"]
     assert set(rl_envs.mujoco.__all__) - set(NAMES) == {"Draws", "Simulation"}
 

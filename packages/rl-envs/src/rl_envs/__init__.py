@@ -13,6 +13,7 @@ from rl_envs._errors import ClosedEnvError, StateNotSupportedError, WorkerError,
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_envs._step_mdp import step_mdp
+from rl_envs.env_creator import EnvCreator, EnvMetaData
 from rl_envs.gym import GymEnv, GymWrapper
 from rl_envs.mujoco import (
     AntEnv,
@@ -26,7 +27,8 @@ from rl_envs.mujoco import (
     SwimmerEnv,
     Walker2dEnv,
 )
-from rl_envs.parallel import ParallelEnv
+from rl_envs.multi_threaded import MultiThreadedEnv
+from rl_envs.parallel import AsyncEnvPool, ParallelEnv, ProcessorAsyncEnvPool, ThreadingAsyncEnvPool
 from rl_envs.pendulum import PendulumEnv
 from rl_envs.serial import SerialEnv
 from rl_envs.transforms import (
@@ -48,12 +50,15 @@ from rl_envs.transforms import (
 
 __all__ = [
     "AntEnv",
+    "AsyncEnvPool",
     "CatTensors",
     "ClipTransform",
     "ClosedEnvError",
     "Compose",
     "DoubleToFloat",
     "EnvBase",
+    "EnvCreator",
+    "EnvMetaData",
     "EnvPlan",
     "EnvSpecs",
     "ExplorationType",
@@ -66,11 +71,13 @@ __all__ = [
     "InvertedDoublePendulumEnv",
     "InvertedPendulumEnv",
     "MujocoEnv",
+    "MultiThreadedEnv",
     "NoopResetEnv",
     "ObservationNorm",
     "ParallelEnv",
     "PendulumEnv",
     "PolicyPlan",
+    "ProcessorAsyncEnvPool",
     "ReacherEnv",
     "RewardScaling",
     "RewardSum",
@@ -78,6 +85,7 @@ __all__ = [
     "StateNotSupportedError",
     "StepCounter",
     "SwimmerEnv",
+    "ThreadingAsyncEnvPool",
     "ToTensorImage",
     "Transform",
     "TransformedEnv",
