@@ -20,6 +20,7 @@ NAMES = [
     "CatFrames",
     "BurnInTransform",
     "BaseInfoDictReader",
+    "AsyncEnvPool",
     "CatTensors",
     "CenterCrop",
     "ClipTransform",
@@ -34,6 +35,8 @@ NAMES = [
     "DoubleToFloat",
     "EndOfLifeTransform",
     "EnvBase",
+    "EnvCreator",
+    "EnvMetaData",
     "EnvPlan",
     "EnvSpecs",
     "ExpandAs",
@@ -66,6 +69,7 @@ NAMES = [
     "NextObservationDelta",
     "MultiStepTransform",
     "NextStateReconstructor",
+    "MultiThreadedEnv",
     "NoopResetEnv",
     "ObservationNorm",
     "ParallelEnv",
@@ -74,6 +78,7 @@ NAMES = [
     "PinMemoryTransform",
     "PolicyPlan",
     "RandomTruncationTransform",
+    "ProcessorAsyncEnvPool",
     "ReacherEnv",
     "Resize",
     "RewardClipping",
@@ -103,6 +108,7 @@ NAMES = [
     "TimeMaxPool",
     "Timer",
     "TicTacToeEnv",
+    "ThreadingAsyncEnvPool",
     "ToTensorImage",
     "TrajCounter",
     "Transform",
@@ -142,6 +148,9 @@ def test_public_names() -> None:
     adapters = ["FuncEnvAdapter", "GymEnv", "GymWrapper", "LegacyGymEnv"]
     spaces = ["decode_text", "space_from_spec", "spec_from_space"]
     assert rl_envs.gym.__all__ == sorted([*info, *adapters, *spaces])
+    envs = ["AsyncEnvPool", "ParallelEnv", "ProcessorAsyncEnvPool", "ThreadingAsyncEnvPool"]
+    assert sorted(rl_envs.parallel.__all__) == sorted([*envs, *pool])
+    assert sorted(rl_envs.gym.__all__) == ["GymEnv", "GymWrapper", "space_from_spec", "spec_from_space"]
     assert set(rl_envs.mujoco.__all__) - set(NAMES) == {"Draws", "Simulation"}
 
 

@@ -24,6 +24,8 @@ from rl_envs.gym import (
     default_info_dict_reader,
 )
 from rl_envs.model_based import ModelBasedEnvBase, WorldModelEnv
+from rl_envs.env_creator import EnvCreator, EnvMetaData
+from rl_envs.gym import GymEnv, GymWrapper
 from rl_envs.mujoco import (
     AntEnv,
     HalfCheetahEnv,
@@ -36,7 +38,8 @@ from rl_envs.mujoco import (
     SwimmerEnv,
     Walker2dEnv,
 )
-from rl_envs.parallel import ParallelEnv
+from rl_envs.multi_threaded import MultiThreadedEnv
+from rl_envs.parallel import AsyncEnvPool, ParallelEnv, ProcessorAsyncEnvPool, ThreadingAsyncEnvPool
 from rl_envs.pendulum import PendulumEnv
 from rl_envs.serial import SerialEnv
 from rl_envs.stateless_pendulum import StatelessPendulumEnv
@@ -125,6 +128,7 @@ __all__ = [
     "BinarizeReward",
     "BurnInTransform",
     "CatFrames",
+    "AsyncEnvPool",
     "CatTensors",
     "CenterCrop",
     "ClipTransform",
@@ -139,6 +143,8 @@ __all__ = [
     "DoubleToFloat",
     "EndOfLifeTransform",
     "EnvBase",
+    "EnvCreator",
+    "EnvMetaData",
     "EnvPlan",
     "EnvSpecs",
     "ExcludeTransform",
@@ -169,6 +175,7 @@ __all__ = [
     "MultiStepTransform",
     "NextObservationDelta",
     "NextStateReconstructor",
+    "MultiThreadedEnv",
     "NoopResetEnv",
     "ObservationNorm",
     "ParallelEnv",
@@ -178,6 +185,7 @@ __all__ = [
     "PolicyPlan",
     "RandomCropTensorDict",
     "RandomTruncationTransform",
+    "ProcessorAsyncEnvPool",
     "ReacherEnv",
     "RemoveEmptySpecs",
     "RenameTransform",
@@ -203,6 +211,7 @@ __all__ = [
     "TicTacToeEnv",
     "TimeMaxPool",
     "Timer",
+    "ThreadingAsyncEnvPool",
     "ToTensorImage",
     "TrajCounter",
     "Transform",

@@ -1,25 +1,32 @@
 """What environments made of several have in common: how they are made, and that they have the same specs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 
 from rl_envs._env_base import EnvBase
 from rl_envs._env_specs import EnvSpecs
-from rl_specs import NestedKey, SpecError, explain_difference, message
+from rl_specs import FlatDict, NestedKey, SpecError, explain_difference, message
+
+EnvKwargs: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+"""Keyword arguments of the callables that make environments: one mapping for all of them, or one for each."""
 
 
-def env_makers(component: str, count: object, create_env_fn: object) -> list[Callable[[], Any]]:
+def env_makers(
+    component: str, count: object, create_env_fn: object, create_env_kwargs: EnvKwargs = None
+) -> list[Callable[[], Any]]:
     """One callable per environment.
 
     Args:
         component: class that asks, for messages.
         count: number of environments.
         create_env_fn: one callable for all of them, or a sequence of `count`.
+        create_env_kwargs: keyword arguments for them, one mapping for all of them, or a sequence of `count`.
     Raises:
-        ValueError: `count` is no positive integer, or not the number of callables.
-        TypeError: something is not callable.
+        ValueError: `count` is no positive integer, or not the number of callables or of mappings.
+        TypeError: something is not callable, or no mapping from names.
     """
     fix = f'Call {component}(2, lambda: GymEnv("CartPole-v1")), or pass a list of such callables'
     if not isinstance(count, int) or count < 1:
@@ -35,7 +42,25 @@ def env_makers(component: str, count: object, create_env_fn: object) -> list[Cal
         problem = "another number of callables than num_workers"
         fix = "Pass one callable per environment, or a single one for all"
         raise ValueError(message(component, problem, expected=count, found=len(makers), fix=fix))
-    return checked
+    if create_env_kwargs is None:
+        return checked
+    options = _options_of_each(component, count, create_env_kwargs)
+    return [partial(make, **given) if given else make for make, given in zip(checked, options, strict=True)]
+
+
+def _options_of_each(component: str, count: int, create_env_kwargs: object) -> list[Mapping[str, Any]]:
+    given = list(create_env_kwargs) if isinstance(create_env_kwargs, list | tuple) else [create_env_kwargs] * count
+    options: list[Mapping[str, Any]] = []
+    for each in given:
+        if not isinstance(each, Mapping) or not all(isinstance(name, str) for name in each):
+            expected = "a mapping from names of arguments to values, or a list of such"
+            raise TypeError(message(component, "create_env_kwargs", expected=expected, found=repr(each)))
+        options.append(each)
+    if len(options) != count:
+        problem = "another number of create_env_kwargs than num_workers"
+        fix = "Pass one mapping per environment, or a single one for all"
+        raise ValueError(message(component, problem, expected=count, found=len(options), fix=fix))
+    return options
 
 
 def make_envs(component: str, makers: Sequence[Callable[[], Any]]) -> list[EnvBase]:
@@ -94,3 +119,24 @@ def check_state_parts(component: str, state: Mapping[str, Any], count: int) -> l
     if len(parts) != count:
         raise ValueError(message(component, "another number of envs", expected=count, found=len(parts)))
     return parts
+
+
+def stacked_rows(rows: Sequence[FlatDict]) -> FlatDict:
+    """Entries of environments `[*B]` as those of their batch `[N, *B]`."""
+    return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+
+
+def stacked_resets(rows: Sequence[FlatDict | None], specs: EnvSpecs) -> FlatDict:
+    """What the environments that were reset returned, as entries of the batch `[N, *B]`.
+
+    Args:
+        rows: of each environment; None where it was not reset, and zeros will do.
+        specs: of the batch.
+    """
+    model = next((row for row in rows if row is not None), None)
+    if model is None:
+        return {key: spec.zero() for key, spec in specs.observation.flat_items()}
+    keys = [key for key in model if key in reset_keys(specs)]
+    return {
+        key: torch.stack([torch.zeros_like(model[key]) if row is None else row[key] for row in rows]) for key in keys
+    }

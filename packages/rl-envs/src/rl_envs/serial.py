@@ -8,8 +8,17 @@ import torch
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY, STEP_KEY, EnvPlan
 from rl_envs._flat import unpack_flat
-from rl_envs._many_envs import check_same_specs, check_state_parts, env_makers, expanded_specs, make_envs, reset_keys
-from rl_specs import FlatDict, NestedKey, TensorMap
+from rl_envs._many_envs import (
+    EnvKwargs,
+    check_same_specs,
+    check_state_parts,
+    env_makers,
+    expanded_specs,
+    make_envs,
+    stacked_resets,
+    stacked_rows,
+)
+from rl_specs import FlatDict, TensorMap
 
 
 @final
@@ -19,6 +28,7 @@ class SerialEnv(EnvBase):
     Args:
         num_workers: number of environments `N`.
         create_env_fn: makes an environment, or a list of `N` such callables.
+        create_env_kwargs: keyword arguments for `create_env_fn`: one mapping for all environments, or a list of `N`.
     Raises:
         ValueError: another number of callables than `num_workers`, or callables that give one environment twice.
         TypeError: something that is not a callable, or not one that gives an environment.
@@ -28,9 +38,13 @@ class SerialEnv(EnvBase):
     accepts_mapping = True
 
     def __init__(
-        self, num_workers: int, create_env_fn: Callable[[], EnvBase] | Sequence[Callable[[], EnvBase]]
+        self,
+        num_workers: int,
+        create_env_fn: Callable[..., EnvBase] | Sequence[Callable[..., EnvBase]],
+        *,
+        create_env_kwargs: EnvKwargs = None,
     ) -> None:
-        self._adopt(make_envs("SerialEnv", env_makers("SerialEnv", num_workers, create_env_fn)))
+        self._adopt(make_envs("SerialEnv", env_makers("SerialEnv", num_workers, create_env_fn, create_env_kwargs)))
 
     @classmethod
     def _of(cls, envs: list[EnvBase]) -> "SerialEnv":
@@ -58,20 +72,13 @@ class SerialEnv(EnvBase):
     def _reset(self, data: TensorMap | None) -> FlatDict:
         mask = None if data is None else data.get(RESET_KEY, None)
         if data is None or mask is None:
-            return _stacked([plan.reset() for plan in self._plans])
+            return stacked_rows([plan.reset() for plan in self._plans])
         entries = unpack_flat(data)
         rows: list[FlatDict | None] = []
         for index, plan in enumerate(self._plans):
             root = {key: value[index] for key, value in entries.items()}
             rows.append(plan.fresh(root) if bool(root[RESET_KEY].any()) else None)
-        model = next((row for row in rows if row is not None), None)
-        if model is None:
-            return {key: spec.zero() for key, spec in self._specs.observation.flat_items()}
-        keys = [key for key in model if key in reset_keys(self._specs)]
-        return {
-            key: torch.stack([torch.zeros_like(model[key]) if row is None else row[key] for row in rows])
-            for key in keys
-        }
+        return stacked_resets(rows, self._specs)
 
     def _step(self, data: TensorMap) -> FlatDict:
         entries = unpack_flat(data)
@@ -80,7 +87,7 @@ class SerialEnv(EnvBase):
         steps = [
             plan.step({key: value[index] for key, value in entries.items()}) for index, plan in enumerate(self._plans)
         ]
-        return _stacked(steps)
+        return stacked_rows(steps)
 
     def _step_some(self, entries: FlatDict) -> FlatDict:
         """Step the rows of the mask; the others of what comes back are zeros."""
@@ -97,7 +104,7 @@ class SerialEnv(EnvBase):
             leaves = [leaf for spec in (specs.observation, specs.reward, specs.done) for leaf in spec.flat_items()]
             return {key: spec.zero() for key, spec in leaves}
         nothing = {key: torch.zeros_like(value) for key, value in model.items()}
-        return _stacked([nothing if row is None else row for row in rows])
+        return stacked_rows([nothing if row is None else row for row in rows])
 
     def _set_seed(self, seed: int) -> None:
         self._set_stream(seed, 0)
@@ -155,7 +162,3 @@ class SerialEnv(EnvBase):
             self._envs, check_state_parts("SerialEnv.load_state_dict", state, len(self._envs)), strict=True
         ):
             env.load_state_dict(part)
-
-
-def _stacked(rows: list[FlatDict]) -> FlatDict:
-    return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}

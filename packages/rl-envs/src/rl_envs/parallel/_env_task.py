@@ -7,6 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._many_envs import make_envs
@@ -40,6 +41,17 @@ class Description:
     device: torch.device | None
     has_exact_state: bool
     representation: str
+
+
+def describe(envs: Sequence[EnvBase]) -> Description:
+    """The description of these environments."""
+    return Description(
+        specs=[env._env_specs() for env in envs],
+        batch_size=envs[0].batch_size,
+        device=envs[0].device,
+        has_exact_state=all(env.has_exact_state for env in envs),
+        representation=repr(envs[0]),
+    )
 
 
 def table_layout(component: str, specs: EnvSpecs) -> Layout:
@@ -79,14 +91,7 @@ class EnvTask(Task):
 
     def describe(self) -> Description:
         """See `Task`."""
-        env = self._envs[0]
-        return Description(
-            specs=[each._env_specs() for each in self._envs],
-            batch_size=env.batch_size,
-            device=env.device,
-            has_exact_state=all(each.has_exact_state for each in self._envs),
-            representation=repr(env),
-        )
+        return describe(self._envs)
 
     def connect(self, table: Table) -> None:
         """See `Task`; the parent has compared the specs."""
@@ -113,7 +118,7 @@ class EnvTask(Task):
         for row, step in enumerate(self._step_calls):
             following = step(self._row_root(row))
             if not self._is_checked[NEXT]:
-                _check("_step", following, self._next[row])
+                check_entries("ParallelEnv, _step", following, self._next[row])
             for key, target in self._next[row].items():
                 target.copy_(following[key])
             self._last[row] = following
@@ -130,7 +135,7 @@ class EnvTask(Task):
             root[RESET_KEY] = self._moved(self._mask.clone())
         fresh = self._serial._reset(root)
         if not self._is_checked[FRESH]:
-            _check("_reset", fresh, self._fresh)
+            check_entries("ParallelEnv, _reset", fresh, self._fresh)
             self._is_checked[FRESH] = True
         for key, target in self._fresh.items():
             target.copy_(fresh[key])
@@ -185,11 +190,14 @@ class EnvTask(Task):
         return value.to(self._device) if self._moves else value
 
 
-def _check(method: str, entries: FlatDict, targets: FlatDict) -> None:
-    """Compare what environments return with the table, into which a copy would broadcast and convert."""
+def check_entries(where: str, entries: FlatDict, targets: FlatDict) -> None:
+    """Compare what environments return with the table, into which a copy would broadcast and convert.
+
+    Raises:
+        MissingKeyError, ShapeError, DTypeError: an entry is missing, or of another form than its spec.
+    """
     for key, target in targets.items():
         value = entries.get(key)
-        where = f"ParallelEnv, {method}"
         if value is None:
             raise missing_key(where, key, entries, fix=_FIX)
         if value.shape != target.shape:

@@ -20,9 +20,19 @@ def raised(component: str, worker: int, failure: Failure) -> Exception:
     return error
 
 
-def broken(component: str, worker: int, failure: Failure) -> WorkerError:
-    """A worker raised in the middle of a step or a reset."""
-    error = WorkerError(f"{component}: worker {worker} raised, and all workers were closed.\n{failure.text}")
+_CLOSED = "and all workers were closed"
+
+
+def broken(component: str, worker: int, failure: Failure, *, outcome: str = _CLOSED) -> WorkerError:
+    """A worker raised in the middle of a step or a reset.
+
+    Args:
+        component: who owns the workers.
+        worker: its index.
+        failure: what it raised.
+        outcome: what became of it.
+    """
+    error = WorkerError(f"{component}: worker {worker} raised, {outcome}.\n{failure.text}")
     error.__cause__ = _loaded(failure)
     return error
 
@@ -38,12 +48,13 @@ def _loaded(failure: Failure) -> BaseException | None:
     return found if isinstance(found, BaseException) else None
 
 
-def died(component: str, exits: dict[int, int]) -> WorkerError:
+def died(component: str, exits: dict[int, int], *, outcome: str = _CLOSED) -> WorkerError:
     """Workers ended unasked.
 
     Args:
         component: who owns the workers.
         exits: wait status by worker; empty when their supervisor has ended.
+        outcome: what became of them.
     """
     if not exits:
         problem = "the process that supervises the workers ended, and all workers with it"
@@ -51,14 +62,23 @@ def died(component: str, exits: dict[int, int]) -> WorkerError:
     ends = ", ".join(f"worker {worker} {_end(status)}" for worker, status in sorted(exits.items()))
     is_killed = any(os.WIFSIGNALED(status) for status in exits.values())
     fix = _MEMORY if is_killed else "Look for os._exit, or a crash in native code; without workers a debugger shows it"
-    return WorkerError(message(component, f"{ends}, and all workers were closed", fix=fix))
+    return WorkerError(message(component, f"{ends}, {outcome}", fix=fix))
 
 
-def timed_out(component: str, workers: list[int], timeout_s: float) -> WorkerTimeoutError:
-    """Workers did not answer in time."""
+def timed_out(
+    component: str, workers: list[int], timeout_s: float, *, outcome: str = "and all workers were killed"
+) -> WorkerTimeoutError:
+    """Workers did not answer in time.
+
+    Args:
+        component: who owns the workers.
+        workers: which.
+        timeout_s: the time.
+        outcome: what became of them.
+    """
     names = f"worker{'s' if len(workers) > 1 else ''} {', '.join(map(str, workers))}"
     fix = "Look for an environment that waits, or pass a longer timeout_s"
-    problem = f"{names} did not finish within {timeout_s:g} s, and all workers were killed"
+    problem = f"{names} did not finish within {timeout_s:g} s, {outcome}"
     return WorkerTimeoutError(message(component, problem, fix=fix))
 
 

@@ -18,6 +18,7 @@ from rl_envs._errors import ClosedEnvError, WorkerError, WorkerTimeoutError
 from rl_envs.parallel._failures import broken, died, raised, timed_out
 from rl_envs.parallel._launch import START_METHODS, StartMethod
 from rl_envs.parallel._processes import Processes
+from rl_envs.parallel._recovery import Recovery
 from rl_envs.parallel._segment import map_segment, reserve
 from rl_envs.parallel._table import Layout, Table, TensorForm, table_bytes
 from rl_envs.parallel._wiring import CALL, DONE, FAILED, TOKEN, read_frame, write_frame
@@ -36,14 +37,16 @@ class PoolOptions:
         start_method: see `StartMethod`.
         timeout_s: longest time for a step, a reset or a call, after which the workers are killed; None: no limit.
         preload: modules that workers will need, imported once with `"forkserver"`.
+        restart_on_failure: how many times each worker that fails is started anew; 0: a failure closes the pool.
     Raises:
-        ValueError: an unknown start method, or a limit that is not positive.
+        ValueError: an unknown start method, a limit that is not positive, or a negative number of times.
     """
 
     component: str
     start_method: StartMethod = "forkserver"
     timeout_s: float | None = None
     preload: tuple[str, ...] = ()
+    restart_on_failure: int = 0
 
     def __post_init__(self) -> None:
         if self.start_method not in START_METHODS:
@@ -52,15 +55,19 @@ class PoolOptions:
         if self.timeout_s is not None and not self.timeout_s > 0:
             expected = "a positive number of seconds, or None"
             raise ValueError(message(self.component, "timeout_s", expected=expected, found=self.timeout_s))
+        restarts = self.restart_on_failure
+        if not isinstance(restarts, int) or restarts < 0:
+            expected = "how many times a worker is started anew, an integer >= 0"
+            raise ValueError(message(self.component, "restart_on_failure", expected=expected, found=restarts))
 
 
 @final
 class WorkerPool:
     """Workers that obey one command at a time, all or some of them at once.
 
-    A failure of any worker closes the pool. So does an interrupt while waiting, such as Ctrl-C or what a handler of
-    signals raises: the workers are in the middle of something then. The workers end when the pool is closed, collected,
-    or left at exit, and when this process dies.
+    A failure of any worker closes the pool, unless it may be started anew (`restart_on_failure`). So does an
+    interrupt while waiting, such as Ctrl-C or what a handler of signals raises: the workers are in the middle of
+    something then. The workers end when the pool is closed, collected, or left at exit, and when this process dies.
 
     Args:
         make_tasks: for each worker a callable that makes its task there.
@@ -72,9 +79,18 @@ class WorkerPool:
     def __init__(self, make_tasks: Sequence[Callable[[], Task]], options: PoolOptions) -> None:
         self._options = options
         self._owner = os.getpid()
+        restarts = options.restart_on_failure
         self._processes = Processes(
-            options.component, make_tasks, options.start_method, options.preload, torch.initial_seed()
+            options.component,
+            make_tasks,
+            options.start_method,
+            options.preload,
+            torch.initial_seed(),
+            can_restart=restarts > 0,
         )
+        self._recovery: Recovery | None = None
+        if restarts:
+            self._recovery = Recovery(self._processes, options.component, restarts, options.timeout_s)
         self._finalize = multiprocessing.util.Finalize(self, self._processes.close, exitpriority=10)
         self._workers = range(len(make_tasks))
         self._table: Table | None = None
@@ -110,15 +126,18 @@ class WorkerPool:
         self._table = Table(map_segment(self._processes.segment), whole)
         self._table["pool"]["finished"].zero_()
         self._rounds = [0 for _ in self._workers]
-        self.call(SHARE, [whole] * len(self._workers))
+        self.call(SHARE, [whole] * len(self._workers), is_lasting=True)
         return self._table
 
-    def run(self, command: bytes, workers: Sequence[int] | None = None) -> None:
+    def run(self, command: bytes, workers: Sequence[int] | None = None) -> Sequence[int]:
         """Have workers step or reset, and wait for the last of them.
 
         Args:
             command: `STEP`, `RESET` or `RESET_ALL`.
             workers: which; None: all.
+        Returns:
+            Workers that were started anew, of those and of others, and have reset all of their environments instead;
+            hardly ever any.
         Raises:
             WorkerError: a worker raised, ended, or took longer than the limit; the pool is closed.
         """
@@ -131,11 +150,27 @@ class WorkerPool:
             for worker in chosen:
                 self._rounds[worker] += 1
                 os.write(processes.commands[worker], command)
-            self._wait(chosen)
+            return self._wait(chosen)
 
-    def call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
+    def mend(self) -> Sequence[int]:
+        """Start anew the workers that have ended while they had nothing to do, where that is asked for.
+
+        Returns:
+            Which those are, with those that a call had to start anew; they have reset all of their environments.
+        Raises:
+            WorkerError: one has failed too often; the pool is closed.
+        """
+        self.check_usable()
+        with self._closed_where_broken_off():
+            return () if self._recovery is None else self._recover((), ())
+
+    def call(self, method: str, arguments: Sequence[Any], *, is_lasting: bool = False) -> list[Any]:
         """Call a method of every task, with an argument for each; the answers in order.
 
+        Args:
+            method: see `Task.call`.
+            arguments: one for each worker.
+            is_lasting: whether a worker that is started anew is to begin with this call.
         Raises:
             Exception: what a task raised, with a note that tells where.
             WorkerError: a worker raised what cannot be pickled, ended, or took longer than the limit.
@@ -143,9 +178,15 @@ class WorkerPool:
         self.check_usable()
         payloads = self._payloads(method, arguments)
         with self._closed_where_broken_off():
-            self._send(payloads)
-            frames = self._frames(self._deadline())
-        return self._unpacked(frames)
+            if self._recovery is None:
+                self._send(payloads)
+                frames = self._frames(self._deadline())
+            else:
+                frames = self._recovery.call(payloads)
+        answers = self._unpacked(frames)
+        if is_lasting and self._recovery is not None:
+            self._recovery.remember(method, payloads)
+        return answers
 
     def post(self, method: str, arguments: Sequence[Any]) -> None:
         """Ask for a call without waiting for its end; workers take what is asked of them in order.
@@ -167,23 +208,89 @@ class WorkerPool:
             frames = self._frames(self._deadline())
         return self._unpacked(frames)
 
+    def request(self, worker: int, payload: bytes) -> None:
+        """Ask one worker for a call, without waiting for its end; it takes what it is asked for in order.
+
+        Args:
+            worker: which.
+            payload: pickle of the method and its argument; small, for the reason given at `post`.
+        """
+        self.check_usable()
+        with self._closed_where_broken_off():
+            wait = partial(self._wait_for, worker, self._deadline())
+            write_frame(self._processes.commands[worker], payload, wait, command=CALL)
+
+    def ready(self, workers: Sequence[int], wait_s: float | None) -> list[tuple[int, Any]]:
+        """Wait until a worker has an answer to what it was asked for with `request`.
+
+        Args:
+            workers: those that owe one.
+            wait_s: how long to wait; None: without limit.
+        Returns:
+            Workers and answers: one of each worker that has any; none when time is up.
+        Raises:
+            WorkerError: a worker raised or ended; the pool is closed.
+        """
+        self.check_usable()
+        owners = {self._processes.replies[worker]: worker for worker in workers}
+        with self._closed_where_broken_off():
+            poll = select.poll()
+            for fd in (*owners, *self._processes.statuses):
+                poll.register(fd, select.POLLIN)
+            events = [fd for fd, _ in poll.poll(None if wait_s is None else max(wait_s, 0.0) * 1000)]
+            if events and not any(fd in owners for fd in events):
+                raise self._failure()
+            answers = [(owners[fd], self._answer_of(owners[fd])) for fd in events if fd in owners]
+        return sorted(answers, key=lambda answer: answer[0])
+
+    def _answer_of(self, worker: int) -> Any:
+        """The next answer of a worker."""
+        try:
+            frame = read_frame(self._processes.replies[worker], partial(self._wait_for, worker, self._deadline()))
+        except EOFError:
+            raise self._failure() from None
+        answer = pickle.loads(frame)
+        if isinstance(answer, Failure):
+            raise broken(self._options.component, worker, answer)
+        return answer
+
+    def give_up_on(self, workers: list[int]) -> WorkerTimeoutError:
+        """Close the pool because of workers that are late; the error that says so."""
+        return self._late(sorted(set(workers)))
+
     def close(self, *, grace_s: float = 5.0) -> None:
         """End the workers: they are told to, and killed after `grace_s`. Calling it again does nothing."""
         self._finalize.cancel()
         self._table = None
         self._processes.close(grace_s)
 
-    def _wait(self, workers: Sequence[int]) -> None:
+    def _wait(self, workers: Sequence[int]) -> Sequence[int]:
         limit = self._options.timeout_s
         done = self._processes.done
         events = self._wake_up.poll(None if limit is None else limit * 1000)
         if not events:
             assert self._table is not None
             finished = self._table["pool"]["finished"].tolist()
-            raise self._late([worker for worker in workers if finished[worker] < self._rounds[worker]])
+            late = [worker for worker in workers if finished[worker] < self._rounds[worker]]
+            if self._recovery is None:
+                raise self._late(late)
+            return self._recover(workers, late)
         word = os.read(done, 1) if any(fd == done for fd, _ in events) else b""
-        if word != DONE or len(events) > 1:
+        if word == DONE and len(events) == 1:
+            return ()
+        if self._recovery is None:
             raise self._failure(is_reported=word == FAILED)
+        return self._recover(workers, ())
+
+    def _recover(self, told: Sequence[int], late: Sequence[int]) -> Sequence[int]:
+        assert self._recovery is not None
+        self._recovery.recover(told, late)
+        replaced = self._recovery.take_replaced()
+        if self._table is not None:
+            finished = self._table["pool"]["finished"]
+            for worker in replaced:
+                finished[worker] = self._rounds[worker]
+        return replaced
 
     @contextlib.contextmanager
     def _closed_where_broken_off(self) -> Iterator[None]:

@@ -15,7 +15,21 @@ from rl_envs.parallel._failures import died
 from rl_envs.parallel._launch import ForkedSupervisor, FreshSupervisor, StartMethod, Supervisor
 from rl_envs.parallel._segment import create_segment
 from rl_envs.parallel._supervisor import Orders
-from rl_envs.parallel._wiring import EXIT_RECORD, KILL, QUIT, GroupEnds, WorkerEnds, close_all, read_frame, write_frame
+from rl_envs.parallel._wiring import (
+    ALL,
+    END,
+    EXIT_RECORD,
+    KILL,
+    ORDER,
+    QUIT,
+    START,
+    GroupEnds,
+    WorkerEnds,
+    close_all,
+    discard,
+    read_frame,
+    write_frame,
+)
 from rl_envs.parallel._worker import Failure, Task
 from rl_specs import message
 
@@ -32,6 +46,7 @@ class Processes:
         start_method: see `StartMethod`.
         preload: see `PoolOptions`.
         torch_seed: see `Orders`.
+        can_restart: see `Orders`.
     Raises:
         TypeError: a callable cannot be pickled, where the start method needs it.
         WorkerError: a supervisor ended at once.
@@ -44,6 +59,8 @@ class Processes:
         start_method: StartMethod,
         preload: tuple[str, ...],
         torch_seed: int,
+        *,
+        can_restart: bool = False,
     ) -> None:
         tasks: list[Any] = list(make_tasks)
         if start_method != "fork":
@@ -53,6 +70,7 @@ class Processes:
         self.replies: list[int] = []
         self.statuses: list[int] = []
         self._controls: list[int] = []
+        self._control_of: list[int] = []
         self._common: list[int] = []
         self._supervisors: list[Supervisor] = []
         self.is_closed = False
@@ -63,12 +81,16 @@ class Processes:
             self._common.append(self.segment)
             tokens, self.tokens = _pipe_to_child(common_child_ends, self._common)
             os.set_blocking(tokens, False)
+            self._tokens_left = os.dup(tokens)
+            self._common.append(self._tokens_left)
             self.done, done = _pipe_from_child(common_child_ends, self._common)
             count = len(tasks)
             size = 1 if start_method == "spawn" else count
             for first in range(0, count, size):
                 group = tasks[first : first + size]
-                self._start(start_method, Orders(first, group, os.getpid(), torch_seed, preload), tokens, done)
+                self._start(
+                    start_method, Orders(first, group, os.getpid(), torch_seed, preload, can_restart), tokens, done
+                )
         except BaseException:
             self.close(0.0)
             raise
@@ -100,6 +122,23 @@ class Processes:
                 return self.replies.index(fd), answer
         return None
 
+    def start_anew(self, worker: int) -> None:
+        """Start a worker in place of one that has ended; it first tells what its task describes.
+
+        Only where they were made with `can_restart`.
+        """
+        discard(self.replies[worker])  # what its predecessor had begun to say
+        _write_if_read(self._control_of[worker], ORDER.pack(START, worker))
+
+    def kill(self, worker: int) -> None:
+        """Kill one worker, which ends soon."""
+        _write_if_read(self._control_of[worker], ORDER.pack(KILL, worker))
+
+    def forget_rounds(self) -> None:
+        """Throw away what says who has finished; no worker may be at work."""
+        discard(self.done)
+        discard(self._tokens_left)
+
     def close(self, grace_s: float = 5.0) -> None:
         """Tell the workers to quit, kill them after `grace_s`, and release everything; a second time does nothing.
 
@@ -109,6 +148,8 @@ class Processes:
             return
         self.is_closed = True
         try:
+            for fd in self._controls:
+                _write_if_read(fd, ORDER.pack(END, ALL))
             for fd in self.commands:
                 _write_if_read(fd, QUIT)
             close_all(self.commands)
@@ -131,7 +172,7 @@ class Processes:
 
     def _end(self) -> None:
         for fd in self._controls:
-            _write_if_read(fd, KILL)
+            _write_if_read(fd, ORDER.pack(KILL, ALL))
         if not self._await_end(_KILL_WAIT_S):
             for supervisor in self._supervisors:
                 supervisor.kill()
@@ -150,10 +191,12 @@ class Processes:
                 _, reply = _pipe_from_child(child_ends, self.replies)
                 workers.append(WorkerEnds(command, reply))
             control, parent_control = _pipe_to_child(child_ends, self._controls)
+            self._control_of += [parent_control] * len(workers)
             _, status = _pipe_from_child(child_ends, self.statuses)
             ends = GroupEnds(control, status, done, tokens, self.segment, tuple(workers))
             if start_method == "fork":
                 parent_ends = [*self.commands, *self.replies, *self.statuses, *self._controls, self.tokens, self.done]
+                parent_ends.append(self._tokens_left)
                 self._supervisors.append(ForkedSupervisor(orders, ends, parent_ends))
             else:
                 self._supervisors.append(FreshSupervisor(ends))

@@ -1,7 +1,9 @@
 """The process between the parent and the workers: forks them, reports how they end, and ends them with the parent.
 
 It waits for three things at once, without polling: a word from the parent, the end of the parent, the end of a worker.
-Workers that are stuck in their environment cannot see that their parent is gone; this process can, and kills them.
+Workers that are stuck in their environment cannot see that their parent is gone; this process can, and kills them. What
+a worker has started ends with it: each has a process group of its own, and what has left that becomes a child of this
+process, which ends it before itself.
 """
 
 import contextlib
@@ -19,7 +21,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, final
 
-from rl_envs.parallel._wiring import EXIT_RECORD, KILL, GroupEnds, close_all, read_frame
+from rl_envs.parallel._orphans import adopt_orphans, end_orphans
+from rl_envs.parallel._wiring import (
+    ALL,
+    END,
+    EXIT_RECORD,
+    KILL,
+    ORDER,
+    START,
+    GroupEnds,
+    close_all,
+    discard,
+    read_frame,
+)
 from rl_envs.parallel._worker import Worker
 
 _ORPHAN_GRACE_S = 1.0
@@ -38,6 +52,7 @@ class Orders:
         parent: process id of the parent.
         torch_seed: seed from which the workers' global generators are derived.
         preload: modules that the workers will need, imported once before they are forked.
+        can_restart: whether it stays, and starts workers anew, until it is told that none will be.
     """
 
     first_worker: int
@@ -45,6 +60,7 @@ class Orders:
     parent: int
     torch_seed: int
     preload: tuple[str, ...] = ()
+    can_restart: bool = False
 
 
 def main() -> None:
@@ -68,6 +84,7 @@ def supervise(orders: Orders, ends: GroupEnds) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # in a fork the program's own handler stands there
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
         _leave_input_to_the_parent(ends)
+        adopt_orphans()
         for name in orders.preload:
             importlib.import_module(name)
         gc.freeze()  # what a fork inherits is not this process's to collect, nor to close
@@ -90,16 +107,24 @@ class _Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         self._workers: dict[int, int] = {}
+        self._is_ending = not orders.can_restart
 
     def run(self) -> None:
         for position in range(len(self._ends.workers)):
-            pid = os.fork()
-            if pid == 0:
-                _become_worker(self._orders, self._ends, position, self._pid)
-            self._workers[pid] = self._orders.first_worker + position
-        shared = [self._ends.done, self._ends.tokens, self._ends.segment]
-        close_all(shared + [fd for ends in self._ends.workers for fd in (ends.command, ends.reply)])
+            self._start(position)
+        if not self._orders.can_restart:
+            shared = [self._ends.done, self._ends.tokens, self._ends.segment]
+            close_all(shared + [fd for ends in self._ends.workers for fd in (ends.command, ends.reply)])
         self._watch()
+        end_orphans()
+
+    def _start(self, position: int) -> None:
+        pid = os.fork()
+        if pid == 0:
+            _become_worker(self._orders, self._ends, position, self._pid)
+        with contextlib.suppress(ProcessLookupError):  # as the worker does: whoever comes first
+            os.setpgid(pid, pid)
+        self._workers[pid] = self._orders.first_worker + position
 
     def _watch(self) -> None:
         poll = select.poll()
@@ -110,39 +135,62 @@ class _Supervisor:
             poll.register(parent, select.POLLIN)
         deadline: float | None = None
         self._reap()
-        while self._workers:
+        while self._workers or not self._is_ending:
             timeout = None if deadline is None else max(deadline - time.monotonic(), 0.0) * 1000
             events = {fd for fd, _ in poll.poll(timeout)}
             self._reap()
-            if self._ends.control in events and os.read(self._ends.control, 1) == KILL:
-                self._kill()
+            order = os.read(self._ends.control, ORDER.size) if self._ends.control in events else None
+            if order:
+                self._obey(*ORDER.unpack(order))
             elif events & {self._ends.control, parent}:  # the parent is gone: its workers read the end of their pipes
+                self._is_ending = True
                 deadline = time.monotonic() + _ORPHAN_GRACE_S
                 for fd in events & {self._ends.control, parent}:
                     poll.unregister(fd)
             if deadline is not None and time.monotonic() >= deadline:
-                self._kill()
+                self._signal(signal.SIGKILL)
+
+    def _obey(self, order: bytes, worker: int) -> None:
+        if order == START:
+            position = worker - self._orders.first_worker
+            discard(self._ends.workers[position].command)  # what its predecessor has not read
+            self._start(position)
+        elif order == END:
+            self._is_ending = True
+            self._signal(signal.SIGCONT)
+        elif order == KILL:
+            self._is_ending |= worker == ALL
+            self._signal(signal.SIGKILL, worker)
 
     def _reap(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._signals, 4096)
-        while self._workers:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
             if pid == 0:
                 return
             index = self._workers.pop(pid, None)
-            if index is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    os.write(self._ends.status, EXIT_RECORD.pack(index, status))
+            if index is None:  # something that a worker had started and left behind
+                continue
+            with contextlib.suppress(ProcessLookupError):  # it has usually left nothing in its group
+                os.killpg(pid, signal.SIGKILL)
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._ends.status, EXIT_RECORD.pack(index, status))
 
-    def _kill(self) -> None:
-        for pid in self._workers:  # not reaped yet, so the number is still theirs
-            os.kill(pid, signal.SIGKILL)
+    def _signal(self, number: signal.Signals, worker: int = ALL) -> None:
+        """Send a signal to workers and to what they have started."""
+        for pid, index in self._workers.items():  # not reaped yet, so the number is still theirs
+            if worker in (ALL, index):
+                os.killpg(pid, number)
 
 
 def _become_worker(orders: Orders, group: GroupEnds, position: int, supervisor: int) -> NoReturn:
     code = 1
     try:
+        os.setpgid(0, 0)  # so that what it starts can be ended with it
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _die_with_supervisor(supervisor)

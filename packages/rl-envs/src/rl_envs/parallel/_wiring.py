@@ -21,7 +21,17 @@ QUIT = b"q"
 DONE = b"."
 FAILED = b"!"
 TOKEN = b"t"
+
 KILL = b"k"
+START = b"n"
+END = b"e"
+ALL = -1
+ORDER = struct.Struct("=ci")
+"""What the parent tells a supervisor, and the index of the worker that it is about, or `ALL`.
+
+`KILL`: kill it. `START`: start it anew, where supervisors can. `END`: start none from now on, and wake those that were
+stopped, so that they can be told to quit.
+"""
 
 EXIT_RECORD = struct.Struct("=iI")
 """Index of a worker that ended, and its wait status."""
@@ -41,7 +51,7 @@ class GroupEnds:
     """File descriptors of the processes' side of one supervisor and its workers.
 
     Args:
-        control: read by the supervisor: `KILL`, or the end of file when the parent is gone.
+        control: read by the supervisor: an `ORDER`, or the end of file when the parent is gone.
         status: written by the supervisor: an `EXIT_RECORD` for each worker that ends.
         done: written by the worker that finishes last: `DONE`; by one that fails: `FAILED`.
         tokens: read by workers that have finished, never blocking.
@@ -115,6 +125,14 @@ def _read(fd: int, count: int, wait: Wait) -> bytes:
         chunks.append(chunk)
         count -= len(chunk)
     return b"".join(chunks)
+
+
+def discard(fd: int) -> None:
+    """Throw away what waits in a pipe."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    while poll.poll(0) and os.read(fd, 1 << 16):
+        pass
 
 
 def close_all(fds: list[int]) -> None:

@@ -31,6 +31,10 @@ from rl_envs.parallel._wiring import (
 
 SHARE = "_share"
 """The call that hands the layout of the shared table to the workers."""
+PING = "_ping"
+"""The call that does nothing."""
+AFRESH = "_afresh"
+"""The call that resets everything."""
 
 _PROCESS = {"is_worker": False}
 
@@ -137,12 +141,19 @@ class Worker:
         payload = read_frame(self._ends.command)
         try:
             method, argument = pickle.loads(payload)
-            if method == SHARE:
-                self._share(task, argument)
-            answer = cloudpickle.dumps(None if method == SHARE else task.call(method, argument))
+            answer = cloudpickle.dumps(self._answer(task, method, argument))
         except BaseException as error:  # likewise, and so is what cannot be pickled, either way
             answer = cloudpickle.dumps(_failure(error))
         write_frame(self._ends.reply, answer)
+
+    def _answer(self, task: Task, method: str, argument: Any) -> Any:
+        if method == SHARE:
+            return self._share(task, argument)
+        if method == PING:
+            return None
+        if method == AFRESH:
+            return task.reset(is_partial=False)
+        return task.call(method, argument)
 
     def _share(self, task: Task, layout: Layout) -> None:
         table = Table(map_segment(self._group.segment), layout)

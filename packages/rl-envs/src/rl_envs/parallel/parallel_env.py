@@ -13,7 +13,8 @@ from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import StateNotSupportedError
-from rl_envs._many_envs import check_same_specs, check_state_parts, env_makers, expanded_specs
+from rl_envs._many_envs import EnvKwargs, check_same_specs, check_state_parts, env_makers, expanded_specs
+from rl_envs.parallel._broken_episodes import BrokenEpisodes
 from rl_envs.parallel._env_task import (
     CONTROL,
     FRESH,
@@ -44,13 +45,19 @@ class ParallelEnv(EnvBase):
     action, stay here. Tensors are copies: gradients do not pass. Each worker computes with one torch thread. Draws from
     the global generators of torch, numpy and `random` differ between workers and follow this process's torch seed.
 
-    The workers end with `close()`, with this object, and with this process, however it ends. When one fails, the error
-    has its index and its traceback, exit code or signal, and all of them are closed.
+    The workers end with `close()`, with this object, and with this process, however it ends, and so does what they have
+    started themselves. When one fails, the error has its index and its traceback, exit code or signal, and all of them
+    are closed; or, with `restart_on_failure`, it is started anew. The episodes of its environments then end with a step
+    that repeats the last observation, with reward 0, `truncated` and `done`; all other rows are what they would have
+    been. What has been started anew begins its random streams from their start, in the mode and from the state that was
+    set last; what transforms in the worker had gathered since, such as the statistics of `VecNorm`, is lost: keep those
+    around this environment. Each restart is told to the logger `"rl_envs.parallel"`, with the failure.
 
     Args:
         num_workers: number of environments `N`.
         create_env_fn: makes an environment, or a list of `N` such callables. They run in the workers; lambdas and local
             functions can be sent there too (with cloudpickle).
+        create_env_kwargs: keyword arguments for `create_env_fn`: one mapping for all environments, or a list of `N`.
         num_processes: number of processes over which the environments are spread; None: one for each. Environments that
             compute all the time are faster with as many as there are cores, those that wait with one each. The data do
             not depend on it.
@@ -59,6 +66,7 @@ class ParallelEnv(EnvBase):
             of this process, which start in milliseconds and need nothing to be pickled, but can lock up when other
             threads run here.
         timeout_s: longest time for a step or a reset, after which the workers are killed; None: no limit.
+        restart_on_failure: how many times each worker that fails is started anew; 0: none is.
     Raises:
         ValueError: a number, a start method or a limit that makes no sense; another number of callables.
         TypeError: something that is not a callable, not one that gives an environment, or that cannot be pickled.
@@ -72,15 +80,18 @@ class ParallelEnv(EnvBase):
     def __init__(
         self,
         num_workers: int,
-        create_env_fn: Callable[[], EnvBase] | Sequence[Callable[[], EnvBase]],
+        create_env_fn: Callable[..., EnvBase] | Sequence[Callable[..., EnvBase]],
         *,
+        create_env_kwargs: EnvKwargs = None,
         num_processes: int | None = None,
         start_method: StartMethod = "forkserver",
         timeout_s: float | None = None,
+        restart_on_failure: int = 0,
     ) -> None:
-        makers = env_makers("ParallelEnv", num_workers, create_env_fn)
+        makers = env_makers("ParallelEnv", num_workers, create_env_fn, create_env_kwargs)
         preload = tuple(name for name in _PRELOAD if name in sys.modules)
-        options = PoolOptions("ParallelEnv", start_method, timeout_s, preload)
+        options = PoolOptions("ParallelEnv", start_method, timeout_s, preload, restart_on_failure)
+        self._can_restart = restart_on_failure > 0
         self._slices = split_rows("ParallelEnv", num_workers, num_processes or num_workers)
         self._pool = WorkerPool([partial(EnvTask, makers[part], part.start) for part in self._slices], options)
         try:
@@ -98,6 +109,7 @@ class ParallelEnv(EnvBase):
         self._representation = first.representation
         self._has_exact_state = all(description.has_exact_state for description in descriptions)
         self._specs: EnvSpecs = expanded_specs(specs[0], self._batch_size)
+        self._broken = BrokenEpisodes(self._specs, self._slices) if self._can_restart else None
         self._share()
 
     def _share(self) -> None:
@@ -119,20 +131,24 @@ class ParallelEnv(EnvBase):
     def _step(self, data: TensorMap) -> FlatDict:
         self._pool.check_usable()
         self._hand_over(data)
-        self._run(STEP)
-        following = {key: value.clone() for key, value in self._outputs}
+        replaced = self._run(STEP)
+        entries = {key: value.clone() for key, value in self._outputs}
+        following = entries if self._broken is None else self._broken.after_step(entries, replaced)
+        is_known = following is entries and not torch.is_inference_mode_enabled()
         if self._moves:
             following = self._moved(following)
         self._returned = {}
-        if not torch.is_inference_mode_enabled():  # tensors of that mode do not tell whether they were changed
+        if is_known:  # tensors of inference mode do not tell whether they were changed
             self._returned = {key: (value, value._version) for key, value in following.items()}
         return following
 
     def _reset(self, data: TensorMap | None) -> FlatDict:
         self._pool.check_usable()
         mask = None if data is None else data.get(RESET_KEY, None)
+        rows: Tensor | None = None
+        replaced: Sequence[int] = ()
         if data is None or mask is None:
-            self._run(RESET_ALL)
+            replaced = self._run(RESET_ALL)
         else:
             rows = mask.detach().cpu().reshape(self._mask.shape)
             concerned = rows.flatten(1).any(1).tolist()
@@ -140,16 +156,21 @@ class ParallelEnv(EnvBase):
             if workers:
                 self._mask.copy_(rows)
                 self._hand_over(data)
-                self._run(RESET, workers)
+                replaced = self._run(RESET, workers)
         fresh = {key: value.clone() for key, value in self._fresh}
+        if self._broken is not None:
+            self._broken.after_reset(fresh, rows, replaced)
         return self._moved(fresh) if self._moves else fresh
 
-    def _run(self, command: bytes, workers: Sequence[int] | None = None) -> None:
+    def _run(self, command: bytes, workers: Sequence[int] | None = None) -> Sequence[int]:
         try:
-            self._pool.run(command, workers)
+            replaced = self._pool.run(command, workers)
         except BaseException:
             self._release()  # the pool is closed; what raised may be held for long
             raise
+        if replaced:  # those do not have what their predecessors returned
+            self._returned = {}
+        return replaced
 
     def _release(self) -> None:
         """Let go of the shared memory."""
@@ -182,10 +203,10 @@ class ParallelEnv(EnvBase):
         self._set_stream(seed, 0)
 
     def _set_stream(self, seed: int, first_index: int) -> None:
-        self._call("set_stream", (seed, first_index))
+        self._call("set_stream", (seed, first_index), is_lasting=True)
 
     def _set_training(self, mode: bool) -> None:
-        self._call("train", mode)
+        self._call("train", mode, is_lasting=True)
 
     def _to(self, device: torch.device) -> None:
         self._moves = device.type != "cpu"
@@ -222,9 +243,17 @@ class ParallelEnv(EnvBase):
         """Go on from what `state_dict` returned, here or in a `SerialEnv`."""
         self._scatter("load_state_dict", state)
 
-    def _call(self, method: str, argument: Any) -> list[Any]:
+    def _call(self, method: str, argument: Any, *, is_lasting: bool = False) -> list[Any]:
         self._check_open(method)
-        return self._pool.call(method, [argument] * len(self._slices))
+        answers = self._pool.call(method, [argument] * len(self._slices), is_lasting=is_lasting)
+        self._note_replaced()
+        return answers
+
+    def _note_replaced(self) -> None:
+        """Take note of workers that were started anew outside of steps and resets."""
+        if self._broken is not None and (replaced := self._pool.mend()):
+            self._returned = {}
+            self._broken.lose(replaced)
 
     def _gather(self, method: str) -> dict[str, Any]:
         return {"envs": [state for states in self._call(method, None) for state in states]}
@@ -232,4 +261,7 @@ class ParallelEnv(EnvBase):
     def _scatter(self, method: str, state: Mapping[str, Any]) -> None:
         self._check_open(method)
         parts = check_state_parts(f"ParallelEnv.{method}", state, self._batch_size[0])
-        self._pool.call(method, [parts[rows] for rows in self._slices])
+        self._pool.call(method, [parts[rows] for rows in self._slices], is_lasting=True)
+        self._note_replaced()
+        if self._broken is not None:
+            self._broken.forget()

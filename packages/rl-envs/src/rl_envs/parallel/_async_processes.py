@@ -1,0 +1,204 @@
+"""Environments of an asynchronous pool in worker processes, over one table of shared memory."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, final
+
+import cloudpickle  # type: ignore[import-untyped]  # ships no types
+from torch import Tensor
+
+from rl_envs._env_plan import RESET_KEY
+from rl_envs._env_specs import EnvSpecs
+from rl_envs._errors import WorkerTimeoutError
+from rl_envs._many_envs import make_envs
+from rl_envs.parallel._async_backend import AsyncBackend
+from rl_envs.parallel._env_row import Answer, EnvRow, Request, call_env
+from rl_envs.parallel._env_task import CONTROL, FRESH, NEXT, ROOT, Description, check_entries, describe, table_layout
+from rl_envs.parallel._pool import PoolOptions, WorkerPool
+from rl_envs.parallel._split import split_rows
+from rl_envs.parallel._table import Table
+from rl_envs.parallel._worker import Task
+from rl_specs import FlatDict, NestedKey, message
+
+_ASK = "ask"
+
+
+@final
+class ProcessesBackend(AsyncBackend):
+    """Environments spread over workers; those of one worker take turns.
+
+    Args:
+        makers: make the environments, in their worker.
+        num_processes: number of workers.
+        options: how to run them.
+    Raises:
+        MemoryError, TypeError, WorkerError: see `WorkerPool`.
+    """
+
+    def __init__(self, makers: Sequence[Callable[[], Any]], num_processes: int, options: PoolOptions) -> None:
+        self._component = options.component
+        self._slices = split_rows(options.component, len(makers), num_processes)
+        self._worker_of = [worker for worker, part in enumerate(self._slices) for _ in range(part.start, part.stop)]
+        self._pool = WorkerPool(
+            [partial(AsyncTask, options.component, makers[part], part.start) for part in self._slices], options
+        )
+        self._owed: list[deque[tuple[int, Request]]] = [deque() for _ in self._slices]
+        self._payloads: dict[tuple[object, ...], bytes] = {}
+
+    def descriptions(self) -> list[Description]:
+        """See `AsyncBackend`."""
+        return self._pool.descriptions
+
+    def connect(self, specs: EnvSpecs) -> None:
+        """See `AsyncBackend`."""
+        table = self._pool.share(table_layout(self._component, specs))
+        count = len(self._worker_of)
+        self._root = [_rows(table[ROOT], index) for index in range(count)]
+        self._next = [_rows(table[NEXT], index) for index in range(count)]
+        self._fresh = [_rows(table[FRESH], index) for index in range(count)]
+        self._mask = [table[CONTROL][RESET_KEY][index] for index in range(count)]
+
+    def send(self, index: int, request: Request, root: FlatDict | None) -> None:
+        """See `AsyncBackend`. An entry of another form than its spec's is none that the environment can read."""
+        self._pool.check_usable()
+        given: list[NestedKey] = []
+        mask = None if root is None else root.get(RESET_KEY)
+        if root is not None:
+            for key, target in self._root[index].items():
+                value = root.get(key)
+                if value is not None and value.dtype is target.dtype and value.shape == target.shape:
+                    target.copy_(value.detach())
+                    given.append(key)
+        if mask is not None:
+            self._mask[index].copy_(mask)
+        worker = self._worker_of[index]
+        self._owed[worker].append((index, request))
+        self._pool.request(worker, self._payload(index, request, tuple(given), root is not None, mask is not None))
+
+    def receive(self, wait_s: float | None) -> list[tuple[int, Answer]]:
+        """See `AsyncBackend`."""
+        owing = [worker for worker, owed in enumerate(self._owed) if owed]
+        found = []
+        try:
+            answers = self._pool.ready(owing, wait_s)
+        except BaseException:
+            self._release()  # the pool is closed; what raised may be held for long
+            raise
+        for worker, _ in answers:
+            index, request = self._owed[worker].popleft()
+            found.append((index, self._answer(index, request)))
+        return found
+
+    def call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
+        """See `AsyncBackend`."""
+        answers = self._pool.call(method, [list(arguments[part]) for part in self._slices])
+        return [answer for part in answers for answer in part]
+
+    def give_up_on(self, late: Sequence[int]) -> WorkerTimeoutError:
+        """See `AsyncBackend`."""
+        error = self._pool.give_up_on([self._worker_of[index] for index in late])
+        self._release()
+        return error
+
+    def close(self) -> None:
+        """See `AsyncBackend`."""
+        self._release()
+        self._pool.close()
+
+    def _payload(self, index: int, *what: object) -> bytes:
+        payload = self._payloads.get((index, *what))
+        if payload is None:
+            row = index - self._slices[self._worker_of[index]].start
+            payload = self._payloads[(index, *what)] = cloudpickle.dumps((_ASK, (row, *what)))
+        return payload
+
+    def _answer(self, index: int, request: Request) -> Answer:
+        """What the worker has written, copied: the next request of this environment overwrites it."""
+        following = fresh = None
+        if request != "reset":
+            following = {key: value.clone() for key, value in self._next[index].items()}
+        if request != "step":
+            fresh = {key: value.clone() for key, value in self._fresh[index].items()}
+        return Answer(following, fresh)
+
+    def _release(self) -> None:
+        """Let go of the shared memory."""
+        self._root, self._next, self._fresh, self._mask = [], [], [], []
+
+
+@final
+class AsyncTask(Task):
+    """Answers requests to environments `first, first + 1, ...` one after the other.
+
+    Args:
+        component: who owns the environments, for messages.
+        makers: make them.
+        first: position of the first one.
+    """
+
+    def __init__(self, component: str, makers: Sequence[Callable[[], Any]], first: int) -> None:
+        self._component = component
+        self._envs = make_envs(component, makers)
+        self._rows = [EnvRow(env) for env in self._envs]
+        self._first = first
+        self._unchecked = {(section, row) for section in (NEXT, FRESH) for row in range(len(self._envs))}
+
+    def describe(self) -> Description:
+        """See `Task`."""
+        return describe(self._envs)
+
+    def connect(self, table: Table) -> None:
+        """See `Task`."""
+        rows = range(self._first, self._first + len(self._envs))
+        device = self._envs[0].device
+        self._device = None if device is None or device.type == "cpu" else device
+        self._root = [_rows(table[ROOT], row) for row in rows]
+        self._next = [_rows(table[NEXT], row) for row in rows]
+        self._fresh = [_rows(table[FRESH], row) for row in rows]
+        self._mask = [table[CONTROL][RESET_KEY][row] for row in rows]
+
+    def step(self) -> None:
+        """See `Task`; requests are calls."""
+        raise RuntimeError(message(self._component, "its workers are asked by calls"))
+
+    def reset(self, *, is_partial: bool) -> None:
+        """See `Task`; requests are calls."""
+        raise RuntimeError(message(self._component, "its workers are asked by calls"))
+
+    def call(self, method: str, argument: Any) -> Any:
+        """See `Task`."""
+        if method == _ASK:
+            return self._ask(*argument)
+        return [call_env(env, method, each) for env, each in zip(self._envs, argument, strict=True)]
+
+    def close(self) -> None:
+        """See `Task`."""
+        for env in self._envs:
+            env.close()
+
+    def _ask(self, row: int, request: Request, given: tuple[NestedKey, ...], has_root: bool, has_mask: bool) -> None:
+        root: FlatDict | None = None
+        if has_root:
+            root = {key: self._moved(self._root[row][key].clone()) for key in given}
+            if has_mask:
+                root[RESET_KEY] = self._moved(self._mask[row].clone())
+        answer = self._rows[row].answer(request, root)
+        if answer.following is not None:
+            self._write(NEXT, row, answer.following, self._next[row])
+        if answer.fresh is not None:
+            self._write(FRESH, row, answer.fresh, self._fresh[row])
+
+    def _write(self, section: str, row: int, entries: FlatDict, targets: FlatDict) -> None:
+        if (section, row) in self._unchecked:
+            check_entries(f"{self._component}, {'_step' if section == NEXT else '_reset'}", entries, targets)
+            self._unchecked.remove((section, row))
+        for key, target in targets.items():
+            target.copy_(entries[key])
+
+    def _moved(self, value: Tensor) -> Tensor:
+        return value if self._device is None else value.to(self._device)
+
+
+def _rows(section: FlatDict, index: int) -> FlatDict:
+    return {key: value[index] for key, value in section.items()}

@@ -1,0 +1,143 @@
+"""Environments of an asynchronous pool in threads of this process."""
+
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, TypeAlias, final
+
+import torch
+
+from rl_envs._env_base import EnvBase
+from rl_envs._env_specs import EnvSpecs
+from rl_envs._errors import ClosedEnvError, WorkerError, WorkerTimeoutError
+from rl_envs._many_envs import make_envs
+from rl_envs.parallel._async_backend import AsyncBackend
+from rl_envs.parallel._env_row import Answer, EnvRow, Request, call_env
+from rl_envs.parallel._env_task import Description, describe
+from rl_specs import FlatDict, message
+
+_Requests: TypeAlias = "SimpleQueue[tuple[Request, FlatDict | None] | None]"
+_Answers: TypeAlias = "SimpleQueue[tuple[int, Answer | BaseException]]"
+_CLOSE_WAIT_S = 5.0
+
+
+@final
+class ThreadBackend(AsyncBackend):
+    """One thread for each environment, which is made here and closed there.
+
+    A thread that hangs cannot be ended: it is left behind, and does not keep the program from its end.
+
+    Args:
+        component: who owns the environments, for messages.
+        makers: make them.
+        timeout_s: named in the error for those that are late.
+    """
+
+    def __init__(self, component: str, makers: Sequence[Callable[[], Any]], timeout_s: float | None) -> None:
+        self._component = component
+        self._timeout_s = timeout_s
+        self._envs = make_envs(component, makers)
+        self._device = self._envs[0].device
+        self._is_closed = False
+        self._answers: _Answers = SimpleQueue()
+        self._requests: list[_Requests] = [SimpleQueue() for _ in self._envs]
+        self._threads = [
+            Thread(target=_serve, args=(index, env, requests, self._answers), daemon=True, name=f"{component}-{index}")
+            for index, (env, requests) in enumerate(zip(self._envs, self._requests, strict=True))
+        ]
+        self._finalize = weakref.finalize(self, _end, self._requests)
+        for thread in self._threads:
+            thread.start()
+
+    def descriptions(self) -> list[Description]:
+        """See `AsyncBackend`."""
+        return [describe(self._envs)]
+
+    def connect(self, specs: EnvSpecs) -> None:
+        """See `AsyncBackend`."""
+
+    def send(self, index: int, request: Request, root: FlatDict | None) -> None:
+        """See `AsyncBackend`."""
+        self._check_usable()
+        if root is not None:
+            root = {key: value.detach() for key, value in root.items()}
+            if self._device is not None:
+                root = {key: value.to(self._device) for key, value in root.items()}
+        self._requests[index].put((request, root))
+
+    def receive(self, wait_s: float | None) -> list[tuple[int, Answer]]:
+        """See `AsyncBackend`."""
+        self._check_usable()
+        found: list[tuple[int, Answer]] = []
+        try:
+            while True:
+                index, answer = self._answers.get(timeout=0.0 if found else wait_s)
+                if isinstance(answer, BaseException):
+                    raise self._broken(index, answer)
+                found.append((index, answer))
+        except Empty:
+            return found
+
+    def call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
+        """See `AsyncBackend`."""
+        self._check_usable()
+        return [call_env(env, method, argument) for env, argument in zip(self._envs, arguments, strict=True)]
+
+    def give_up_on(self, late: Sequence[int]) -> WorkerTimeoutError:
+        """See `AsyncBackend`."""
+        self._close(grace_s=0.0)
+        names = f"environment{'s' if len(late) > 1 else ''} {', '.join(map(str, late))}"
+        problem = f"{names} did not finish within {self._timeout_s:g} s, and all environments were closed"
+        fix = 'What hangs goes on in its thread; backend="multiprocessing" can end it'
+        return WorkerTimeoutError(message(self._component, problem, fix=fix))
+
+    def close(self) -> None:
+        """See `AsyncBackend`."""
+        self._close(_CLOSE_WAIT_S)
+
+    def _close(self, grace_s: float) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._finalize()
+        deadline = time.monotonic() + grace_s
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def _broken(self, index: int, found: BaseException) -> WorkerError:
+        self._close(grace_s=1.0)
+        text = "".join(traceback.format_exception(found))
+        error = WorkerError(f"{self._component}: environment {index} raised, and all environments were closed.\n{text}")
+        error.__cause__ = found
+        return error
+
+    def _check_usable(self) -> None:
+        if self._is_closed:
+            fix = "Make a new one; a failure of an environment closes it too"
+            raise ClosedEnvError(message(self._component, "its environments have been closed", fix=fix))
+
+
+def _serve(index: int, env: EnvBase, requests: _Requests, answers: _Answers) -> None:
+    """Answer requests to the end; holds nothing of the pool, so that the pool can be collected."""
+    row = EnvRow(env)
+    with torch.no_grad():
+        while (request := requests.get()) is not None:
+            answer: Answer | BaseException
+            try:
+                answer = row.answer(*request)
+            except BaseException as error:  # sys.exit() too is told with its traceback
+                answer = error
+            answers.put((index, answer))
+            del request, answer
+        try:
+            env.close()
+        except Exception:
+            traceback.print_exc()
+
+
+def _end(requests: Sequence[_Requests]) -> None:
+    for each in requests:
+        each.put(None)

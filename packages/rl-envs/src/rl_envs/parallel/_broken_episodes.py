@@ -1,0 +1,82 @@
+"""Episodes that a failed worker has broken off, and the steps that end them."""
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+
+from rl_envs._env_plan import merge_reset
+from rl_envs._env_specs import EnvSpecs
+from rl_specs import FlatDict, NestedKey
+
+_TRUE_FLAGS = ("done", "truncated")
+
+
+@final
+class BrokenEpisodes:
+    """Ends each episode that is lost with a worker by a step that repeats its last observation, truncated, reward 0.
+
+    Args:
+        specs: of the batch `[N, *B]`.
+        parts: the environments of each worker, along the first dimension.
+    """
+
+    def __init__(self, specs: EnvSpecs, parts: Sequence[slice]) -> None:
+        self._parts = parts
+        self._batch_dims = len(specs.done.shape)
+        self._observation: list[NestedKey] = [key for key, _ in specs.observation.flat_items()]
+        self._end: FlatDict = {key: spec.zero().cpu() for key, spec in specs.reward.flat_items()}
+        for key, spec in specs.done.flat_items():
+            name = key if isinstance(key, str) else key[-1]
+            flag = spec.zero().cpu()
+            self._end[key] = torch.ones_like(flag) if name in _TRUE_FLAGS else flag
+        self._last: FlatDict = {key: spec.zero().cpu() for key, spec in specs.observation.flat_items()}
+        self._none = torch.zeros((*specs.done.shape, 1), dtype=torch.bool)
+        self._rows: Tensor | None = None
+
+    def lose(self, workers: Sequence[int]) -> None:
+        """The episodes of these workers are broken."""
+        if workers:
+            rows = self._none.clone() if self._rows is None else self._rows.clone()
+            for worker in workers:
+                rows[self._parts[worker]] = True
+            self._rows = rows
+
+    def forget(self) -> None:
+        """No episode is broken: each goes on from a state that was set."""
+        self._rows = None
+
+    def after_reset(self, fresh: FlatDict, rows: Tensor | None, replaced: Sequence[int]) -> None:
+        """Take note of a reset.
+
+        Args:
+            fresh: what it returned, on the CPU.
+            rows: those that were reset, bool `[N, *B, 1]`; None: all.
+            replaced: workers that were started anew meanwhile.
+        """
+        observed = {key: fresh[key].clone() for key in self._observation}
+        if rows is None:
+            self._rows, self._last = None, observed
+            return
+        self._last = merge_reset(self._last, observed, rows, self._batch_dims)
+        self.lose(replaced)
+        if self._rows is not None:
+            broken = self._rows & ~rows
+            self._rows = broken if bool(broken.any()) else None
+
+    def after_step(self, following: FlatDict, replaced: Sequence[int]) -> FlatDict:
+        """What a step returned, with the last step of every broken episode in its place.
+
+        Args:
+            following: entries of all environments, on the CPU.
+            replaced: workers that were started anew meanwhile.
+        Returns:
+            `following` itself where no episode is broken.
+        """
+        self.lose(replaced)
+        if self._rows is not None:
+            following = merge_reset(following, {**self._end, **self._last}, self._rows, self._batch_dims)
+            self._rows = None
+        self._last = {key: following[key].clone() for key in self._observation}
+        return following
