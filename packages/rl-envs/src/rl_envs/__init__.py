@@ -13,6 +13,7 @@ from rl_envs._errors import ClosedEnvError, StateNotSupportedError, WorkerError,
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_envs._step_mdp import step_mdp
+from rl_envs.env_creator import EnvCreator, EnvMetaData
 from rl_envs.export import register_gym, to_gymnasium, to_gymnasium_vector
 from rl_envs.gym import (
     BaseInfoDictReader,
@@ -24,8 +25,6 @@ from rl_envs.gym import (
     default_info_dict_reader,
 )
 from rl_envs.model_based import ModelBasedEnvBase, WorldModelEnv
-from rl_envs.env_creator import EnvCreator, EnvMetaData
-from rl_envs.gym import GymEnv, GymWrapper
 from rl_envs.mujoco import (
     AntEnv,
     HalfCheetahEnv,
@@ -122,13 +121,13 @@ __all__ = [
     "ActionMask",
     "ActionScaling",
     "AntEnv",
+    "AsyncEnvPool",
     "AutoResetTransform",
     "BaseInfoDictReader",
     "BatchSizeTransform",
     "BinarizeReward",
     "BurnInTransform",
     "CatFrames",
-    "AsyncEnvPool",
     "CatTensors",
     "CenterCrop",
     "ClipTransform",
@@ -173,9 +172,9 @@ __all__ = [
     "MujocoEnv",
     "MultiAction",
     "MultiStepTransform",
+    "MultiThreadedEnv",
     "NextObservationDelta",
     "NextStateReconstructor",
-    "MultiThreadedEnv",
     "NoopResetEnv",
     "ObservationNorm",
     "ParallelEnv",
@@ -183,9 +182,9 @@ __all__ = [
     "PermuteTransform",
     "PinMemoryTransform",
     "PolicyPlan",
+    "ProcessorAsyncEnvPool",
     "RandomCropTensorDict",
     "RandomTruncationTransform",
-    "ProcessorAsyncEnvPool",
     "ReacherEnv",
     "RemoveEmptySpecs",
     "RenameTransform",
@@ -208,10 +207,10 @@ __all__ = [
     "TargetReturn",
     "TensorDictPrimer",
     "TerminateTransform",
+    "ThreadingAsyncEnvPool",
     "TicTacToeEnv",
     "TimeMaxPool",
     "Timer",
-    "ThreadingAsyncEnvPool",
     "ToTensorImage",
     "TrajCounter",
     "Transform",

@@ -18,7 +18,7 @@ from rl_envs._many_envs import (
     stacked_resets,
     stacked_rows,
 )
-from rl_specs import FlatDict, TensorMap
+from rl_specs import FlatDict, NestedKey, TensorMap
 
 
 @final
