@@ -169,7 +169,7 @@ def test_inside_a_serial_env(toy: MakeEnv) -> None:
     envs = [TransformedEnv(toy((), horizon=4)) for _ in range(2)]
     for env in envs:
         env.append_transform(RewardSum())
-    batch = SerialEnv(2, [lambda env=env: env for env in envs])  # type: ignore[misc]  # a default that is bound
+    batch = SerialEnv(2, [lambda env=env: env for env in envs])
     assert batch.rollout(3)["next", "episode_reward"][:, -1].tolist() == [[6.0], [6.0]]
 
 

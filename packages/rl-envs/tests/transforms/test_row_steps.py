@@ -18,7 +18,7 @@ def make(kind: str) -> TransformedEnv:
     """Three rows that end after 1, 2 and 3 steps."""
     base: EnvBase = CountingEnv((3,), max_steps=[1, 2, 3])
     if kind == "rows":
-        base = SerialEnv(3, [lambda n=n: CountingEnv(max_steps=n) for n in (1, 2, 3)])  # type: ignore[misc]  # default
+        base = SerialEnv(3, [lambda n=n: CountingEnv(max_steps=n) for n in (1, 2, 3)])
     return TransformedEnv(base, StepCounter())
 
 
