@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -235,3 +236,17 @@ def test_assert_is_in_names_the_fix() -> None:
     assert "low=-1, high=1" in str(caught.value)
     assert "1 of 2 outside, first at (1,): 2.0" in str(caught.value)
     Bounded(-1, 1, (2,)).assert_is_in(torch.zeros(2))
+
+
+def test_truth_values_have_no_bounds() -> None:
+    """A dtype that holds no numbers is refused with the spec to use instead."""
+    builds: list[Callable[[], Bounded]] = [
+        lambda: Bounded(0, 1, (3,), dtype=torch.bool),
+        lambda: Bounded(torch.tensor([False]), torch.tensor([True])),
+        lambda: Bounded(0, 1).to(torch.bool),
+    ]
+    for build in builds:
+        with pytest.raises(DTypeError, match=r"Bounded: truth values.*Expected a dtype of numbers, found bool. Use B"):
+            build()
+    with pytest.raises(DTypeError, match=r"Expected an integer or floating-point dtype, found complex64. Use int64"):
+        Bounded(0, 1, dtype=torch.complex64)

@@ -16,4 +16,6 @@ def test_earlier_names_are_the_classes_themselves() -> None:
     assert rl_specs.MultiOneHotDiscreteTensorSpec is rl_specs.MultiOneHot
     assert rl_specs.BinaryDiscreteTensorSpec is rl_specs.Binary
     assert rl_specs.NonTensorSpec is rl_specs.NonTensor
+    assert rl_specs.LazyStackedTensorSpec is rl_specs.Stacked
+    assert rl_specs.LazyStackedCompositeSpec is rl_specs.StackedComposite
     assert rl_specs.BoundedTensorSpec(-torch.ones(3), torch.ones(3)).shape == (3,)

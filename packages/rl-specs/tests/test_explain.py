@@ -4,7 +4,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rl_specs import Bounded, Categorical, Composite, NonTensor, OneHot, TensorSpec, Unbounded, explain_difference
+from rl_specs import (
+    Bounded,
+    Categorical,
+    Choice,
+    Composite,
+    NonTensor,
+    OneHot,
+    Stacked,
+    TensorSpec,
+    Unbounded,
+    explain_difference,
+    stack_specs,
+)
 
 SPECS: list[TensorSpec] = [
     Bounded(-1, 1, (2,)),
@@ -21,6 +33,13 @@ SPECS: list[TensorSpec] = [
     Composite(a=OneHot(4)),
     Composite(a=OneHot(3), b=Categorical(2)),
     Composite(n=Composite(a=OneHot(3))),
+    Choice([OneHot(3)]),
+    Choice([OneHot(3)] * 2),
+    Stacked(OneHot(2), OneHot(3), dim=0),
+    Stacked(OneHot(2), OneHot(4), dim=0),
+    Stacked(OneHot(2), OneHot(3), OneHot(4), dim=0),
+    stack_specs([Composite(a=OneHot(2)), Composite(a=OneHot(3))]),
+    stack_specs([Composite(a=OneHot(2)), Composite(a=OneHot(3), b=Unbounded())]),
 ]
 
 
@@ -53,3 +72,14 @@ def test_table_names_every_difference() -> None:
 def test_devices_differ() -> None:
     """Another device is a line of its own."""
     assert "device" in explain_difference(Unbounded(2), Unbounded(2, device="meta"))
+
+
+def test_stacks_are_compared_part_by_part() -> None:
+    """The key names the part and the entry in it."""
+    parts = [Composite(a=OneHot(2)), Composite(a=OneHot(3))]
+    a, b = stack_specs(parts), stack_specs([parts[0], Composite(a=OneHot(3), b=Unbounded())])
+    lines = [" ".join(line.split()) for line in explain_difference(a, b).splitlines()[1:]]
+    assert len(lines) == 1
+    assert lines[0].startswith('("[1]", "b") presence missing Unbounded(')
+    table = explain_difference(a, stack_specs([*parts, Composite(a=OneHot(4))]))
+    assert "2 specs along dimension 0  3 specs along dimension 0" in table

@@ -12,15 +12,18 @@ from rl_specs import (
     Binary,
     Bounded,
     Categorical,
+    Choice,
     Composite,
     MultiCategorical,
     MultiOneHot,
     NonTensor,
     OneHot,
     SpecError,
+    Stacked,
     TensorSpec,
     Unbounded,
     from_json,
+    stack_specs,
     to_json,
 )
 
@@ -40,6 +43,10 @@ SPECS: dict[str, TensorSpec] = {
     "binary": Binary(3, (2, 3)),
     "binary number": Binary(shape=()),
     "non-tensor": NonTensor((2,), example_data={"text": ["a", 1, 2.5, None, True]}),
+    "choice": Choice([Bounded(0, 1, (2,)), Bounded(5, 6, (2,))]).expand(3, 2),
+    "choice of objects": Choice([NonTensor(example_data="a"), NonTensor(example_data="b")]),
+    "domains side by side": Stacked(Categorical(2, (4,)), Categorical(3, (4,)), dim=1),
+    "entries side by side": stack_specs([Composite(a=OneHot(2)), Composite(a=OneHot(3), b=Unbounded())]),
 }
 
 

@@ -124,6 +124,7 @@ class TensorDict(TensorDictBase):
 
 class LazyStackedTensorDict(TensorDictBase):
     tensordicts: list[TensorDictBase]
+    stack_dim: int
     def __init__(self, *tensordicts: TensorDictBase, stack_dim: int = ...) -> None: ...
 
 class TensorClass(TensorDictBase):

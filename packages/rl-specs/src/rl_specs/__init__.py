@@ -7,6 +7,8 @@ from rl_specs._deprecated import (
     BoundedTensorSpec,
     CompositeSpec,
     DiscreteTensorSpec,
+    LazyStackedCompositeSpec,
+    LazyStackedTensorSpec,
     MultiDiscreteTensorSpec,
     MultiOneHotDiscreteTensorSpec,
     NonTensorSpec,
@@ -16,7 +18,8 @@ from rl_specs._deprecated import (
 from rl_specs._leaf import LeafSpec
 from rl_specs.binary import Binary
 from rl_specs.bounded import Bounded
-from rl_specs.categorical import Categorical
+from rl_specs.categorical import Categorical, OneHot
+from rl_specs.choice import Choice
 from rl_specs.composite import Composite
 from rl_specs.difference import Difference, difference_table
 from rl_specs.errors import (
@@ -32,11 +35,11 @@ from rl_specs.errors import (
 from rl_specs.explain import explain_difference, spec_differences
 from rl_specs.json_form import from_json, to_json
 from rl_specs.keys import FlatDict, NestedKey, TensorMap, canonical_key, canonical_keys, join_key, key_str
-from rl_specs.multi_categorical import MultiCategorical
-from rl_specs.multi_one_hot import MultiOneHot
+from rl_specs.multi_categorical import MultiCategorical, MultiOneHot
 from rl_specs.non_tensor import NonTensor
-from rl_specs.one_hot import OneHot
 from rl_specs.spaces import BinaryBox, CategoricalBox, ContinuousBox, MultiCategoricalBox
+from rl_specs.stacked import Stacked
+from rl_specs.stacked_composite import StackedComposite
 from rl_specs.unbounded import Unbounded
 
 __all__ = [
@@ -47,6 +50,7 @@ __all__ = [
     "BoundedTensorSpec",
     "Categorical",
     "CategoricalBox",
+    "Choice",
     "Composite",
     "CompositeSpec",
     "ContinuousBox",
@@ -55,6 +59,8 @@ __all__ = [
     "Difference",
     "DiscreteTensorSpec",
     "FlatDict",
+    "LazyStackedCompositeSpec",
+    "LazyStackedTensorSpec",
     "LeafSpec",
     "MissingKeyError",
     "MultiCategorical",
@@ -69,6 +75,8 @@ __all__ = [
     "OneHotDiscreteTensorSpec",
     "ShapeError",
     "SpecError",
+    "Stacked",
+    "StackedComposite",
     "TensorMap",
     "TensorSpec",
     "Unbounded",

@@ -7,7 +7,21 @@ from typing import Any, Self
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_sizes, check_dim, full_index, solve_sizes
+from rl_specs._shape_ops import (
+    ShapeOp,
+    SizeLike,
+    as_sizes,
+    check_dim,
+    concatenated,
+    front_dim,
+    front_index,
+    front_sizes,
+    full_index,
+    only,
+    solve_sizes,
+    stacked,
+    unflattened,
+)
 from rl_specs.difference import Difference, difference_table, fixes
 from rl_specs.errors import ShapeError, SpecError, message
 from rl_specs.keys import NestedKey
@@ -135,21 +149,21 @@ class TensorSpec(ABC):
 
     def clone(self) -> Self:
         """A copy; leaves are values, so they may share the tensors of their bounds."""
-        return self._combine((), _only)
+        return self._combine((), only)
 
     # -- shapes -------------------------------------------------------------------------------------------------
 
     def expand(self, *sizes: SizeLike) -> Self:
         """The spec with dimensions in front, or of size 1, expanded to `sizes`; -1 keeps a size."""
-        size = as_sizes(sizes)
-        k = self.ndim
-        return self._apply("expand", lambda t: t.expand(*size, *t.shape[k:]))
+        k = self._front
+        size = front_sizes(as_sizes(sizes), self.shape, k, type(self).__name__)
+        return self._apply("expand", lambda t: t.expand((*size, *t.shape[k:])))
 
     def reshape(self, *sizes: SizeLike) -> Self:
         """The spec of a reshaped value; one size can be -1."""
-        k = self.ndim
-        size = solve_sizes(as_sizes(sizes), self.shape, type(self).__name__)
-        return self._apply("reshape", lambda t: t.reshape(*size, *t.shape[k:]))
+        k, component = self._front, type(self).__name__
+        size = solve_sizes(front_sizes(as_sizes(sizes), self.shape, k, component), self.shape[:k], component)
+        return self._apply("reshape", lambda t: t.reshape((*size, *t.shape[k:])))
 
     def view(self, *sizes: SizeLike) -> Self:
         """Same as `reshape`."""
@@ -159,36 +173,36 @@ class TensorSpec(ABC):
         """The spec with dimensions `start_dim` to `end_dim` made one; of no dimensions, with one of size 1."""
         if self.ndim == 0:
             return self.unsqueeze(0)
-        start = check_dim(start_dim, self.ndim, type(self).__name__)
-        end = check_dim(end_dim, self.ndim, type(self).__name__)
+        start, end = self._front_dim(start_dim), self._front_dim(end_dim)
         return self._apply("flatten", lambda t: t.flatten(start, end))
 
     def unflatten(self, dim: int, sizes: Sequence[int]) -> Self:
         """The spec with dimension `dim` split into `sizes`; one size can be -1."""
-        at = check_dim(dim, self.ndim, type(self).__name__)
-        return self._apply("unflatten", lambda t: _unflatten(t, at, sizes))
+        at = self._front_dim(dim)
+        return self._apply("unflatten", lambda t: unflattened(t, at, sizes))
 
     def squeeze(self, dim: int | None = None) -> Self:
         """The spec without dimension `dim` where that has size 1, or without any dimension of size 1."""
         if dim is None:
-            dims = tuple(i for i, size in enumerate(self.shape) if size == 1)
+            dims = tuple(i for i, size in enumerate(self.shape[: self._front]) if size == 1)
         else:
-            dims = (check_dim(dim, self.ndim, type(self).__name__),)
+            dims = (self._front_dim(dim),)
         return self._apply("squeeze", lambda t: t.squeeze(dims))
 
     def unsqueeze(self, dim: int) -> Self:
         """The spec with a dimension of size 1 at `dim`."""
-        at = check_dim(dim, self.ndim + 1, type(self).__name__)
+        at = front_dim(dim, self.ndim + 1, self._front + 1, type(self).__name__)
         return self._apply("unsqueeze", lambda t: t.unsqueeze(at))
 
     def unbind(self, dim: int = 0) -> tuple[Self, ...]:
         """The specs along dimension `dim`."""
-        at = check_dim(dim, self.ndim, type(self).__name__)
+        at = self._front_dim(dim)
         return tuple(self.index((slice(None),) * at + (i,)) for i in range(self.shape[at]))
 
     def index(self, index: Any) -> Self:
-        """The spec of `value[index]`: integers, slices, `None`, `...`, masks, index tensors and tuples of these."""
-        full = full_index(index, self.ndim, type(self).__name__)
+        """The spec of `value[index]`: integers, slices, `None`, `...`, bools, masks, index tensors, tuples of these."""
+        component = type(self).__name__
+        full = front_index(full_index(index, self.ndim, component), self.ndim - self._front, component)
         return self._apply("index", lambda t: t[full])
 
     def __getitem__(self, index: Any) -> Any:
@@ -206,6 +220,14 @@ class TensorSpec(ABC):
         if func is torch.stack:
             return stack_specs(*args, **(kwargs or {}))
         return cat_specs(*args, **(kwargs or {})) if func in _CATS else NotImplemented
+
+    @property
+    def _front(self) -> int:
+        """Number of leading dimensions of known size, which are those that shape operations reach."""
+        return self.shape.index(-1) if -1 in self.shape else self.ndim
+
+    def _front_dim(self, dim: int) -> int:
+        return front_dim(dim, self.ndim, self._front, type(self).__name__)
 
     def _apply(self, name: str, op: Callable[[Tensor], Tensor]) -> Self:
         try:
@@ -225,6 +247,14 @@ class TensorSpec(ABC):
         """
 
     @abstractmethod
+    def _stack_lazily(self, others: Sequence[Any], dim: int) -> "TensorSpec":
+        """The spec of a stack of values whose specs `_combine` cannot make one of.
+
+        Raises:
+            SpecError: their values do not stack.
+        """
+
+    @abstractmethod
     def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> Self:
         """The spec on another device and with another dtype; `None` keeps what there is."""
 
@@ -237,33 +267,28 @@ class TensorSpec(ABC):
         """Why `_matches` says no; empty when it says yes."""
 
 
-def stack_specs(specs: Sequence[TensorSpec], dim: int = 0) -> TensorSpec:
+def stack_specs(specs: Sequence[TensorSpec], dim: int = 0, *, strict: bool = False) -> TensorSpec:
     """Spec of a stack of values, one of each spec.
 
     Args:
-        specs: specs of one kind, shape, dtype and device; only bounds may differ.
+        specs: specs of one kind, dtype and device.
         dim: where the new dimension goes.
+        strict: refuse specs that differ in more than bounds and masks.
     Returns:
-        One spec with one dimension more.
+        One spec of the same kind with one dimension more, where specs differ in bounds and masks alone. Else a
+        `Stacked` of tensors whose shapes or domains differ, a `StackedComposite` of specs with other entries.
     Raises:
-        SpecError: the specs are not of one kind, or there is none.
+        SpecError: the specs are not of one kind, their values do not stack, or there is none.
+        ShapeError: `strict`, and shapes differ.
     """
-    if not specs:
-        raise SpecError("stack: no specs given. Give at least one.")
-    first, others = specs[0], list(specs[1:])
-    for i, other in enumerate(others, start=1):
-        if type(other) is not type(first) or other.shape != first.shape:
-            raise SpecError(
-                message(
-                    "stack",
-                    f"spec {i} differs from spec 0",
-                    expected=f"{type(first).__name__} of shape {tuple(first.shape)}",
-                    found=f"{type(other).__name__} of shape {tuple(other.shape)}",
-                    fix="Stack specs of one kind and shape",
-                )
-            )
+    first, others = _of_one_kind("stack", specs)
     at = check_dim(dim, first.ndim + 1, "stack")
-    return first._combine(others, lambda values: torch.stack(values, at))
+    try:
+        return first._combine(others, lambda values: stacked(values, at))
+    except (SpecError, ShapeError):
+        if strict:
+            raise
+    return first._stack_lazily(others, at)
 
 
 def cat_specs(tensors: Sequence[TensorSpec], dim: int = 0) -> TensorSpec:
@@ -278,21 +303,22 @@ def cat_specs(tensors: Sequence[TensorSpec], dim: int = 0) -> TensorSpec:
         SpecError: the specs are not of one kind, or there is none.
         ShapeError: they differ in another dimension, or one value goes along `dim`.
     """
-    if not tensors:
-        raise SpecError("cat: no specs given. Give at least one.")
-    first, others = tensors[0], list(tensors[1:])
+    first, others = _of_one_kind("cat", tensors)
     at = check_dim(dim, first.ndim, "cat")
+    return first._combine(others, lambda values: concatenated(values, at))
+
+
+def _of_one_kind(component: str, specs: Sequence[TensorSpec]) -> tuple[TensorSpec, list[TensorSpec]]:
+    """The first of `specs` and the others, which must be of its class."""
+    if not specs:
+        raise SpecError(f"{component}: no specs given. Give at least one.")
+    first, others = specs[0], list(specs[1:])
     for i, other in enumerate(others, start=1):
         if type(other) is not type(first):
             expected, found = type(first).__name__, type(other).__name__
-            problem, fix = f"spec {i} differs from spec 0", "Concatenate specs of one kind"
-            raise SpecError(message("cat", problem, expected=expected, found=found, fix=fix))
-        if other.ndim != first.ndim or any(
-            a != b for d, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)) if d != at
-        ):
-            problem = f"the shape of spec {i} differs from that of spec 0 outside dimension {at}"
-            raise ShapeError(message("cat", problem, expected=tuple(first.shape), found=tuple(other.shape)))
-    return first._combine(others, lambda values: torch.cat(values, at))
+            problem, fix = f"spec {i} differs from spec 0", "Use specs of one kind"
+            raise SpecError(message(component, problem, expected=expected, found=found, fix=fix))
+    return first, others
 
 
 _CATS = (torch.cat, torch.concat, torch.concatenate)
@@ -309,12 +335,3 @@ def resolve_device(device: torch.device | str | int | None) -> torch.device:
         return torch.device("cpu")
     has_index = str(found) != found.type
     return found if has_index else torch.empty(0, device=found).device
-
-
-def _unflatten(value: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    split = solve_sizes(Size(sizes), Size((value.shape[dim],)), "unflatten")
-    return value.reshape(*value.shape[:dim], *split, *value.shape[dim + 1 :])
-
-
-def _only(values: list[Tensor]) -> Tensor:
-    return values[0]

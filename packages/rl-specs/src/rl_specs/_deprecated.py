@@ -2,12 +2,12 @@
 
 from rl_specs.binary import Binary
 from rl_specs.bounded import Bounded
-from rl_specs.categorical import Categorical
+from rl_specs.categorical import Categorical, OneHot
 from rl_specs.composite import Composite
-from rl_specs.multi_categorical import MultiCategorical
-from rl_specs.multi_one_hot import MultiOneHot
+from rl_specs.multi_categorical import MultiCategorical, MultiOneHot
 from rl_specs.non_tensor import NonTensor
-from rl_specs.one_hot import OneHot
+from rl_specs.stacked import Stacked
+from rl_specs.stacked_composite import StackedComposite
 from rl_specs.unbounded import Unbounded
 
 BoundedTensorSpec = Bounded
@@ -19,3 +19,5 @@ MultiOneHotDiscreteTensorSpec = MultiOneHot
 BinaryDiscreteTensorSpec = Binary
 NonTensorSpec = NonTensor
 CompositeSpec = Composite
+LazyStackedTensorSpec = Stacked
+LazyStackedCompositeSpec = StackedComposite

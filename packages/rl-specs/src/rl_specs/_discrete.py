@@ -5,12 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Size, Tensor
 
-from rl_specs._leaf import LeafSpec, dtype_str, shape_fits
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
+from rl_specs._leaf import LeafSpec, dtype_str
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, shape_fits
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
-
-MOST_LISTED = 2**27
-"""Number of elements up to which `enumerate` lists all values of a spec."""
 
 
 def check_count(component: str, n: int) -> int:
@@ -37,18 +34,6 @@ def check_integer_dtype(component: str, dtype: torch.dtype, n: int) -> None:
     if n - 1 > greatest:
         problem = f"dtype {dtype_str(dtype)} cannot hold {n} categories"
         raise DTypeError(message(component, problem, fix="Use int64"))
-
-
-def check_listable(component: str, count: int | float, numel: int) -> None:
-    """Check that `count` values of `numel` elements can be listed.
-
-    Raises:
-        SpecError: they cannot be counted, or have more elements than `MOST_LISTED`.
-    """
-    if count * max(1, numel) > MOST_LISTED:
-        fix = "Draw some with rand"
-        expected = f"at most {MOST_LISTED:,} elements"
-        raise SpecError(message(component, "too many values", expected=expected, found=f"{count} values", fix=fix))
 
 
 def to_indices(value: Tensor) -> Tensor:

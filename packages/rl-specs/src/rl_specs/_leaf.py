@@ -1,6 +1,7 @@
 """Specs of one tensor."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -8,11 +9,13 @@ import torch
 from torch import Generator, Size, Tensor
 
 from rl_specs._base import TensorSpec, resolve_device
-from rl_specs._shape_ops import SizeLike, as_size
+from rl_specs._light_zeros import light_zeros
+from rl_specs._shape_ops import SizeLike, as_size, shape_fits, trailing_str
 from rl_specs.difference import Difference
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 from rl_specs.keys import NestedKey
 from rl_specs.spaces import ContinuousBox
+from rl_specs.stacked import Stacked
 
 S = TypeVar("S", bound="LeafSpec")
 
@@ -63,8 +66,11 @@ class LeafSpec(TensorSpec):
         """A value from numpy or Python, as this spec holds it."""
 
     def zero(self, shape: SizeLike = ()) -> Tensor:
-        """Zeros of shape `[*shape, *self.shape]`; they may lie outside the domain."""
-        return torch.zeros(as_size(shape) + self.shape, dtype=self._dtype, device=self._device)
+        """Zeros of shape `[*shape, *self.shape]`, to be written to; they may lie outside the domain.
+
+        On the CPU a large one takes memory as it is written to, page by page.
+        """
+        return light_zeros(as_size(shape) + self._shape, self._dtype, self.device)
 
     def one(self, shape: SizeLike = ()) -> Tensor:
         """Ones of shape `[*shape, *self.shape]`; they may lie outside the domain."""
@@ -99,6 +105,9 @@ class LeafSpec(TensorSpec):
 
     def _same_elements(self, other: "LeafSpec") -> bool:
         return self._dtype == other._dtype and self._device == other._device
+
+    def _stack_lazily(self, others: Sequence["LeafSpec"], dim: int) -> TensorSpec:
+        return Stacked(self, *others, dim=dim)
 
     def _matches(self, value: Any, lead: Size | None) -> bool:
         return (
@@ -135,18 +144,6 @@ def _check_dtype(component: str, dtype: object) -> None:
     if not isinstance(dtype, torch.dtype):
         fix = f"Pass torch.{dtype}" if isinstance(dtype, str) else "Pass one, such as torch.float32"
         raise DTypeError(message(component, "dtype", expected="a torch.dtype", found=repr(dtype), fix=fix))
-
-
-def shape_fits(found: Size, shape: Size, lead: Size | None) -> bool:
-    """Whether `found` is `shape` with `lead` in front (anything, when `None`)."""
-    if lead is not None:
-        return found == lead + shape
-    return len(found) >= len(shape) and found[len(found) - len(shape) :] == shape
-
-
-def trailing_str(shape: Size) -> str:
-    """A shape with any batch in front, as messages have it."""
-    return str(("*batch", *shape)).replace("'", "")
 
 
 def check_encoded(spec: S, value: Tensor) -> Tensor:

@@ -34,6 +34,11 @@ def dummy(shape: Size, device: torch.device | None) -> Tensor:
     return torch.zeros((), dtype=torch.bool, device=device).expand(shape)
 
 
+def readable(device: torch.device | None) -> torch.device | None:
+    """The device itself, or the default one in place of a device whose numbers cannot be read."""
+    return None if device is not None and device.type == "meta" else device
+
+
 def check_dim(dim: int, ndim: int, component: str) -> int:
     """`dim` counted from the front.
 
@@ -74,25 +79,129 @@ def full_index(index: Any, ndim: int, component: str) -> tuple[Any, ...]:
     """`index` as a tuple that names each of `ndim` dimensions, an ellipsis written out.
 
     Raises:
-        IndexError: more dimensions are indexed than there are.
+        IndexError: more dimensions are indexed than there are, or there are two ellipses.
     """
-    parts = index if isinstance(index, tuple) else (index,)
-    parts = tuple(torch.as_tensor(np.asarray(p)) if isinstance(p, (list, range, np.ndarray)) else p for p in parts)
+    parts = tuple(_index_part(part) for part in (index if isinstance(index, tuple) else (index,)))
     used = sum(_dims_read(part) for part in parts)
     if used > ndim:
         problem = f"{used} dimensions indexed"
         raise IndexError(message(component, problem, expected=f"at most {ndim}", found=f"index {index!r}"))
     where = [i for i, part in enumerate(parts) if part is Ellipsis]
+    if len(where) > 1:
+        raise IndexError(message(component, "two ellipses in an index", expected="at most 1", found=repr(index)))
     at = where[0] if where else len(parts)
     rest = (slice(None),) * (ndim - used)
     return (*parts[:at], *rest, *parts[at + 1 :])
 
 
+def front_index(full: tuple[Any, ...], behind: int, component: str) -> tuple[Any, ...]:
+    """A full index without its last `behind` dimensions, which it must leave alone.
+
+    Raises:
+        ShapeError: it does not.
+    """
+    cut = len(full) - behind
+    if any(not isinstance(part, slice) or part != slice(None) for part in full[cut:]):
+        raise _behind(component)
+    return full[:cut]
+
+
+def front_sizes(sizes: Size, shape: Size, front: int, component: str) -> Size:
+    """`sizes` of the first `front` dimensions of `shape` alone; those behind must be written as they are, or -1.
+
+    Raises:
+        ShapeError: others are asked for behind.
+    """
+    behind = shape[front:]
+    if not behind:
+        return sizes
+    cut = len(sizes) - len(behind)
+    if cut < 0 or any(size not in (-1, old) for size, old in zip(sizes[cut:], behind, strict=True)):
+        raise _behind(component)
+    return sizes[:cut]
+
+
+def front_dim(dim: int, ndim: int, front: int, component: str) -> int:
+    """`dim` counted from the front, which must be one of the first `front` of `ndim` dimensions.
+
+    Raises:
+        IndexError: `dim` is not one of `ndim` dimensions.
+        ShapeError: it lies behind.
+    """
+    at = check_dim(dim, ndim, component)
+    if at >= front:
+        raise _behind(component)
+    return at
+
+
+def _behind(component: str) -> ShapeError:
+    problem = "the operation reaches a dimension whose size differs between the stacked specs, or one behind it"
+    fix = "Operate on the dimensions in front of the first -1, or on each spec that unbind gives"
+    return ShapeError(message(component, problem, fix=fix))
+
+
+def _index_part(part: Any) -> Any:
+    if isinstance(part, (bool, np.bool_)):
+        return torch.tensor(bool(part))
+    if not isinstance(part, (list, range, np.ndarray)):
+        return part
+    array = np.asarray(part)
+    return torch.as_tensor(array.astype(np.int64) if array.size == 0 and array.dtype != np.bool_ else array)
+
+
 def _dims_read(part: Any) -> int:
     if part is None or part is Ellipsis:
         return 0
-    if isinstance(part, bool):
-        raise IndexError("index: a single bool cannot index a spec. Use an integer, a slice or a mask tensor.")
     if isinstance(part, Tensor) and part.dtype == torch.bool:
         return part.ndim
     return 1
+
+
+def stacked(values: list[Tensor], dim: int) -> Tensor:
+    """A stack of `values`, whose shapes must be the same."""
+    first = values[0].shape
+    for i, value in enumerate(values):
+        if value.shape != first:
+            problem = f"the shape of spec {i} differs from that of spec 0"
+            raise ShapeError(message("stack", problem, expected=tuple(first), found=tuple(value.shape)))
+    return torch.stack(values, dim)
+
+
+def concatenated(values: list[Tensor], dim: int) -> Tensor:
+    """`values` one after the other, whose shapes must be the same but for `dim`."""
+    first = values[0].shape
+    for i, value in enumerate(values):
+        if value.ndim != len(first) or any(
+            a != b for d, (a, b) in enumerate(zip(first, value.shape, strict=True)) if d != dim
+        ):
+            problem = f"the shape of spec {i} differs from that of spec 0 outside dimension {dim}"
+            raise ShapeError(message("cat", problem, expected=tuple(first), found=tuple(value.shape)))
+    return torch.cat(values, dim)
+
+
+def unflattened(value: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """`value` with dimension `dim` split into `sizes`."""
+    split = solve_sizes(Size(sizes), Size((value.shape[dim],)), "unflatten")
+    return value.reshape((*value.shape[:dim], *split, *value.shape[dim + 1 :]))
+
+
+def only(values: list[Tensor]) -> Tensor:
+    """The shape operation that does nothing."""
+    return values[0]
+
+
+def shape_fits(found: Size, shape: Size, lead: Size | None) -> bool:
+    """Whether `found` is `shape` with `lead` in front (anything, when `None`)."""
+    if lead is not None:
+        return found == lead + shape
+    return len(found) >= len(shape) and found[len(found) - len(shape) :] == shape
+
+
+def trailing_str(shape: Size) -> str:
+    """A shape with any batch in front, as messages have it."""
+    return str(("*batch", *shape)).replace("'", "")
+
+
+def varying_dims(value: Tensor) -> list[int]:
+    """Dimensions along which the elements of `value` are not all the same."""
+    return [d for d, size in enumerate(value.shape) if size > 1 and bool((value != value.narrow(d, 0, 1)).any())]

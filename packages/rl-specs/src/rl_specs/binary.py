@@ -6,8 +6,9 @@ from typing import Any, final
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_count, check_listable, sized
+from rl_specs._discrete import check_count, sized
 from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, check_equal_but_shape
+from rl_specs._listing import check_listable
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
 from rl_specs.errors import SpecError, message
 from rl_specs.spaces import BinaryBox

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_listable
-from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, dtype_str, trailing_str
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
+from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, dtype_str
+from rl_specs._listing import check_listable
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, trailing_str
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 from rl_specs.spaces import ContinuousBox, bound_str
 
@@ -34,7 +34,7 @@ class Bounded(LeafSpec):
     Raises:
         ShapeError: `low` and `high` do not broadcast to `shape`.
         SpecError: some `low` is above its `high`, or is NaN.
-        DTypeError: the dtype has no arithmetic in torch, or an infinite bound no integer.
+        DTypeError: the dtype is bool or has no arithmetic in torch, or an infinite bound has no integer.
     """
 
     def __init__(
@@ -50,9 +50,7 @@ class Bounded(LeafSpec):
                 dtype = bound.dtype if dtype is None else dtype
                 device = bound.device if device is None else device
         dtype = torch.get_default_dtype() if dtype is None else dtype
-        if dtype in _UNSUPPORTED or dtype.is_complex:
-            problem = f"dtype {dtype_str(dtype)} cannot be compared in torch"
-            raise DTypeError(message("Bounded", problem, fix="Use int64 or a floating-point dtype"))
+        _check_dtype(dtype)
         size = _common_shape(low, high) if shape is None else as_size(shape)
         super().__init__(size, device, dtype)
         low_tensor = _as_bound(low, size, dtype, self.device)
@@ -184,6 +182,19 @@ class Bounded(LeafSpec):
         return out
 
 
+def _check_dtype(dtype: object) -> None:
+    if not isinstance(dtype, torch.dtype):
+        return  # the base class says what is wrong with it
+    if dtype == torch.bool:
+        expected = "a dtype of numbers"
+        fix = "Use Binary(shape=..., dtype=torch.bool) or Categorical(2, dtype=torch.bool)"
+        raise DTypeError(message("Bounded", "truth values have no bounds", expected=expected, found="bool", fix=fix))
+    if dtype in _UNSUPPORTED or dtype.is_complex:
+        problem, expected = "the dtype cannot be compared in torch", "an integer or floating-point dtype"
+        fix = "Use int64 or a floating-point dtype"
+        raise DTypeError(message("Bounded", problem, expected=expected, found=dtype_str(dtype), fix=fix))
+
+
 def _common_shape(low: Bound, high: Bound) -> Size:
     shapes = [tuple(b.shape) if isinstance(b, (Tensor, np.ndarray)) else np.shape(b) for b in (low, high)]
     try:
@@ -197,7 +208,7 @@ def _common_shape(low: Bound, high: Bound) -> Size:
 
 def _as_bound(bound: Bound, shape: Size, dtype: torch.dtype, device: torch.device) -> Tensor:
     exact = as_tensor(bound if isinstance(bound, Tensor) else np.asarray(bound), None, device)
-    if not dtype.is_floating_point and dtype != torch.bool:
+    if not dtype.is_floating_point:
         _check_holds(exact, dtype)
     try:
         return exact.to(dtype).expand(shape)

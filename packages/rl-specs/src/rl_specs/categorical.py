@@ -1,18 +1,31 @@
-"""Integer tensors of category numbers."""
+"""Categories, as integers and as one-hot vectors.
+
+The two forms of one variable stand together because each converts to the other.
+"""
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, Final, final
 
+import numpy as np
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_count, check_integer_dtype, check_listable, to_indices
-from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape
-from rl_specs._masked import MaskedSpec, is_allowed, nearest_allowed, random_allowed
-from rl_specs._one_hot_math import expand_index
+from rl_specs._discrete import check_count, check_integer_dtype, is_encoded, moved_shape, sized, to_indices
+from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
+from rl_specs._listing import check_listable
+from rl_specs._masked import MaskedSpec, allowed_scores, is_allowed, nearest_allowed, random_allowed
+from rl_specs._one_hot_math import (
+    check_indices,
+    expand_index,
+    greatest_index,
+    is_one_hot,
+    nearest_one_hot,
+    random_one_hot,
+)
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
-from rl_specs.one_hot import OneHot
 from rl_specs.spaces import CategoricalBox
+
+_NO_SIZE: Final = Size(())
 
 
 @final
@@ -104,7 +117,7 @@ class Categorical(MaskedSpec):
         """`value` `[*B, *shape]` as bool `[*B, *shape, n]`."""
         return expand_index(to_indices(value), self.n)
 
-    def to_one_hot_spec(self) -> OneHot:
+    def to_one_hot_spec(self) -> "OneHot":
         """The spec of `to_one_hot(value)`."""
         return OneHot(self.n, (*self._shape, self.n), self._device, mask=self._mask)
 
@@ -131,3 +144,126 @@ class Categorical(MaskedSpec):
 
     def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "Categorical":
         return Categorical(self.n, self._shape, device or self._device, dtype or self._dtype, self._mask)
+
+
+@final
+class OneHot(MaskedSpec):
+    """Tensor `[*batch, n]` whose last dimension is 0 but for a single 1.
+
+    Args:
+        n: number of categories.
+        shape: shape of a value, ending in `n`; default `(n,)`.
+        device: default torch's default device.
+        dtype: dtype of the zeros and ones.
+        mask: bool, broadcasts to `shape`, False where a category is ruled out; see `update_mask`.
+    Raises:
+        SpecError: `n` is not positive, or the mask rules out everything at a place.
+        ShapeError: `shape` does not end in `n`.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        shape: SizeLike | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype = torch.bool,
+        mask: Tensor | None = None,
+    ) -> None:
+        n = check_count("OneHot", n)
+        super().__init__(sized("OneHot", shape, n), device, dtype)
+        self._space = CategoricalBox(n)
+        self.update_mask(mask)
+
+    @property
+    def space(self) -> CategoricalBox:
+        """The number of categories, `space.n`."""
+        return self._space
+
+    @property
+    def n(self) -> int:
+        """Number of categories."""
+        return self._space.n
+
+    def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
+        """One-hot vectors of uniformly drawn categories, of shape `[*shape, *self.shape]`."""
+        if self._mask is not None:
+            return expand_index(random_allowed(self._mask, as_size(shape), generator), self.n).to(self._dtype)
+        size = _NO_SIZE if shape == () and len(self._shape) == 1 else as_size(shape) + self._shape[:-1]
+        return random_one_hot(self._space.n, size, self._dtype, self.device, generator)
+
+    def project(self, value: Tensor) -> Tensor:
+        """One-hot vectors of the greatest elements of `value` that the mask allows (the first of equal ones)."""
+        scores = value if self._mask is None else allowed_scores(value, self._mask)
+        return nearest_one_hot(scores).to(self._dtype)
+
+    def encode(self, value: Any) -> Tensor:
+        """One-hot vectors of category numbers, of shape `[*batch]`; vectors of the spec's shape and dtype pass.
+
+        Raises:
+            SpecError: a category is out of range.
+            ShapeError: the shape does not end in that of the spec.
+        """
+        index = as_tensor(value, None, self._device)
+        if is_encoded(self, index):
+            return index
+        check_indices("OneHot.encode", index, self.n)
+        return check_encoded(self, expand_index(index, self.n).to(self._dtype))
+
+    def to_numpy(self, value: Tensor) -> np.ndarray[Any, Any]:
+        """Category numbers `[*batch]` of one-hot vectors."""
+        return tensor_to_numpy(self.to_categorical(value))
+
+    def cardinality(self) -> int:
+        """Number of categories."""
+        return self.n
+
+    def enumerate(self, *, use_mask: bool = False) -> Tensor:
+        """Every value, `[cardinality, *shape]`: all vectors of a value at one category, then at the next.
+
+        Args:
+            use_mask: leave out the categories that the mask, the same for all vectors, rules out.
+        Raises:
+            SpecError: `use_mask`, and the mask is not the same for all vectors.
+        """
+        check_listable("OneHot.enumerate", self.cardinality(), self.numel())
+        indices = self.to_categorical_spec().enumerate(use_mask=use_mask)
+        return expand_index(indices, self.n).to(self._dtype)
+
+    def to_one_hot(self, value: Tensor) -> Tensor:
+        """`value` itself."""
+        return value
+
+    def to_one_hot_spec(self) -> "OneHot":
+        """A copy of this spec."""
+        return self.clone()
+
+    def to_categorical_spec(self) -> "Categorical":
+        """The spec of `to_categorical(value)`."""
+        return Categorical(self.n, self._shape[:-1], self._device, mask=self._mask)
+
+    def to_categorical(self, value: Tensor) -> Tensor:
+        """Category numbers `[*B]`, int64, of one-hot vectors `[*B, n]`."""
+        return greatest_index(value)
+
+    def _valid(self, value: Tensor) -> Tensor:
+        is_valid = is_one_hot(value)
+        return is_valid if self._mask is None else is_valid & ~((value != 0) & ~self._mask).any(-1)
+
+    @property
+    def _mask_shape(self) -> Size:
+        return self._shape
+
+    @property
+    def _mask_blocks(self) -> list[int]:
+        return [self.n]
+
+    def _domain_str(self) -> str:
+        return f"n={self.n}{self._mask_str()}"
+
+    def _combine(self, others: Sequence["OneHot"], op: ShapeOp) -> "OneHot":
+        check_equal_but_shape(self, list(others))
+        shape = moved_shape([self, *others], op)
+        return OneHot(self.n, shape, self._device, self._dtype, self._moved_mask(others, op))
+
+    def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "OneHot":
+        return OneHot(self.n, self._shape, device or self._device, dtype or self._dtype, self._mask)

@@ -9,19 +9,20 @@ from tensordict import NonTensorData, TensorDict, TensorDictBase
 from torch import Generator, Size
 
 from rl_specs._base import TensorSpec, resolve_device
-from rl_specs._discrete import check_listable
-from rl_specs._leaf import LeafSpec, shape_fits, trailing_str
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
-from rl_specs._tree import copied, is_key, path_of, read, walk, write
+from rl_specs._keyed import KeyedSpec
+from rl_specs._listing import all_rows, check_listable
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy, shape_fits, trailing_str
+from rl_specs._tree import copied, path_of, read, walk, write
 from rl_specs.difference import Difference
 from rl_specs.errors import ShapeError, SpecError, message, missing_key, near_matches
 from rl_specs.keys import NestedKey, canonical_key, join_key, key_str
+from rl_specs.stacked_composite import StackedComposite
 
 SpecTree: TypeAlias = "Mapping[Any, TensorSpec | SpecTree]"
 
 
 @final
-class Composite(TensorSpec):
+class Composite(KeyedSpec):
     """Specs by key, nested ones included, over a common batch shape.
 
     `Composite(a=spec)`, `Composite({"a": spec, ("n", "b"): spec, "m": {"c": spec}}, shape=(4,))`. Keys are strings or
@@ -34,7 +35,7 @@ class Composite(TensorSpec):
         device: device of all entries; `None` leaves each its own.
         entries: more entries, for keys that are Python names other than `specs`, `shape` and `device`.
     Raises:
-        ShapeError: the shape of an entry does not start with `shape`.
+        ShapeError: the shape of an entry does not start with `shape`, or its values are of different shapes.
         TypeError: an entry is no spec, or a key is no string or tuple of strings.
         SpecError: a nested key goes through an entry that is a leaf.
     """
@@ -56,26 +57,25 @@ class Composite(TensorSpec):
         for key, spec in [*given.items(), *entries.items()]:
             self.set(key, spec)
 
-    @property
-    def batch_size(self) -> Size:
-        """Same as `shape`."""
-        return self._shape
-
     # -- items --------------------------------------------------------------------------------------------------
 
     def get(self, key: NestedKey, default: TensorSpec | None = None) -> Any:
         """Spec under `key`, or `default`."""
-        spec: TensorSpec | None = self
-        for name in path_of(key):
-            spec = spec._specs.get(name) if isinstance(spec, Composite) else None
+        name, *rest = path_of(key)
+        spec = self._specs.get(name)
+        if rest:
+            return spec.get(tuple(rest), default) if isinstance(spec, KeyedSpec) else default
         return default if spec is None else spec
 
     def set(self, key: NestedKey, spec: "TensorSpec | SpecTree") -> None:
         """Put `spec` under `key`, making the levels in between; see the class for what is checked."""
         *parents, name = path_of(key)
         level = self
-        for parent in parents:
+        for depth, parent in enumerate(parents):
             inner = level._specs.get(parent)
+            if isinstance(inner, StackedComposite):
+                inner.set((*parents[depth + 1 :], name), spec)
+                return
             if isinstance(inner, TensorSpec) and not isinstance(inner, Composite):
                 problem = f"cannot set {canonical_key(key)!r}: {parent!r} is a leaf"
                 raise SpecError(message("Composite", problem, found=inner, fix="Delete that first or rename the key"))
@@ -111,10 +111,6 @@ class Composite(TensorSpec):
             leaves_only: leave out nested specs themselves.
         """
         return [key for key, _ in self.items(include_nested, leaves_only)]
-
-    def values(self, include_nested: bool = False, leaves_only: bool = False) -> list[Any]:
-        """Specs in the order of `keys`."""
-        return [spec for _, spec in self.items(include_nested, leaves_only)]
 
     def items(self, include_nested: bool = False, leaves_only: bool = False) -> list[tuple[NestedKey, Any]]:
         """Pairs of key and spec in the order of `keys`."""
@@ -159,25 +155,13 @@ class Composite(TensorSpec):
         """Whether there is no leaf at any level."""
         return not self.flat_items()
 
-    def __getitem__(self, key: Any) -> Any:
-        if not is_key(key):
-            return self.index(key)
-        spec = self.get(key)
-        if spec is None:
-            raise missing_key("Composite", canonical_key(key), self.keys(True), fix="Use one of the keys there are")
-        return spec
-
-    def __setitem__(self, key: NestedKey, spec: "TensorSpec | SpecTree") -> None:
-        self.set(key, spec)
-
     def __delitem__(self, key: NestedKey) -> None:
-        *parents, name = path_of(key)
+        name, *rest = path_of(key)
         self[key]
-        level = self[tuple(parents)] if parents else self
-        del level._specs[name]
-
-    def __contains__(self, key: object) -> bool:
-        return is_key(key) and self.get(key) is not None  # type: ignore[arg-type]  # is_key says so
+        if rest:
+            del self._specs[name][tuple(rest)]  # type: ignore[attr-defined]  # a nested key leads through entries
+        else:
+            del self._specs[name]
 
     def __len__(self) -> int:
         return len(self._specs)
@@ -255,9 +239,8 @@ class Composite(TensorSpec):
         counts = [len(value) for value in values.values()]
         elements = sum(spec.numel() for _, spec in self.flat_items())
         check_listable("Composite.enumerate", math.prod(counts), elements)
-        columns = [torch.arange(count, device=self._device) for count in counts]
-        rows = torch.meshgrid(*columns, indexing="ij") if columns else ()
-        chosen = {name: value[row.reshape(-1)] for (name, value), row in zip(values.items(), rows, strict=True)}
+        rows = all_rows(counts, self._device)
+        chosen = {name: value[row] for (name, value), row in zip(values.items(), rows, strict=True)}
         return self._pack(chosen, (math.prod(counts),))
 
     def __eq__(self, other: object) -> bool:
@@ -285,7 +268,7 @@ class Composite(TensorSpec):
         component = f"Composite: entry {canonical_key(key)!r}"
         if isinstance(spec, Mapping):
             spec = Composite(spec, shape=self._shape, device=self._device)
-        elif isinstance(spec, Composite):
+        elif isinstance(spec, KeyedSpec):
             spec = spec.clone()
         if not isinstance(spec, TensorSpec):
             raise TypeError(
@@ -297,6 +280,10 @@ class Composite(TensorSpec):
                     fix="Keywords other than specs, shape and device are entries",
                 )
             )
+        if -1 in spec.shape:
+            problem = "tensors of different shapes are no entry of one TensorDict"
+            found, fix = repr(spec).splitlines()[0], "Stack Composites that hold them"
+            raise ShapeError(message(component, problem, found=found, fix=fix))
         if spec.shape[: self.ndim] != self._shape:
             raise ShapeError(
                 message(
@@ -363,9 +350,12 @@ class Composite(TensorSpec):
             out._specs[name] = spec._combine(rest, op)
         return out
 
+    def _stack_lazily(self, others: Sequence["Composite"], dim: int) -> TensorSpec:
+        return StackedComposite(self, *others, dim=dim)
+
     def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "Composite":
         out = Composite(shape=self._shape, device=self._device if device is None else device)
         for name, spec in self._specs.items():
-            is_exempt = isinstance(spec, LeafSpec) and not spec.dtype.is_floating_point
+            is_exempt = spec.dtype is not None and not spec.dtype.is_floating_point
             out._specs[name] = spec._convert(device, None if is_exempt else dtype)
         return out

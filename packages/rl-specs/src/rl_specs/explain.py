@@ -1,6 +1,7 @@
 """How two specs differ."""
 
 from rl_specs._base import TensorSpec
+from rl_specs._lazy_stack import LazyStack, part_key
 from rl_specs._leaf import LeafSpec, dtype_str
 from rl_specs.composite import Composite
 from rl_specs.difference import Difference, difference_table
@@ -31,6 +32,8 @@ def spec_differences(a: TensorSpec, b: TensorSpec, key: NestedKey | None = None)
             full = name if key is None else join_key(key, name)
             found += _entry_differences(a.get(name), b.get(name), full)
         return found
+    if isinstance(a, LazyStack) and isinstance(b, LazyStack):
+        found += _stack_differences(a, b, key)
     return found or [Difference(key, "domain", repr(a), repr(b))]
 
 
@@ -39,6 +42,14 @@ def _entry_differences(a: TensorSpec | None, b: TensorSpec | None, key: NestedKe
         present = ["missing" if spec is None else repr(spec).splitlines()[0] for spec in (a, b)]
         return [Difference(key, "presence", *present)]
     return spec_differences(a, b, key)
+
+
+def _stack_differences(a: LazyStack, b: LazyStack, key: NestedKey | None) -> list[Difference]:
+    if a.stack_dim != b.stack_dim or len(a.specs) != len(b.specs):
+        stacks = [f"{len(spec.specs)} specs along dimension {spec.stack_dim}" for spec in (a, b)]
+        return [Difference(key, "shape", *stacks)]
+    pairs = enumerate(zip(a.specs, b.specs, strict=True))
+    return [found for i, pair in pairs for found in spec_differences(*pair, part_key(key, i))]
 
 
 def _form_differences(a: TensorSpec, b: TensorSpec, key: NestedKey | None) -> list[Difference]:

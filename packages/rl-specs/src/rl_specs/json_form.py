@@ -12,13 +12,14 @@ from rl_specs._leaf import LeafSpec, dtype_str
 from rl_specs._masked import MaskedSpec
 from rl_specs.binary import Binary
 from rl_specs.bounded import Bounded
-from rl_specs.categorical import Categorical
+from rl_specs.categorical import Categorical, OneHot
+from rl_specs.choice import Choice
 from rl_specs.composite import Composite
 from rl_specs.errors import SpecError, message, near_matches
-from rl_specs.multi_categorical import MultiCategorical
-from rl_specs.multi_one_hot import MultiOneHot
+from rl_specs.multi_categorical import MultiCategorical, MultiOneHot
 from rl_specs.non_tensor import NonTensor
-from rl_specs.one_hot import OneHot
+from rl_specs.stacked import Stacked
+from rl_specs.stacked_composite import StackedComposite
 from rl_specs.unbounded import Unbounded
 
 _FORMAT: Final = 1
@@ -63,6 +64,10 @@ def _described(spec: TensorSpec) -> dict[str, Any]:
     match spec:
         case Composite():
             fields["entries"] = {name: _described(entry) for name, entry in spec.items()}
+        case Stacked() | StackedComposite():
+            fields |= {"dim": spec.stack_dim, "specs": [_described(part) for part in spec.specs]}
+        case Choice():
+            fields["choices"] = [_described(choice) for choice in spec.choices]
         case NonTensor():
             fields["example_data"] = _plain(spec.example_data)
         case Bounded():
@@ -106,6 +111,21 @@ def _composite(given: Mapping[str, Any]) -> TensorSpec:
     return Composite(entries, shape=given["shape"], device=device)
 
 
+def _stack(kind: type[Stacked] | type[StackedComposite]) -> Callable[[Mapping[str, Any]], TensorSpec]:
+    def build(given: Mapping[str, Any]) -> TensorSpec:
+        return kind(*_all_rebuilt(given, "specs"), dim=given["dim"])
+
+    return build
+
+
+def _choice(given: Mapping[str, Any]) -> TensorSpec:
+    return Choice(_all_rebuilt(given, "choices")).expand(given["shape"])
+
+
+def _all_rebuilt(given: Mapping[str, Any], field: str) -> list[TensorSpec]:
+    return [_rebuilt(spec, given["device"]) for spec in given[field]]
+
+
 def _bounded(given: Mapping[str, Any]) -> TensorSpec:
     low, high = (_bound(given[name], given["dtype"]) for name in ("low", "high"))
     shape = given["shape"]
@@ -125,6 +145,9 @@ def _discrete(kind: Callable[..., MaskedSpec], count: str) -> Callable[[Mapping[
 
 _BUILDERS: Final[dict[str, Callable[[Mapping[str, Any]], TensorSpec]]] = {
     "Composite": _composite,
+    "Stacked": _stack(Stacked),
+    "StackedComposite": _stack(StackedComposite),
+    "Choice": _choice,
     "NonTensor": lambda given: NonTensor(given["shape"], given["device"], example_data=given["example_data"]),
     "Bounded": _bounded,
     "Unbounded": lambda given: Unbounded(given["shape"], given["device"], given["dtype"]),

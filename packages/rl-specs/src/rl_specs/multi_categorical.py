@@ -1,18 +1,29 @@
-"""Several categorical variables side by side."""
+"""Several categories side by side, as integers and as one-hot vectors in a row.
+
+The two forms of the same variables stand together because each converts to the other.
+"""
 
 import math
 from collections.abc import Sequence
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_integer_dtype, check_listable, check_nvec, moved_shape, sized, to_indices
-from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape
-from rl_specs._masked import MaskedSpec, is_allowed, nearest_allowed, random_allowed
-from rl_specs._one_hot_math import expand_index
+from rl_specs._discrete import check_integer_dtype, check_nvec, is_encoded, moved_shape, sized, to_indices
+from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
+from rl_specs._listing import check_listable
+from rl_specs._masked import MaskedSpec, allowed_scores, is_allowed, nearest_allowed, random_allowed
+from rl_specs._one_hot_math import (
+    check_indices,
+    expand_index,
+    greatest_index,
+    is_one_hot,
+    nearest_one_hot,
+    random_one_hot,
+)
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
-from rl_specs.multi_one_hot import MultiOneHot
 from rl_specs.spaces import MultiCategoricalBox
 
 
@@ -116,7 +127,7 @@ class MultiCategorical(MaskedSpec):
         index = to_indices(value)
         return torch.cat([expand_index(index[..., i], n) for i, n in enumerate(self.nvec)], -1)
 
-    def to_one_hot_spec(self) -> MultiOneHot:
+    def to_one_hot_spec(self) -> "MultiOneHot":
         """The spec of `to_one_hot(value)`."""
         return MultiOneHot(self.nvec, (*self._shape[:-1], sum(self.nvec)), self._device, mask=self._mask)
 
@@ -162,3 +173,137 @@ class MultiCategorical(MaskedSpec):
 
     def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "MultiCategorical":
         return MultiCategorical(self.nvec, self._shape, device or self._device, dtype or self._dtype, self._mask)
+
+
+@final
+class MultiOneHot(MaskedSpec):
+    """Tensor `[*batch, sum(nvec)]` whose last dimension is one-hot vectors of lengths `nvec`, one after the other.
+
+    Args:
+        nvec: number of categories of each variable.
+        shape: shape of a value, ending in `sum(nvec)`; default `(sum(nvec),)`.
+        device: default torch's default device.
+        dtype: dtype of the zeros and ones.
+        mask: bool, broadcasts to `shape`, False where a category is ruled out; see `update_mask`.
+    Raises:
+        SpecError: `nvec` is empty or holds a number that is not positive, or the mask rules out everything somewhere.
+        ShapeError: `shape` does not end in `sum(nvec)`.
+    """
+
+    def __init__(
+        self,
+        nvec: Sequence[int] | Tensor,
+        shape: SizeLike | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype = torch.bool,
+        mask: Tensor | None = None,
+    ) -> None:
+        counts = check_nvec("MultiOneHot", nvec)
+        super().__init__(sized("MultiOneHot", shape, sum(counts)), device, dtype)
+        self._space = MultiCategoricalBox(counts)
+        self.update_mask(mask)
+
+    @property
+    def space(self) -> MultiCategoricalBox:
+        """The numbers of categories, `space.nvec`."""
+        return self._space
+
+    @property
+    def nvec(self) -> tuple[int, ...]:
+        """Number of categories of each variable."""
+        return self._space.nvec
+
+    def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
+        """One-hot vectors of uniformly drawn categories, of shape `[*shape, *self.shape]`."""
+        if self._mask is not None:
+            indices = [random_allowed(block, as_size(shape), generator) for block in self._blocks(self._mask)]
+            blocks = [expand_index(index, n) for index, n in zip(indices, self.nvec, strict=True)]
+            return torch.cat(blocks, -1).to(self._dtype)
+        size = as_size(shape) + self._shape[:-1]
+        return torch.cat([random_one_hot(n, size, self._dtype, self.device, generator) for n in self.nvec], -1)
+
+    def project(self, value: Tensor) -> Tensor:
+        """In each block the one-hot vector of its greatest element that the mask allows (the first of equal ones)."""
+        scores = value if self._mask is None else allowed_scores(value, self._mask)
+        return torch.cat([nearest_one_hot(block) for block in self._blocks(scores)], -1).to(self._dtype)
+
+    def encode(self, value: Any) -> Tensor:
+        """One-hot blocks of category numbers `[*batch, len(nvec)]`; vectors of the spec's shape and dtype pass.
+
+        Raises:
+            SpecError: a category is out of range.
+            ShapeError: the shape does not end in that of the spec.
+        """
+        index = as_tensor(value, None, self._device)
+        if is_encoded(self, index):
+            return index
+        if index.ndim == 0 or index.shape[-1] != len(self.nvec):
+            return check_encoded(self, index)
+        check_indices("MultiOneHot.encode", index, torch.tensor(self.nvec))
+        blocks = [expand_index(index[..., i], n) for i, n in enumerate(self.nvec)]
+        return check_encoded(self, torch.cat(blocks, -1).to(self._dtype))
+
+    def to_numpy(self, value: Tensor) -> np.ndarray[Any, Any]:
+        """Category numbers `[*batch, len(nvec)]` of one-hot blocks."""
+        return tensor_to_numpy(self.to_categorical(value))
+
+    def cardinality(self) -> int:
+        """Number of combinations of categories."""
+        return math.prod(self.nvec)
+
+    def enumerate(self, *, use_mask: bool = False) -> Tensor:
+        """Every combination of categories as blocks, `[cardinality, *shape]`, the last variable changing fastest.
+
+        Args:
+            use_mask: leave out what the mask, the same for the whole batch, rules out.
+        Raises:
+            SpecError: `use_mask`, and the mask is not the same everywhere.
+        """
+        check_listable("MultiOneHot.enumerate", self.cardinality(), self.numel())
+        spec = self.to_categorical_spec()
+        return spec.to_one_hot(spec.enumerate(use_mask=use_mask)).to(self._dtype)
+
+    def to_one_hot(self, value: Tensor) -> Tensor:
+        """`value` itself."""
+        return value
+
+    def to_one_hot_spec(self) -> "MultiOneHot":
+        """A copy of this spec."""
+        return self.clone()
+
+    def to_categorical_spec(self) -> "MultiCategorical":
+        """The spec of `to_categorical(value)`."""
+        return MultiCategorical(self.nvec, (*self._shape[:-1], len(self.nvec)), self._device, mask=self._mask)
+
+    def to_categorical(self, value: Tensor) -> Tensor:
+        """Category numbers `[*B, len(nvec)]`, int64, of one-hot blocks `[*B, sum(nvec)]`."""
+        return torch.stack([greatest_index(block) for block in self._blocks(value)], -1)
+
+    def _blocks(self, value: Tensor) -> tuple[Tensor, ...]:
+        return torch.functional.split(value, list(self.nvec), -1)
+
+    def _valid(self, value: Tensor) -> Tensor:
+        is_valid = torch.stack([is_one_hot(block) for block in self._blocks(value)], -1)
+        if self._mask is None:
+            return is_valid
+        is_out = (value != 0) & ~self._mask
+        return is_valid & ~torch.stack([block.any(-1) for block in self._blocks(is_out)], -1)
+
+    @property
+    def _mask_shape(self) -> Size:
+        return self._shape
+
+    @property
+    def _mask_blocks(self) -> list[int]:
+        return list(self.nvec)
+
+    def _domain_str(self) -> str:
+        return f"nvec={list(self.nvec)}{self._mask_str()}"
+
+    def _combine(self, others: Sequence["MultiOneHot"], op: ShapeOp) -> "MultiOneHot":
+        check_equal_but_shape(self, list(others))
+        shape = moved_shape([self, *others], op)
+        return MultiOneHot(self.nvec, shape, self._device, self._dtype, self._moved_mask(others, op))
+
+    def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "MultiOneHot":
+        return MultiOneHot(self.nvec, self._shape, device or self._device, dtype or self._dtype, self._mask)

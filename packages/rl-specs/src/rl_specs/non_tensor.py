@@ -9,8 +9,7 @@ from tensordict import NonTensorData, NonTensorStack, is_tensor_collection
 from torch import Generator, Size, Tensor
 
 from rl_specs._base import TensorSpec, resolve_device
-from rl_specs._leaf import shape_fits
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy, shape_fits
 from rl_specs.difference import Difference
 from rl_specs.errors import SpecError, message
 from rl_specs.keys import NestedKey
@@ -111,6 +110,10 @@ class NonTensor(TensorSpec):
                 raise SpecError(message("stack", "specs differ", expected=self, found=other, fix="Use equal specs"))
         shape = op([dummy(spec.shape, self._device) for spec in (self, *others)]).shape
         return NonTensor(shape, self._device, example_data=self._example_data)
+
+    def _stack_lazily(self, others: Sequence["NonTensor"], dim: int) -> TensorSpec:
+        fix = "Give them one example_data, or stack Composites that hold them"
+        raise SpecError(message("stack", "NonTensor specs differ", expected=self, found=list(others), fix=fix))
 
     def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "NonTensor":
         return NonTensor(self._shape, device or self._device, example_data=self._example_data)
