@@ -6,7 +6,7 @@ import pytest
 import torch
 from tensordict import NonTensorData, NonTensorStack, TensorDict
 
-from rl_specs import Composite, NonTensor, SpecError, stack_specs
+from rl_specs import Composite, MissingKeyError, NonTensor, SpecError, stack_specs
 
 
 def test_samples_hold_the_example() -> None:
@@ -64,3 +64,11 @@ def test_stack_wants_equal_examples() -> None:
     """Specs with other examples do not stack."""
     with pytest.raises(SpecError, match="specs differ"):
         stack_specs([NonTensor(), NonTensor(example_data=1)])
+
+
+def test_none_is_an_object_too() -> None:
+    """An entry that is None is there."""
+    spec = Composite(text=NonTensor())
+    assert spec.encode({"text": None})["text"] is None
+    with pytest.raises(MissingKeyError, match="text"):
+        spec.encode({})

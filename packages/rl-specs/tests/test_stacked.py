@@ -101,8 +101,12 @@ def test_the_stack_comes_apart() -> None:
     assert spec.reshape(2, 6, -1).unbind(0)[0].shape == (6, -1)
     assert spec.to(torch.float64).dtype == torch.float64
     assert spec.to("meta").device == torch.device("meta")
+    assert spec[..., 0] == Stacked(*[Bounded(0, 1, (4,))] * 3, dim=0)
+    assert spec[1:, ..., None, -2:] == Stacked(*[Bounded(0, 1, (4, 1, 2))] * 2, dim=0)
+    assert spec[0, :, 1] == Bounded(0, 1, (4,))
+    assert spec[:, None, 2] == Stacked(*(Bounded(0, 1, (1, n)) for n in (2, 3, 5)), dim=0)
     with pytest.raises(ShapeError, match=r"Stacked: the operation reaches.*unbind"):
-        spec[..., 0]
+        spec[..., [0, 1]]
     with pytest.raises(ShapeError, match="the operation reaches"):
         spec.flatten()
     with pytest.raises(ShapeError, match="the operation reaches"):

@@ -12,13 +12,14 @@ from rl_specs._shape_ops import (
     SizeLike,
     as_sizes,
     check_dim,
+    check_whole,
     concatenated,
     front_dim,
-    front_index,
     front_sizes,
     full_index,
     only,
     solve_sizes,
+    split_index,
     stacked,
     unflattened,
 )
@@ -202,8 +203,9 @@ class TensorSpec(ABC):
     def index(self, index: Any) -> Self:
         """The spec of `value[index]`: integers, slices, `None`, `...`, bools, masks, index tensors, tuples of these."""
         component = type(self).__name__
-        full = front_index(full_index(index, self.ndim, component), self.ndim - self._front, component)
-        return self._apply("index", lambda t: t[full])
+        ahead, behind = split_index(full_index(index, self.ndim, component), self._front)
+        check_whole(behind, component)
+        return self._apply("index", lambda t: t[ahead])
 
     def __getitem__(self, index: Any) -> Any:
         return self.index(index)

@@ -13,7 +13,16 @@ from torch import Generator, Size, Tensor
 from rl_specs._base import TensorSpec
 from rl_specs._keyed import KeyedSpec
 from rl_specs._listing import all_rows, check_listable
-from rl_specs._shape_ops import ShapeOp, SizeLike, check_dim, readable, varying_dims
+from rl_specs._shape_ops import (
+    ShapeOp,
+    SizeLike,
+    check_dim,
+    full_index,
+    is_whole,
+    readable,
+    split_index,
+    varying_dims,
+)
 from rl_specs.difference import Difference
 from rl_specs.errors import ShapeError, SpecError, message
 from rl_specs.keys import NestedKey, join_key
@@ -133,8 +142,16 @@ class LazyStack(TensorSpec):
         return type(self)(*self._specs, dim=self._dim)
 
     def index(self, index: Any) -> Any:
-        """The spec of `value[index]`; one of the stacked kind where that is a part of one value."""
-        return super().index(index)
+        """The spec of `value[index]`; one of the stacked kind where that is a part of one value.
+
+        Integers, slices and `None` reach the dimensions from the first -1 on, each part's own.
+        """
+        full = full_index(index, self.ndim, type(self).__name__)
+        ahead, behind = split_index(full, self._front)
+        if is_whole(behind) or any(isinstance(part, Tensor) for part in behind):
+            return super().index(index)
+        inner = (*(slice(None),) * (self._front - 1), *behind)
+        return type(self)(*(spec.index(inner) for spec in self._specs), dim=self._dim).index(ahead)
 
     def unbind(self, dim: int = 0) -> tuple[Any, ...]:
         """The specs along dimension `dim`: the stacked ones along `stack_dim`."""

@@ -94,16 +94,28 @@ def full_index(index: Any, ndim: int, component: str) -> tuple[Any, ...]:
     return (*parts[:at], *rest, *parts[at + 1 :])
 
 
-def front_index(full: tuple[Any, ...], behind: int, component: str) -> tuple[Any, ...]:
-    """A full index without its last `behind` dimensions, which it must leave alone.
+def split_index(full: tuple[Any, ...], front: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """A full index in two: the parts for the first `front` dimensions, and those for the dimensions behind."""
+    read = at = 0
+    while at < len(full) and (read < front or full[at] is None):
+        read += _dims_read(full[at])
+        at += 1
+    return full[:at], full[at:]
+
+
+def check_whole(index: tuple[Any, ...], component: str) -> None:
+    """Check that an index of the dimensions behind takes all of them as they are.
 
     Raises:
         ShapeError: it does not.
     """
-    cut = len(full) - behind
-    if any(not isinstance(part, slice) or part != slice(None) for part in full[cut:]):
+    if not is_whole(index):
         raise _behind(component)
-    return full[:cut]
+
+
+def is_whole(index: tuple[Any, ...]) -> bool:
+    """Whether an index takes all of its dimensions as they are."""
+    return all(isinstance(part, slice) and part == slice(None) for part in index)
 
 
 def front_sizes(sizes: Size, shape: Size, front: int, component: str) -> Size:

@@ -207,7 +207,7 @@ class Composite(KeyedSpec):
         encoded: dict[str, Any] = {}
         for name, spec in self._specs.items():
             entry = value.get(name, None)
-            if entry is None:
+            if entry is None and name not in value.keys():  # noqa: SIM118  # of a TensorDict, rows are in it
                 raise missing_key(
                     "Composite.encode", name, value.keys(), fix="Give a value for every entry of the spec"
                 )

@@ -21,7 +21,8 @@ class Stacked(LazyStack):
     spec and each with all dimensions in front: what `LazyStackedTensorDict.get(key, as_list=True)` returns. A nested
     tensor of such tensors, or a list where one tensor would do, is in the spec too.
 
-    Shape operations reach the dimensions in front of the first -1. `torch.stack` of specs that differ makes one.
+    Shape operations reach the dimensions in front of the first -1, an index of integers and slices all dimensions.
+    `torch.stack` of specs that differ makes one.
 
     Args:
         specs: specs of tensors, of one kind, dtype, device and number of dimensions.
