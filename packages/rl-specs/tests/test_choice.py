@@ -125,6 +125,10 @@ def test_numpy_there_and_back() -> None:
     assert spec.to_numpy(value).tolist() == [2, 1]
     assert low_or_high().encode([10.5, 10.5]).tolist() == [10.5, 10.5]
     assert low_or_high().encode([3.0, 3.0]).tolist() == [3.0, 3.0]
+    rows = spec.expand(2, 5).encode([np.array([2, 1]), np.array([1, 0])])
+    assert rows.tolist() == [[False, False, True, False, True], [False, True, True, False, False]]
+    assert [row.tolist() for row in spec.expand(2, 5).to_numpy(rows)] == [[2, 1], [1, 0]]
+    assert [row.tolist() for row in spec.to_numpy(rows)] == [[2, 1], [1, 0]]
     with pytest.raises(SpecError, match="out of range"):
         spec.encode(np.array([5, 5]))
 

@@ -1,5 +1,6 @@
 """Zeros that take memory only as they are written to."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from rl_specs import Bounded, Unbounded
 def resident_bytes() -> int:
     """Memory of this process that is in use."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
+    return pages * resource.getpagesize()
 
 
 def test_large_zeros_take_no_memory_until_written() -> None:

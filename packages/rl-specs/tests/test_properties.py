@@ -193,8 +193,7 @@ def test_samples_are_in_the_spec(drawn: tuple[TensorSpec, Batch], lead: Batch) -
 @given(batched_specs(ragged=True))
 def test_samples_come_back_from_numpy(drawn: tuple[TensorSpec, Batch]) -> None:
     """What `to_numpy` makes of a sample, `encode` makes a member of."""
-    spec, batch = drawn
-    assume(not (isinstance(spec, Choice) and batch))  # rows of several choices have no common form in numpy
+    spec, _ = drawn
     assert spec.is_in(spec.encode(spec.to_numpy(spec.rand())))
 
 
@@ -332,7 +331,7 @@ def test_stacks_are_those_of_samples(data: st.DataObject, drawn: tuple[TensorSpe
     dim = 0 if isinstance(spec, Choice) else data.draw(st.integers(0, len(batch)))
     stacked: Any = torch.stack([spec, spec], dim)  # type: ignore[list-item]  # specs stack too
     assert stacked.is_in(torch.stack([spec.rand(), spec.rand()], dim))
-    assert list(stacked.unbind(dim)) == [spec, spec] or isinstance(spec, Choice)
+    assert list(stacked.unbind(dim)) == [spec, spec] or "Choice" in repr(spec)  # whose places are another split
     assert stacked.unbind(dim)[0].is_in(spec.rand())
     assert torch.stack([spec, spec]) == spec.expand(2, *spec.shape)  # type: ignore[list-item]  # likewise
 

@@ -57,6 +57,7 @@ def test_entries_are_stacks() -> None:
     assert spec["info", "id"] == Categorical(9, (2,))
     assert [value.shape for value in spec.values(True, True)] == [(2, -1), (2, 3), (2,)]
     assert "height" not in spec
+    assert StackedComposite(flyer(), walker(), dim=0).keys() == spec.keys()
     assert spec[1]["height"] == Unbounded()
     with pytest.raises(MissingKeyError, match=r"StackedComposite.*height"):
         spec["height"]

@@ -76,11 +76,15 @@ class Choice(TensorSpec):
         """The spaces of the choices."""
         return tuple(choice.space for choice in self._choices)
 
+    @property
+    def _is_of_leaves(self) -> bool:
+        return all(isinstance(choice, LeafSpec) for choice in self._choices)
+
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Any:
         """A random value of a choice drawn uniformly, for each place another draw."""
         lead = as_size(shape) + self._places
         which = torch.randint(len(self._choices), lead, generator=generator, device=self._device)
-        if all(isinstance(choice, LeafSpec) for choice in self._choices):
+        if self._is_of_leaves:
             return picked([choice.rand(lead, generator=generator) for choice in self._choices], which)
         if lead.numel() == 0:
             return self._choices[0].rand(lead, generator=generator)
@@ -104,7 +108,7 @@ class Choice(TensorSpec):
         if lead is None:
             expected = trailing_str(self._shape)
             raise ShapeError(message("Choice.project", "another form", expected=expected, found=type(value).__name__))
-        if isinstance(value, Tensor) and all(isinstance(choice, LeafSpec) for choice in self._choices):
+        if isinstance(value, Tensor) and self._is_of_leaves:
             projected = [choice.project(value) for choice in self._choices]
             gaps = torch.stack([distances(value, candidate, len(lead)) for candidate in projected])
             return picked(projected, gaps.argmin(0))
@@ -112,8 +116,14 @@ class Choice(TensorSpec):
         return nested_stack([nearest(self._choices, row) for row in rows], lead) if rows else value
 
     def encode(self, value: Any) -> Any:
-        """`value` as the first choice that then holds it encodes it; as the first that can, where none holds it."""
-        encoded, errors = [], []
+        """`value` as the first choice that then holds it encodes it; as the first that can, where none holds it.
+
+        A list, one part for each place, is encoded place by place.
+        """
+        if isinstance(value, (list, tuple)) and len(self._places) > 0 and len(value) == self._places[0]:
+            return torch.stack([self.index(0).encode(part) for part in value])
+        encoded: list[Any] = []
+        errors: list[Exception] = []
         for choice in self._choices:
             try:
                 encoded.append(choice.expand(*self._shape).encode(value))
@@ -127,9 +137,12 @@ class Choice(TensorSpec):
         return encoded[0]
 
     def to_numpy(self, value: Any) -> Any:
-        """`value` as the first choice that holds it gives it, else as the first choice does."""
+        """`value` as the first choice that holds it gives it; where none holds all of it, a list place by place."""
         lead = self._lead_of(value, None)
         holders = [choice for choice in self._choices if lead is not None and holds(choice, value, lead)]
+        if lead and not holders:
+            rest = self if len(lead) > len(self._places) else self.index(0)
+            return [rest.to_numpy(part) for part in value.unbind(0)]
         return (holders or self._choices)[0].to_numpy(value)
 
     def cardinality(self) -> int | float:
@@ -185,7 +198,7 @@ class Choice(TensorSpec):
             return True
         if not front or self._form_differences(value, None, front):
             return False
-        if isinstance(value, Tensor) and all(isinstance(choice, LeafSpec) for choice in self._choices):
+        if isinstance(value, Tensor) and self._is_of_leaves:
             valid = [valid_places(choice, value, len(front)) for choice in self._choices]
             return bool(torch.stack(valid).any(0).all())
         return all(any(holds(choice, row, Size()) for choice in self._choices) for row in places(value, len(front)))

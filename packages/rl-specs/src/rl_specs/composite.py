@@ -61,10 +61,12 @@ class Composite(KeyedSpec):
 
     def get(self, key: NestedKey, default: TensorSpec | None = None) -> Any:
         """Spec under `key`, or `default`."""
-        name, *rest = path_of(key)
-        spec = self._specs.get(name)
-        if rest:
-            return spec.get(tuple(rest), default) if isinstance(spec, KeyedSpec) else default
+        path = path_of(key)
+        spec: TensorSpec | None = self
+        for depth, name in enumerate(path):
+            if isinstance(spec, StackedComposite):
+                return spec.get(path[depth:], default)
+            spec = spec._specs.get(name) if isinstance(spec, Composite) else None
         return default if spec is None else spec
 
     def set(self, key: NestedKey, spec: "TensorSpec | SpecTree") -> None:
