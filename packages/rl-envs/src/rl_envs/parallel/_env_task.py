@@ -33,6 +33,7 @@ class Description:
         device: of each.
         has_exact_state: whether all of them have one.
         representation: the first as text.
+        carried: entries that a step reads back, as `EnvBase._carried_keys` has them.
     """
 
     specs: list[EnvSpecs]
@@ -40,6 +41,7 @@ class Description:
     device: torch.device | None
     has_exact_state: bool
     representation: str
+    carried: dict[NestedKey, bool]
 
 
 def table_layout(component: str, specs: EnvSpecs) -> Layout:
@@ -86,6 +88,7 @@ class EnvTask(Task):
             device=env.device,
             has_exact_state=all(each.has_exact_state for each in self._envs),
             representation=repr(env),
+            carried=env._carried_keys(),
         )
 
     def connect(self, table: Table) -> None:
