@@ -55,6 +55,12 @@ def test_writing_over_a_guarded_entry_is_a_mistake(toy: MakeEnv) -> None:
     assert env.rollout(2)["next", "count"].flatten().tolist() == [1.0, 2.0]
 
 
+def test_entries_that_are_not_guarded_may_be_changed(toy: MakeEnv) -> None:
+    """A sum that a later transform clips goes on from what was clipped, as the next root has it."""
+    env = TransformedEnv(toy(), [RewardSum(), ClipTransform(in_keys=["episode_reward"], high=2)])
+    assert env.rollout(3)["next", "episode_reward"].flatten().tolist() == [1.0, 2.0, 2.0]
+
+
 def test_the_environment_inside_is_guarded_too(toy: MakeEnv) -> None:
     """Transforms around a `SerialEnv` may not write over what transforms inside of it read back."""
     inside = SerialEnv(2, lambda: TransformedEnv(toy(), Carrier()))
@@ -83,8 +89,9 @@ def test_before_reset_maps_a_copy(toy: MakeEnv) -> None:
 
     base._reset = noting_reset
     env = TransformedEnv(base, Carrier())
-    root = env.reset()
-    assert seen == [None]
-    after = env.reset(root.set("_reset", torch.tensor([[True], [False]])))
-    assert seen[1]["noted"].tolist() == [[True], [False]]
-    assert "noted" not in after.keys()  # noqa: SIM118
+    data: dict[NestedKey, torch.Tensor] = {"count": torch.ones(2, 1), "_reset": torch.tensor([[True], [False]])}
+    env._reset(data)
+    assert seen[0]["noted"].tolist() == [[True], [False]]
+    assert set(data) == {"count", "_reset"}
+    env.reset()
+    assert seen[1] is None

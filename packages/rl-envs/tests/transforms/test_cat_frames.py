@@ -104,10 +104,16 @@ def test_vectorised_inside_and_outside(toy: MakeEnv, apart: bool) -> None:
 
 
 def test_writing_over_frames_of_an_env_inside_is_refused(toy: MakeEnv) -> None:
-    """A transform around a `SerialEnv` that would write over the frames carried inside of it is a wiring mistake."""
-    inside = SerialEnv(2, lambda: TransformedEnv(toy(), CatFrames(2, -1, in_keys=["observation"])))
-    with pytest.raises(SpecError, match='the environment inside reads "observation" back'):
-        TransformedEnv(inside, ObservationNorm(0, 2, in_keys=["observation"]))
+    """A transform around a `SerialEnv` or `ParallelEnv` must not write over the frames carried inside of it."""
+
+    def make() -> TransformedEnv:
+        return TransformedEnv(toy(), CatFrames(2, -1, in_keys=["observation"]))
+
+    refused = 'the environment inside reads "observation" back'
+    with pytest.raises(SpecError, match=refused):
+        TransformedEnv(SerialEnv(2, make), ObservationNorm(0, 2, in_keys=["observation"]))
+    with ParallelEnv(2, make, start_method="fork") as env, pytest.raises(SpecError, match=refused):
+        TransformedEnv(env, ObservationNorm(0, 2, in_keys=["observation"]))
 
 
 @pytest.mark.parametrize("padding", ["same", "constant"])

@@ -35,7 +35,7 @@ def test_bytes() -> None:
     assert (found.flatten().tolist(), found.dtype) == ([0, 129], torch.uint8)
     edge = torch.tensor([0, 0, 255, 255], dtype=torch.uint8).reshape(1, 1, 4)
     wide = _resized(edge, Resize(16, 1, interpolation="bicubic"))
-    assert (wide.min().item(), wide.max().item()) == (0, 255)
+    assert (wide[..., :6].max().item(), wide[..., 10:].min().item()) == (0, 255)  # beyond these in single precision
     assert _resized(edge, Resize(8, 1, interpolation="nearest")).flatten().tolist() == [0] * 4 + [255] * 4
 
 

@@ -7,7 +7,7 @@ import torch
 from tensordict import TensorDict
 
 from rl_envs import SignTransform, TransformedEnv
-from rl_specs import Bounded
+from rl_specs import Bounded, Unbounded
 
 MakeEnv = Callable[..., Any]
 
@@ -26,6 +26,8 @@ def test_specs(toy: MakeEnv) -> None:
     assert env.observation_spec["observation"] == Bounded(-1.0, 1.0, shape=(3,), dtype=torch.float64)
     assert env.observation_spec["pixels"] == Bounded(0, 1, shape=(4, 5, 3), dtype=torch.uint8)
     assert env.reward_spec == Bounded(-1.0, 1.0, shape=(1,))
+    unsigned = Unbounded(shape=(2,), dtype=torch.uint8)
+    assert SignTransform(["x"])._leaf_spec(unsigned) == Bounded(0, 1, shape=(2,), dtype=torch.uint8)
     assert SignTransform(["x"])._leaf_spec(Bounded(0.5, 4.0, shape=(2,))) == Bounded(1.0, 1.0, shape=(2,))
 
 

@@ -59,6 +59,7 @@ def test_partial_reset(toy: MakeEnv) -> None:
     clock = Clock()
     env = _timed(toy, clock)
     following = env.step_and_maybe_reset(env.rand_action(env.reset()))[1]
+    clock.now += 9
     after = env.reset(following.set("_reset", torch.tensor([[True], [False]])))
     assert after["time_reset"].flatten().tolist() == [5.0, 0.0]
     assert after["time_step"].flatten().tolist() == [0.0, 2.0]

@@ -34,6 +34,7 @@ class Description:
         device: of each.
         has_exact_state: whether all of them have one.
         representation: the first as text.
+        carried: entries that a step reads back, as `EnvBase._carried_keys` has them.
     """
 
     specs: list[EnvSpecs]
@@ -41,6 +42,7 @@ class Description:
     device: torch.device | None
     has_exact_state: bool
     representation: str
+    carried: dict[NestedKey, bool]
 
 
 def describe(envs: Sequence[EnvBase]) -> Description:
@@ -51,6 +53,7 @@ def describe(envs: Sequence[EnvBase]) -> Description:
         device=envs[0].device,
         has_exact_state=all(env.has_exact_state for env in envs),
         representation=repr(envs[0]),
+        carried=envs[0]._carried_keys(),
     )
 
 

@@ -107,6 +107,7 @@ class ParallelEnv(EnvBase):
         first = descriptions[0]
         super().__init__(device=first.device, batch_size=(count, *first.batch_size))
         self._representation = first.representation
+        self._carried = first.carried
         self._has_exact_state = all(description.has_exact_state for description in descriptions)
         self._specs: EnvSpecs = expanded_specs(specs[0], self._batch_size)
         self._broken = BrokenEpisodes(self._specs, self._slices) if self._can_restart else None
@@ -214,6 +215,9 @@ class ParallelEnv(EnvBase):
     def _close(self) -> None:
         self._release()
         self._pool.close()
+
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        return self._carried
 
     def _repr_fields(self) -> dict[str, object]:
         count = self._batch_size[0]

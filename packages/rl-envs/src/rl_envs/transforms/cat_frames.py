@@ -24,8 +24,8 @@ class CatFrames(Transform):
 
     The frames are carried in the data: a step drops the oldest from the root entry and adds the new one. Where a later
     transform of the environment writes over the result, or removes it, they are carried under a name of their own
-    beside it, with `_frames` behind. A transform around a `SerialEnv` or `ParallelEnv` must not write over results of
-    a `CatFrames` inside of it: put it inside too, or give it another out key.
+    beside it, with `_frames` behind. A transform around a `SerialEnv` or `ParallelEnv` that writes over results of a
+    `CatFrames` inside of it is refused: put it inside too, or give it another out key.
 
     `forward` takes stored single frames, `[*B, T]` with `("next", "done")`: the windows are those that the
     environment would have made, except that those which begin before the batch start with its first frame. Among its

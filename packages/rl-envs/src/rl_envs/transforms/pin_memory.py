@@ -13,9 +13,10 @@ from rl_specs import TensorSpec
 
 @final
 class PinMemoryTransform(Transform):
-    """Copies every entry to pinned memory, from where `.to(device, non_blocking=True)` does not wait.
+    """Copies entries to pinned memory, from where `.to(device, non_blocking=True)` does not wait.
 
-    Entries that are on an accelerator or pinned stay as they are, and so do all where there is no CUDA device.
+    In an environment that is every observation and reward, in `forward` every entry of a TensorDict. Entries that are
+    on an accelerator or pinned stay as they are, and so do all where there is no CUDA device.
     """
 
     accepts_mapping: ClassVar[bool] = True
