@@ -42,6 +42,16 @@ def test_the_opponent_may_begin() -> None:
     assert after["observation"].flatten().tolist() == [1.0, 3.0]
 
 
+def test_a_partial_reset_moves_its_own_rows_alone() -> None:
+    """A first move after the reset of one row leaves the environment of another where it is."""
+    base = SerialEnv(2, CountingEnv)
+    env = TransformedEnv(base, ConditionalPolicySwitch(opponent, lambda td: td.get("reward", None) is None))
+    root = env.reset()
+    assert root["observation"].flatten().tolist() == [1.0, 1.0]
+    env.reset(root.set("_reset", torch.tensor([[True], [False]])))
+    assert [inner.get_state()["count"].item() for inner in base.envs] == [1.0, 1.0]
+
+
 def test_an_end_is_not_stepped_over() -> None:
     """A step of the user that ends the episode is the last one; other rows of the batch are answered."""
     switch = ConditionalPolicySwitch(opponent, lambda td: td.get("reward", None) is not None)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from rl_envs import EnvBase, SerialEnv, StepCounter, TransformedEnv
+from rl_envs import EnvBase, FrameSkipTransform, SerialEnv, StepCounter, TransformedEnv
 from rl_envs.testing import CountingEnv
 from rl_envs.transforms._row_steps import RowSteps
-from rl_specs import FlatDict
+from rl_specs import FlatDict, TensorMap, Unbounded
 
 MASK = torch.tensor([[True], [False], [True]])
 
@@ -43,6 +43,41 @@ def test_running_rows_go_on_and_others_keep_their_entries(kind: str) -> None:
     assert third["reward"].tolist() == [[0.0], [2.0], [3.0]]
     assert third["observation"].tolist() == [[1.0], [2.0], [3.0]]
     assert steps.step_running(steps.root_after(data, third), third) is None
+
+
+class Strict(EnvBase):
+    """Three rows that end after 1, 2 and 3 steps, and cannot be stepped after that."""
+
+    accepts_mapping = True
+
+    def __init__(self) -> None:
+        super().__init__(batch_size=(3,))
+        self.observation_spec = Unbounded(shape=(3, 1))
+        self.action_spec = Unbounded(shape=(3, 1))
+        self.t = torch.zeros(3, 1)
+        self.limit = torch.tensor([[1.0], [2.0], [3.0]])
+
+    def _reset(self, data: TensorMap | None) -> TensorMap:
+        mask = None if data is None else data.get("_reset", None)
+        self.t = torch.zeros_like(self.t) if mask is None else torch.where(mask, 0.0, self.t)
+        return {"observation": self.t}
+
+    def _step(self, data: TensorMap) -> TensorMap:
+        if (self.t >= self.limit).any():
+            raise RuntimeError("stepped after the end of an episode")
+        self.t = self.t + 1
+        return {"observation": self.t, "reward": self.t, "terminated": self.t >= self.limit}
+
+    def _set_seed(self, seed: int) -> None:
+        return None
+
+
+def test_no_row_is_stepped_after_its_end() -> None:
+    """An environment that steps all of its rows has those reset that are done, and they keep their entries."""
+    env = TransformedEnv(Strict(), FrameSkipTransform(3))
+    data = env.rollout(2, break_when_any_done=False)
+    assert data["next", "observation"].squeeze(-1).tolist() == [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
+    assert data["next", "reward"].squeeze(-1).tolist() == [[1.0, 1.0], [3.0, 3.0], [6.0, 6.0]]
 
 
 def test_rows_that_stay(toy: Any) -> None:
