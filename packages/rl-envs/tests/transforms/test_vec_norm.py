@@ -345,6 +345,7 @@ def test_a_state_of_shared_statistics(toy: MakeEnv) -> None:
     assert _same(dict(state), _bytes(env.transform[0]))
     env.rollout(2)
     assert not _same(dict(state), _bytes(norm))
+    env.rollout(1)
     norm.load_state_dict(state)
     assert _same(dict(state), _bytes(env.transform[0]))
     unshared = VecNorm(in_keys=["observation"], shapes=[(3,)], decay=0.9)
@@ -365,6 +366,9 @@ def test_shared_and_frozen(toy: MakeEnv) -> None:
     train.rollout(2)
     held.rollout(1)
     assert _same(frozen, _bytes(held.transform[0]))
+    held.transform[0].load_state_dict(before)
+    assert _same(before, _bytes(held.transform[0]))
+    assert not _same(before, _bytes(norm))
     held.transform[0].unfreeze()
     assert _same(_bytes(norm), _bytes(held.transform[0]))
 
