@@ -33,12 +33,12 @@ def rollout(
 ) -> TensorDictBase:
     """See `EnvBase.rollout`."""
     _check_arguments(max_steps, auto_reset, tensordict, break_when_any_done, break_when_all_done)
-    plan, specs = EnvPlan(env), env._env_specs()
+    specs = env._env_specs()
+    plan = EnvPlan(env)
     act = plan.random_action if policy is None else _policy(env, policy, auto_cast_to_device)
     root = _first_root(env, auto_reset, tensordict)
     steps: list[_Step] = []
     done_keys = _done_keys(env)
-    is_changed = False
     finished: _FinishedRows | None = _FinishedRows(env, done_keys) if break_when_all_done else None
     for index in range(max_steps):
         act(root)
@@ -51,9 +51,6 @@ def rollout(
         steps.append(step)
         if callback is not None:
             callback(env, pack_flat(_merged(step), env.batch_size, env.device))
-            if env._env_specs() is not specs:
-                plan, specs, is_changed = EnvPlan(env), env._env_specs(), True
-                act = plan.random_action if policy is None else act
         if finished is not None:
             if finished.all():
                 break
@@ -61,7 +58,7 @@ def rollout(
             break
         if index + 1 < max_steps:
             root = plan.advance(root, following)[0]
-    if is_changed:
+    if env._env_specs() is not specs:
         _check_same_entries(steps)
     if set_truncation:
         steps[-1] = steps[-1][0], _truncated(steps[-1][1], done_keys)

@@ -56,9 +56,6 @@ class RewardSum(Transform):
         clashes = already_there("out_keys", self.out_keys, specs)
         return self._check_wiring(specs, reads_root=False) + clashes
 
-    def _reads(self) -> list[NestedKey]:
-        return [*self.in_keys, *self.out_keys]
-
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         for reward_key, sum_key in self._pairs:
             before = data.get(sum_key, None)
@@ -80,6 +77,9 @@ class RewardSum(Transform):
                     zero = torch.where(mask, zero, before)
             reset_data[sum_key] = zero
         return reset_data
+
+    def _reads(self) -> list[NestedKey]:
+        return [*self.in_keys, *self.out_keys]
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Refused: the sum needs the steps of an environment in their order."""

@@ -167,6 +167,9 @@ class Transform(nn.Module):
         """
         return self._check_wiring(specs)
 
+    def set_seed(self, seed: int) -> None:
+        """Seed the transform's own random stream, where it has one."""
+
     def _reads(self) -> list[NestedKey]:
         """Entries that a step or a reset reads, for `TransformedEnv.explain`; `in_keys` and any that are implied."""
         return self._in_keys
@@ -174,9 +177,6 @@ class Transform(nn.Module):
     def _writes(self) -> list[NestedKey]:
         """Entries that a step or a reset writes, as `_reads`."""
         return self._out_keys
-
-    def set_seed(self, seed: int) -> None:
-        """Seed the transform's own random stream, where it has one."""
 
     # ------------------------------------------------------------------ for users
 

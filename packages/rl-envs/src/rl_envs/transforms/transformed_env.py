@@ -1,10 +1,9 @@
 """An environment seen through transforms."""
 
 import copy
-import sys
 from collections.abc import Iterable, Mapping
 from textwrap import indent
-from typing import Any, TextIO, cast, final
+from typing import Any, cast, final
 
 import torch
 from tensordict import TensorDictBase
@@ -14,7 +13,7 @@ from rl_envs._env_plan import FlagGroup, complete_flags, flag_groups, incomplete
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._seeding import stream_seed
-from rl_envs.transforms._explain import explain
+from rl_envs.transforms._explain import Output, print_explanation
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.transform import Transform
 from rl_specs import Composite, SpecError, TensorMap, message
@@ -101,7 +100,7 @@ class TransformedEnv(EnvBase):
         """
         return self._transform.pop(index)
 
-    def explain(self, file: TextIO | None = None) -> None:
+    def explain(self, file: Output = None) -> None:
         """Print who reads and writes what: for each entry its final form, and the environment and transforms that
         write it, read it and take it away.
 
@@ -109,8 +108,7 @@ class TransformedEnv(EnvBase):
             file: where to print; None: standard output.
         """
         self._env_specs()
-        text = explain(type(self._base_env).__name__, self._transform.leaves(), self._stages)
-        (sys.stdout if file is None else file).write(f"{text}\n")
+        print_explanation(type(self._base_env).__name__, self._transform.leaves(), self._stages, file)
 
     def _adopt(self, transform: Compose) -> None:
         transform._attach(self)
