@@ -20,6 +20,7 @@ from rl_envs import (
     StepCounter,
     TransformedEnv,
     VecNorm,
+    check_env_specs,
 )
 from rl_specs import SpecError
 
@@ -295,6 +296,25 @@ def test_shared_in_one_process(toy: MakeEnv) -> None:
     torch.testing.assert_close(norm.loc, frames.mean(0))
     torch.testing.assert_close(norm.scale, frames.std(0, correction=0))
     assert _same(_bytes(norm), _bytes(env.envs[1].transform[0]))  # type: ignore[attr-defined]  # a TransformedEnv
+
+
+@pytest.mark.parametrize("batch_size", [(), (2, 2)], ids=str)
+def test_shared_in_any_batch_and_form(toy: MakeEnv, batch_size: tuple[int, ...]) -> None:
+    """Alone with its statistics, a shared one gives bit for bit what another gives, in every form of data."""
+    envs = [
+        TransformedEnv(toy(batch_size, accepts_mapping=accepts_mapping), norm)
+        for accepts_mapping in (True, False)
+        for norm in (_shared(decay=0.9), VecNorm(in_keys=["observation"], decay=0.9))
+    ]
+    runs = []
+    for env in envs:
+        check_env_specs(env, seed=0)
+        runs.append(env.rollout(9, _still_actions, break_when_any_done=False))
+    assert all((run == runs[0]).all() for run in runs[1:])
+
+
+def _still_actions(data: TensorDictBase) -> TensorDictBase:
+    return data.set("action", torch.zeros(*data.shape, 2, dtype=torch.float64))
 
 
 def test_shared_normalisation_by_hand(toy: MakeEnv) -> None:
