@@ -58,7 +58,7 @@ def rollout(
 def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, options: RolloutOptions) -> "list[_Step]":
     root = _first_root(env, plan, options)
     steps: list[_Step] = []
-    specs, is_changed = env._env_specs(), False
+    specs = env._env_specs()
     done_keys = [group[0] for group in outermost(_done_groups(env))]
     finished: _FinishedRows | None = _FinishedRows(env, done_keys) if options.break_when_all_done else None
     callback, device = options.callback, options.storing_device
@@ -73,10 +73,6 @@ def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, optio
         steps.append(step if device is None else (_moved(step[0], device), _moved(step[1], device)))
         if callback is not None:
             callback(env, pack_flat(_merged(step), env.batch_size, env.device))
-            if env._env_specs() is not specs:
-                is_random = act == plan.random_action
-                plan, specs, is_changed = EnvPlan(env), env._env_specs(), True
-                act = plan.random_action if is_random else act
         if finished is not None:
             if finished.all():
                 break
@@ -84,7 +80,7 @@ def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, optio
             break
         if index + 1 < max_steps:
             root = plan.advance(root, following)[0]
-    if is_changed:
+    if env._env_specs() is not specs:
         _check_same_entries(steps)
     return steps
 

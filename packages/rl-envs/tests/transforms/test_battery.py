@@ -213,7 +213,6 @@ MAKERS: dict[str, Callable[[], Transform]] = {
     "UnsqueezeTransform": lambda: UnsqueezeTransform(-1, ["observation", NESTED], in_keys_inv=["action"]),
     "UnsqueezeTransform front": lambda: UnsqueezeTransform(0, [NESTED], allow_positive_dim=True),
     "VecNorm": lambda: VecNorm(in_keys=["observation", NESTED, "reward"], decay=0.9),
-    "VecNorm shared": lambda: VecNorm(in_keys=["observation"], shapes=[(3,)]).share(),
     "VecNorm new": lambda: VecNorm(in_keys=["observation"], out_keys=["normal"]),
     **CONTROL,
 }
@@ -348,7 +347,7 @@ def test_state_dict_round_trip(toy: MakeEnv, name: str) -> None:
     assert set(found.keys(True, True)) == set(expected.keys(True, True))
 
 
-@pytest.mark.parametrize("name", [name for name in MAKERS if name != "VecNorm shared"])  # whose clones share
+@all_transforms
 def test_clone_is_free_and_equal(toy: MakeEnv, name: str) -> None:
     """A clone belongs to no container and gives what the original gives."""
     env = TransformedEnv(toy((2,)), MAKERS[name]())

@@ -50,6 +50,21 @@ def test_rows_outside_a_partial_reset_may_hold_anything() -> None:
         check._reset({}, fine)
 
 
+def test_in_a_compiled_graph() -> None:
+    """The check is part of the graph: finite data pass, others are an error with the name of the entry."""
+    check = FiniteTensorDictCheck()
+    check._checked, check._batch_size = ["x"], torch.Size((2,))
+    step = torch.compile(lambda data: check._step({}, data)["x"], fullgraph=True, backend="aot_eager")
+    reset = torch.compile(lambda root, data: check._reset(root, data)["x"], fullgraph=True, backend="aot_eager")
+    broken = torch.tensor([[1.0], [float("nan")]])
+    assert torch.equal(step({"x": torch.ones(2, 1)}), torch.ones(2, 1))
+    with pytest.raises(RuntimeError, match=r"\"x\" of a step is not finite"):
+        step({"x": broken})
+    assert reset({"_reset": torch.tensor([[True], [False]])}, {"x": broken})[0] == 1
+    with pytest.raises(RuntimeError, match=r"\"x\" of a reset is not finite"):
+        reset({"_reset": torch.tensor([[False], [True]])}, {"x": broken})
+
+
 def test_stored_data() -> None:
     """On a batch every floating-point entry is looked at, all that are wrong in one message; others pass."""
     data = TensorDict({"a": torch.tensor([1.0, 2.0]), "n": torch.tensor([1, 2])}, [2])

@@ -37,12 +37,12 @@ def _status(child: int) -> int:
 def _add(shared: SharedStatistics) -> None:
     for _ in range(400):
         with shared:
-            shared.write(shared.numbers + 1.0)
+            _write(shared, _now(shared) + 1.0)
 
 
 def _die(shared: SharedStatistics) -> None:
     shared.__enter__()
-    shared._halves[(shared.version + 1) % 2][:] = -1.0
+    shared.halves[(shared.version + 1) % 2][:] = -1.0
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -50,9 +50,18 @@ def _descriptors() -> int:
     return len(list(Path("/dev/fd").iterdir()))
 
 
+def _now(shared: SharedStatistics) -> Any:
+    return shared.halves[shared.version % 2]
+
+
+def _write(shared: SharedStatistics, numbers: Any) -> None:
+    shared.halves[(shared.version + 1) % 2][:] = numbers
+    shared.switch()
+
+
 def _numbers(shared: SharedStatistics) -> list[float]:
     with shared:
-        found: list[float] = shared.numbers.tolist()
+        found: list[float] = _now(shared).tolist()
     return found
 
 
@@ -62,7 +71,7 @@ def test_copies_are_the_same_memory() -> None:
     copies: list[SharedStatistics] = [copy.deepcopy(shared), pickle.loads(pickle.dumps(shared))]
     for version, writer in enumerate((shared, *copies), start=1):
         with writer:
-            writer.write(np.array([1.0, 2.0, 3.0]) * version)
+            _write(writer, np.array([1.0, 2.0, 3.0]) * version)
         for reader in (shared, *copies):
             assert reader.version == version
             assert _numbers(reader) == [1.0 * version, 2.0 * version, 3.0 * version]
@@ -92,11 +101,11 @@ def test_a_process_killed_in_its_turn() -> None:
     """The lock is free again, and half-written numbers are not seen."""
     shared = SharedStatistics(4)
     with shared:
-        shared.write(np.arange(4.0))
+        _write(shared, np.arange(4.0))
     assert _status(_forked(_die, shared)) == -signal.SIGKILL
     assert _numbers(shared) == [0.0, 1.0, 2.0, 3.0]
     with shared:
-        shared.write(np.full(4, 7.0))
+        _write(shared, np.full(4, 7.0))
     assert _numbers(shared) == [7.0] * 4
 
 
@@ -111,12 +120,12 @@ def test_a_fork_takes_its_own_turns() -> None:
             try:
                 os.write(write, b"x")
                 with shared:
-                    shared.write(shared.numbers * 10)
+                    _write(shared, _now(shared) * 10)
                 status = 0
             finally:
                 os._exit(status)
         os.read(read, 1)
-        shared.write(np.array([3.0]))
+        _write(shared, np.array([3.0]))
     os.close(read)
     os.close(write)
     assert _status(child) == 0
@@ -130,7 +139,7 @@ def test_memory_goes_with_the_last_object() -> None:
     shared = SharedStatistics(2)
     state, other = pickle.dumps(shared), copy.deepcopy(shared)
     with shared:
-        shared.write(np.array([1.0, 2.0]))
+        _write(shared, np.array([1.0, 2.0]))
     del shared
     gc.collect()
     assert _numbers(other) == [1.0, 2.0]

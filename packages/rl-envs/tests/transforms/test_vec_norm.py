@@ -20,6 +20,7 @@ from rl_envs import (
     StepCounter,
     TransformedEnv,
     VecNorm,
+    check_env_specs,
 )
 from rl_specs import SpecError
 
@@ -297,6 +298,25 @@ def test_shared_in_one_process(toy: MakeEnv) -> None:
     assert _same(_bytes(norm), _bytes(env.envs[1].transform[0]))  # type: ignore[attr-defined]  # a TransformedEnv
 
 
+@pytest.mark.parametrize("batch_size", [(), (2, 2)], ids=str)
+def test_shared_in_any_batch_and_form(toy: MakeEnv, batch_size: tuple[int, ...]) -> None:
+    """Alone with its statistics, a shared one gives bit for bit what another gives, in every form of data."""
+    envs = [
+        TransformedEnv(toy(batch_size, accepts_mapping=accepts_mapping), norm)
+        for accepts_mapping in (True, False)
+        for norm in (_shared(decay=0.9), VecNorm(in_keys=["observation"], decay=0.9))
+    ]
+    runs = []
+    for env in envs:
+        check_env_specs(env, seed=0)
+        runs.append(env.rollout(9, _still_actions, break_when_any_done=False))
+    assert all((run == runs[0]).all() for run in runs[1:])
+
+
+def _still_actions(data: TensorDictBase) -> TensorDictBase:
+    return data.set("action", torch.zeros(*data.shape, 2, dtype=torch.float64))
+
+
 def test_shared_normalisation_by_hand(toy: MakeEnv) -> None:
     """The second env normalises its first frame, 0, with that of the first env in the statistics."""
     norm = _shared()
@@ -345,6 +365,7 @@ def test_a_state_of_shared_statistics(toy: MakeEnv) -> None:
     assert _same(dict(state), _bytes(env.transform[0]))
     env.rollout(2)
     assert not _same(dict(state), _bytes(norm))
+    env.rollout(1)
     norm.load_state_dict(state)
     assert _same(dict(state), _bytes(env.transform[0]))
     unshared = VecNorm(in_keys=["observation"], shapes=[(3,)], decay=0.9)
@@ -365,6 +386,9 @@ def test_shared_and_frozen(toy: MakeEnv) -> None:
     train.rollout(2)
     held.rollout(1)
     assert _same(frozen, _bytes(held.transform[0]))
+    held.transform[0].load_state_dict(before)
+    assert _same(before, _bytes(held.transform[0]))
+    assert not _same(before, _bytes(norm))
     held.transform[0].unfreeze()
     assert _same(_bytes(norm), _bytes(held.transform[0]))
 

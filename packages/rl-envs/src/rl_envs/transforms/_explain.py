@@ -1,8 +1,9 @@
 """Which transform of an environment reads and writes what, as a table."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TextIO, TypeAlias
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms.transform import Transform
@@ -10,6 +11,8 @@ from rl_specs import Composite, LeafSpec, NestedKey, TensorSpec, key_str
 
 _KINDS = ("observation", "reward", "done")
 _CALLER = "caller"
+Output: TypeAlias = TextIO | None
+"""Where to print; None: standard output."""
 
 
 class Stages(Protocol):
@@ -54,6 +57,11 @@ def explain(base: str, transforms: Sequence[Transform], stages: Stages) -> str:
     lines += [f"  {position}  {transform!r}" for position, transform in enumerate(transforms)]
     lines += ["Out of the environment:", *_table(header, outwards), "Into the environment:", *_table(header, inwards)]
     return "\n".join(lines)
+
+
+def print_explanation(base: str, transforms: Sequence[Transform], stages: Stages, file: Output) -> None:
+    """Print what `explain` returns."""
+    (sys.stdout if file is None else file).write(f"{explain(base, transforms, stages)}\n")
 
 
 def _outwards(base: str, names: list[str], transforms: Sequence[Transform], stages: Stages) -> list[_Entry]:

@@ -99,15 +99,13 @@ class SharedStatistics:
         return int(self._words[-1])
 
     @property
-    def numbers(self) -> Any:
-        """The numbers as an array `[size]`, to be read during a turn; not to be written to."""
-        return self._halves[self.version % 2]
+    def halves(self) -> tuple[Any, Any]:
+        """Two arrays `[size]`: the numbers in the one at `version % 2`, in the other one room for the next ones."""
+        return self._halves
 
-    def write(self, numbers: Any) -> None:
-        """Replace the numbers, during a turn, by those of an array `[size]`."""
-        version = self.version + 1
-        self._halves[version % 2][:] = numbers
-        self._words[-1] = version
+    def switch(self) -> None:
+        """Make the numbers those that were written, during a turn, to the half that was not in use."""
+        self._words[-1] += 1
 
     # ------------------------------------------------------------------ copies
 

@@ -24,6 +24,7 @@ class FiniteTensorDictCheck(Transform):
     Raises:
         ValueError: entries that are not finite, all of them in one message, each with how many elements and where the
             first is.
+        RuntimeError: the same in a compiled graph, for the first such entry, with its name alone.
     """
 
     accepts_mapping: ClassVar[bool] = True
@@ -56,7 +57,10 @@ class FiniteTensorDictCheck(Transform):
             value = data.get(key, None)
             if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
                 continue
-            if not bool(value.isfinite().all()):
+            if torch.compiler.is_compiling():
+                is_fine = value.isfinite() if rows is None else value.isfinite() | ~beside(rows, value)
+                torch._assert_async(is_fine.all(), f"FiniteTensorDictCheck: {key_str(key)} of {where} is not finite")
+            elif not bool(value.isfinite().all()):
                 outside = ~value.isfinite() if rows is None else ~value.isfinite() & beside(rows, value)
                 bad += [f"{key_str(key)} ({_summary(value, outside)})"] if bool(outside.any()) else []
         if bad:

@@ -37,9 +37,6 @@ class InitTracker(Transform):
         self._shape, self._device = flags[self._done_key].shape, flags[self._done_key].device
         return []
 
-    def _writes(self) -> list[NestedKey]:
-        return [self.init_key]
-
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         next_data[self.init_key] = torch.zeros(self._shape, dtype=torch.bool, device=self._device)
         return next_data
@@ -47,6 +44,9 @@ class InitTracker(Transform):
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
         reset_data[self.init_key] = torch.ones(self._shape, dtype=torch.bool, device=self._device)
         return reset_data
+
+    def _writes(self) -> list[NestedKey]:
+        return [self.init_key]
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Refused: only an environment knows when an episode starts."""

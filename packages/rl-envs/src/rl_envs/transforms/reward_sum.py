@@ -59,9 +59,6 @@ class RewardSum(Transform):
     def _carried_keys(self) -> dict[NestedKey, bool]:
         return dict.fromkeys(self.out_keys, False)
 
-    def _reads(self) -> list[NestedKey]:
-        return [*self.in_keys, *self.out_keys]
-
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         for reward_key, sum_key in self._pairs:
             before = data.get(sum_key, None)
@@ -83,6 +80,9 @@ class RewardSum(Transform):
                     zero = torch.where(mask, zero, before)
             reset_data[sum_key] = zero
         return reset_data
+
+    def _reads(self) -> list[NestedKey]:
+        return [*self.in_keys, *self.out_keys]
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Refused: the sum needs the steps of an environment in their order."""

@@ -67,27 +67,25 @@ class RunningMoments(nn.Module):
         """How many numbers the statistics are."""
         return 1 + 2 * self.mean.numel()
 
-    def read_from(self, numbers: Any) -> None:
-        """Take the statistics out of an array `[size]`."""
-        count, mean, m2 = self._split(numbers)
-        if self.mean.is_cpu:
-            here = self._arrays()
-            here[0][...], here[1][...], here[2][...] = count, mean, m2
-        else:
-            self.count.copy_(torch.from_numpy(count.copy()))
-            self.mean.copy_(torch.from_numpy(mean.copy()))
-            self.m2.copy_(torch.from_numpy(m2.copy()))
-
-    def write_to(self, numbers: Any) -> None:
-        """Put the statistics into an array `[size]`; waits for an accelerator."""
-        count, mean, m2 = self._split(numbers)
-        here = self._arrays() if self.mean.is_cpu else [part.cpu().numpy() for part in (self.count, self.mean, self.m2)]
-        count[...], mean[...], m2[...] = here
-
-    def _split(self, numbers: Any) -> tuple[Any, Any, Any]:
+    def split(self, numbers: Any) -> tuple[Any, Any, Any]:
         """Views of an array `[size]` in the shapes of `count`, `mean` and `m2`."""
         middle, shape = 1 + self.mean.numel(), self.mean.shape
         return numbers[:1].reshape(()), numbers[1:middle].reshape(shape), numbers[middle:].reshape(shape)
+
+    def read_from(self, parts: tuple[Any, Any, Any]) -> None:
+        """Take the statistics out of arrays in the shapes of `count`, `mean` and `m2`."""
+        if self.mean.is_cpu:
+            for mine, part in zip(self._arrays(), parts, strict=True):
+                mine[...] = part
+        else:
+            for buffer, part in zip((self.count, self.mean, self.m2), parts, strict=True):
+                buffer.copy_(torch.from_numpy(part.copy()))
+
+    def write_to(self, parts: tuple[Any, Any, Any]) -> None:
+        """Put the statistics into arrays in the shapes of `count`, `mean` and `m2`; waits for an accelerator."""
+        own = self._arrays() if self.mean.is_cpu else [each.cpu().numpy() for each in (self.count, self.mean, self.m2)]
+        for mine, part in zip(own, parts, strict=True):
+            part[...] = mine
 
     def normalize(self, value: Tensor) -> Tensor:
         """`(value - mean) / scale`, in the dtype of `value`; `[*B, *F]`."""

@@ -61,14 +61,6 @@ class StepCounter(Transform):
     def _carried_keys(self) -> dict[NestedKey, bool]:
         return {self.step_count_key: False}
 
-    def _reads(self) -> list[NestedKey]:
-        return [self.step_count_key, *self._writes()[1:]]
-
-    def _writes(self) -> list[NestedKey]:
-        if self.max_steps is None:
-            return [self.step_count_key]
-        return [self.step_count_key, self.truncated_key, *([self.done_key] if self.update_done else [])]
-
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         before = data.get(self.step_count_key, None)
         if before is None:
@@ -86,6 +78,14 @@ class StepCounter(Transform):
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
         reset_data[self.step_count_key] = torch.zeros(self._shape, dtype=torch.int64, device=self._device)
         return reset_data
+
+    def _reads(self) -> list[NestedKey]:
+        return [self.step_count_key, *self._writes()[1:]]
+
+    def _writes(self) -> list[NestedKey]:
+        if self.max_steps is None:
+            return [self.step_count_key]
+        return [self.step_count_key, self.truncated_key, *([self.done_key] if self.update_done else [])]
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Refused: counting needs the steps of an environment in their order."""

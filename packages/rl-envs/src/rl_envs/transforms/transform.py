@@ -231,6 +231,9 @@ class Transform(nn.Module):
         """Device of the environment as seen outside, from that inside; None: undeclared."""
         return device
 
+    def set_seed(self, seed: int) -> None:
+        """Seed the transform's own random stream, where it has one."""
+
     def _reads(self) -> list[NestedKey]:
         """Entries that a step or a reset reads, for `TransformedEnv.explain`; `in_keys` and any that are implied."""
         return self._in_keys
@@ -238,9 +241,6 @@ class Transform(nn.Module):
     def _writes(self) -> list[NestedKey]:
         """Entries that a step or a reset writes, as `_reads`."""
         return self._out_keys
-
-    def set_seed(self, seed: int) -> None:
-        """Seed the transform's own random stream, where it has one."""
 
     # ------------------------------------------------------------------ for users
 

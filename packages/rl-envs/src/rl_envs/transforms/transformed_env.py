@@ -1,10 +1,9 @@
 """An environment seen through transforms."""
 
 import copy
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from textwrap import indent
-from typing import Any, TextIO, TypeAlias, cast, final
+from typing import Any, TypeAlias, cast, final
 
 import torch
 from tensordict import TensorDictBase
@@ -16,7 +15,7 @@ from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._seeding import stream_seed
 from rl_envs.transforms._carried_wiring import overwritten_carriers, teach_carried
-from rl_envs.transforms._explain import explain
+from rl_envs.transforms._explain import Output, print_explanation
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.transform import ResetCall, StepCall, Transform
 from rl_specs import Composite, NestedKey, SpecError, TensorMap, message
@@ -105,7 +104,7 @@ class TransformedEnv(EnvBase):
         """
         return self._transform.pop(index)
 
-    def explain(self, file: TextIO | None = None) -> None:
+    def explain(self, file: Output = None) -> None:
         """Print who reads and writes what: for each entry its final form, and the environment and transforms that
         write it, read it and take it away.
 
@@ -113,8 +112,7 @@ class TransformedEnv(EnvBase):
             file: where to print; None: standard output.
         """
         self._env_specs()
-        text = explain(type(self._base_env).__name__, self._transform.leaves(), self._stages)
-        (sys.stdout if file is None else file).write(f"{text}\n")
+        print_explanation(type(self._base_env).__name__, self._transform.leaves(), self._stages, file)
 
     def _adopt(self, transform: Compose) -> None:
         transform._attach(self)

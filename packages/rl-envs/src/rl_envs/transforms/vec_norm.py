@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self, cast, final
 
-import numpy as np
 import torch
 from tensordict import TensorDictBase
 from torch import Size, Tensor, nn
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._shared_statistics import SharedStatistics
+from rl_envs.transforms._shared_moments import SharedMoments
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.observation_norm import ObservationNorm
 from rl_envs.transforms.running_moments import RunningMoments
@@ -71,8 +70,7 @@ class VecNorm(Transform):
         self._reset_entries = self._entries
         self._batch_size = Size(())
         self._is_frozen = False
-        self._shared: SharedStatistics | None = None
-        self._seen = -1  # the version of the shared statistics that these are
+        self._shared: SharedMoments | None = None
         self._takes_turns = False  # shared, and not frozen
         self._has_turn = False
         self.register_load_state_dict_post_hook(_after_load)  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -150,7 +148,8 @@ class VecNorm(Transform):
     def unfreeze(self) -> Self:
         """Go on updating, from the statistics of the moment; of shared ones, from what the others have made of them."""
         self._is_frozen, self._takes_turns = False, self._shared is not None
-        self._seen = -1
+        if self._shared is not None:
+            self._shared.forget()
         return self
 
     def share(self) -> Self:
@@ -173,27 +172,25 @@ class VecNorm(Transform):
         if self._shared is None:
             if len(self._entries) < len(self._pairs):
                 self._moments(len(self._entries))
-            self._shared = SharedStatistics(sum(moments.size for _, _, moments in self._entries))
+            self._shared = SharedMoments([moments for _, _, moments in self._entries])
             self._takes_turns = not self._is_frozen
-            with self._shared:
-                self._push(self._shared)
         return self
 
     def _in_turn(
         self, method: Callable[[TensorMap, TensorMap], TensorMap], data: TensorMap, result: TensorMap
     ) -> TensorMap:
         """`_step` or `_reset` with the statistics of the moment, which nobody else changes meanwhile."""
-        assert self._shared is not None
-        with self._shared:
-            self._pull(self._shared)
-            state = self.__dict__  # assigning to attributes of a module takes long
+        shared = self._shared
+        assert shared is not None
+        state = self.__dict__  # assigning to attributes of a module takes long
+        with shared:
             state["_has_turn"] = True
             try:
                 if not self.training:
                     return method(data, result)
-                state["_seen"] = -1  # an error on the way leaves statistics that are not those of any version
+                shared.forget()
                 result = method(data, result)
-                self._push(self._shared)
+                shared.push()
             finally:
                 state["_has_turn"] = False
         return result
@@ -202,25 +199,7 @@ class VecNorm(Transform):
         """Follow the updates of others; not during a turn."""
         if self._takes_turns and self._shared is not None:
             with self._shared:
-                self._pull(self._shared)
-
-    def _pull(self, shared: SharedStatistics) -> None:
-        version = shared.version
-        if version != self._seen:
-            numbers, start = shared.numbers, 0
-            for _, _, moments in self._entries:
-                moments.read_from(numbers[start : start + moments.size])
-                start += moments.size
-            self.__dict__["_seen"] = version
-
-    def _push(self, shared: SharedStatistics) -> None:
-        numbers = np.empty(sum(moments.size for _, _, moments in self._entries))
-        start = 0
-        for _, _, moments in self._entries:
-            moments.write_to(numbers[start : start + moments.size])
-            start += moments.size
-        shared.write(numbers)
-        self.__dict__["_seen"] = shared.version
+                pass
 
     # ------------------------------------------------------------------ data
 
@@ -335,5 +314,4 @@ def _after_load(norm: nn.Module, _: object) -> None:
     """What was loaded holds for all who share the statistics."""
     assert isinstance(norm, VecNorm)
     if norm._takes_turns and norm._shared is not None:
-        with norm._shared:
-            norm._push(norm._shared)
+        norm._shared.publish()
