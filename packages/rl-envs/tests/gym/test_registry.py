@@ -21,11 +21,6 @@ from rl_specs import NestedKey, join_key
 
 gymnasium.register_envs(ale_py)
 
-if importlib.util.find_spec("Box2D") is not None:  # pragma: no cover  it cannot be imported where warnings are errors
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        importlib.import_module("Box2D")
-
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -53,6 +48,18 @@ FEWEST_CHECKED = 385
 
 OPAQUE = ("ale_py", "gymnasium.envs.box2d", "gymnasium.envs.phys2d", "gymnasium.envs.tabular")
 """Entry points of environments whose simulators cannot be read out."""
+
+
+def import_quietly(name: str) -> None:
+    """Import a module where it is installed; that of Box2D ends the program where warnings are errors."""
+    if importlib.util.find_spec(name) is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(name)
+
+
+for _module in [row.module for row in LEFT_OUT if row.module is not None]:
+    import_quietly(_module)
 
 
 def left_out(spec: Any) -> LeftOut | None:

@@ -41,7 +41,7 @@ class SpaceCodec:
         self._groups: list[tuple[int, _Group]] = []
         self._collect(space, key, (), categorical, limits)
         is_one_array = len(self._leaves) == 1 and not self._leaves[0][2]
-        self._only = self._leaves[0] if is_one_array else None
+        self._only = (self._leaves[0][1], self._leaves[0][3]) if is_one_array else None
 
     def _collect(self, space: Any, key: NestedKey | None, path: Path, categorical: bool, limits: SpaceLimits) -> None:
         from gymnasium import spaces
@@ -64,7 +64,7 @@ class SpaceCodec:
     def encode(self, value: Any) -> FlatDict:
         """Tensors of one value; nothing is shared with it."""
         if self._only is not None:
-            _, key, _, codec = self._only
+            key, codec = self._only
             return {key: codec.encode(np.array(value, dtype=codec.dtype))}
         entries = self._encode_leaves(value)
         for _, group in self._groups:
@@ -92,8 +92,9 @@ class SpaceCodec:
     def decode(self, data: TensorMap) -> Any:
         """The value."""
         if self._only is not None:
-            _, key, _, codec = self._only
-            return codec.single(codec.decode(_array(data[key])))
+            key, codec = self._only
+            value = codec.decode(_array(data[key]))
+            return value[()] if codec.is_number else value if codec.shape else np.asarray(value)
         values = self._decoded_leaves(data)
         for position, group in self._groups:
             values[position] = group.decode(data)
@@ -111,7 +112,7 @@ class SpaceCodec:
     def decode_rows(self, data: TensorMap, count: int) -> list[Any]:
         """The values of `count` envs, one per row."""
         if self._only is not None:
-            _, key, _, codec = self._only
+            key, codec = self._only
             return list(codec.rows(codec.decode(_array(data[key]))))
         columns: list[Any] = [None] * self._count
         for position, key, _, codec in self._leaves:

@@ -133,7 +133,7 @@ class GymWrapper(EnvBase):
 
         Where a reader does not say the specs of its entries, an env is reset and stepped once to learn them: the next
         thing to do is a reset, and seeds are to be set after this. Entries of several calls add up. Over a `VectorEnv`
-        the last step of an episode has what `info["final_info"]` says.
+        of mode `SAME_STEP` the last step of an episode has what `info["final_info"]` says, and zeros without that.
 
         Args:
             info_dict_reader: which entries; None: `default_info_dict_reader()`, all that have tensors
