@@ -1,6 +1,7 @@
 """Tests of `rl_envs.parallel.async_env_pool` and of what it is made of."""
 
 import gc
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from tensordict import LazyStackedTensorDict, TensorDict, TensorDictBase
 
 from rl_envs import (
     AsyncEnvPool,
+    ClosedEnvError,
     EnvBase,
     GymEnv,
     ParallelEnv,
@@ -388,6 +390,36 @@ def test_end(how: str, options: dict[str, Any], leaves_nothing: None) -> None:
     while threading.active_count() > 1:
         assert time.monotonic() - start < 4.0
         time.sleep(0.01)
+
+
+class _AlarmError(Exception):
+    pass
+
+
+def _alarm(*_: object) -> None:
+    raise _AlarmError
+
+
+@pytest.mark.parametrize("options", BACKENDS)
+def test_an_interrupt_while_waiting(options: dict[str, Any], leaves_nothing: None) -> None:
+    """Ctrl-C ends the wait at once: processes end with it, threads go on and their results can still be received."""
+    pool = pool_of(0.0, 0.8, **options)
+    pool.async_step_send(with_actions(pool.reset()))
+    before = signal.signal(signal.SIGALRM, _alarm)
+    try:
+        start = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(_AlarmError):
+            pool.async_step_recv(min_get=2)
+        assert time.monotonic() - start < 0.7
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    if pool.backend == "threading":
+        assert pool.async_step_recv(min_get=2)["env_index"].tolist() == [0, 1]
+    else:
+        with pytest.raises(ClosedEnvError):
+            pool.async_step_recv(min_get=2)
+    pool.close()
 
 
 @pytest.mark.slow
