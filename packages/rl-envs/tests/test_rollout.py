@@ -94,6 +94,19 @@ def test_lazy_stack_is_equal() -> None:
     assert (lazy.contiguous() == dense).all()
 
 
+@pytest.mark.parametrize("max_steps", [1, 3, 7, 100])
+@pytest.mark.parametrize("batch_size", [(), (2,)], ids=str)
+def test_roots_are_those_of_the_steps(batch_size: tuple[int, ...], max_steps: int) -> None:
+    """However many resets there are, each root of the batch is the one that its step began with."""
+    rollouts = []
+    for is_contiguous in (True, False):
+        torch.manual_seed(0)
+        env = CountingEnv(batch_size, max_steps=max_steps)
+        rollouts.append(env.rollout(20, break_when_any_done=False, return_contiguous=is_contiguous).contiguous())
+    assert (rollouts[0] == rollouts[1]).all()
+    assert (rollouts[0]["observation"] == (torch.arange(20) % max_steps).unsqueeze(-1)).all()
+
+
 def test_set_truncation_marks_the_last_step() -> None:
     """`set_truncation` cuts the last step where it is not done, and no other."""
     rolled = CountingEnv((2,), max_steps=[2, 9]).rollout(2, set_truncation=True)

@@ -184,9 +184,27 @@ def _batch(steps: list[_Step], batch_size: torch.Size, device: torch.device | No
         lazy.names = [*([None] * dim), "time"]
         return lazy
     roots, following = zip(*steps, strict=True)
-    stacked: FlatDict = {key: torch.stack([root[key] for root in roots], dim) for key in roots[0]}
-    for key in following[0]:
-        stacked[join_key("next", key)] = torch.stack([entries[key] for entries in following], dim)
+    after = {key: [entries[key] for entries in following] for key in following[0]}
+    stacked_after = {key: torch.stack(values, dim) for key, values in after.items()}
+    stacked: FlatDict = {}
+    for key in roots[0]:
+        values = [root[key] for root in roots]
+        stacked[key] = (
+            _stacked_root(values, after[key], stacked_after[key], dim) if key in after else torch.stack(values, dim)
+        )
+    stacked.update({join_key("next", key): value for key, value in stacked_after.items()})
     result: TensorDict = pack_flat(stacked, torch.Size((*batch_size, len(steps))), device)
     result.names = [*([None] * dim), "time"]
     return result
+
+
+def _stacked_root(values: list[Tensor], after: list[Tensor], stacked_after: Tensor, dim: int) -> Tensor:
+    """`torch.stack(values, dim)`, where most values are what the step before returned, `after`, stacked already."""
+    pairs = enumerate(zip(values[1:], after, strict=False), 1)
+    others = [index for index, (value, moved) in pairs if value is not moved]
+    if 4 * len(others) > len(values):
+        return torch.stack(values, dim)
+    stacked = torch.cat((values[0].unsqueeze(dim), stacked_after.narrow(dim, 0, len(values) - 1)), dim)
+    for index in others:
+        stacked.select(dim, index).copy_(values[index])
+    return stacked

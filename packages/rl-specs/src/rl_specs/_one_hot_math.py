@@ -18,11 +18,12 @@ _NUMPY_DTYPES: Final[dict[torch.dtype, Any]] = {
 def random_one_hot(n: int, size: Size, dtype: torch.dtype, device: torch.device, generator: Generator | None) -> Tensor:
     """Uniform one-hot vectors `[*size, n]`."""
     index = torch.randint(0, n, size, generator=generator, device=device)
-    kind = _NUMPY_DTYPES.get(dtype)
-    if not size and device.type == "cpu" and kind is not None and not torch.compiler.is_compiling():
-        vector = np.zeros(n, kind)  # one vector in a third of the time that four tensor operations take
-        vector[int(index)] = 1
-        return torch.from_numpy(vector)
+    if not size and index.is_cpu:
+        kind = _NUMPY_DTYPES.get(dtype)
+        if kind is not None and not torch.compiler.is_compiling():
+            vector = np.zeros(n, kind)  # one vector in a third of the time that four tensor operations take
+            vector[int(index.item())] = 1
+            return torch.from_numpy(vector)
     return expand_index(index, n).to(dtype)
 
 

@@ -1,7 +1,7 @@
 """One-hot vectors."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from rl_specs.spaces import CategoricalBox
 
 if TYPE_CHECKING:
     from rl_specs.categorical import Categorical
+
+_NO_SIZE: Final = Size(())
 
 
 @final
@@ -67,7 +69,8 @@ class OneHot(MaskedSpec):
         """One-hot vectors of uniformly drawn categories, of shape `[*shape, *self.shape]`."""
         if self._mask is not None:
             return expand_index(random_allowed(self._mask, as_size(shape), generator), self.n).to(self._dtype)
-        return random_one_hot(self.n, as_size(shape) + self._shape[:-1], self._dtype, self.device, generator)
+        size = _NO_SIZE if shape == () and len(self._shape) == 1 else as_size(shape) + self._shape[:-1]
+        return random_one_hot(self._space.n, size, self._dtype, self.device, generator)
 
     def project(self, value: Tensor) -> Tensor:
         """One-hot vectors of the greatest elements of `value` that the mask allows (the first of equal ones)."""

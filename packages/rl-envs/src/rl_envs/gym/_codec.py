@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -94,6 +94,8 @@ class OneHotCodec(LeafCodec):
     def decode(self, values: Array) -> Array:
         """See `LeafCodec`."""
         if len(self._blocks) == 1:
+            if values.ndim == 1 and not self.shape:
+                return cast(Array, values.argmax() + self._start[0])
             index = np.asarray(values.argmax(-1) + self._start[0])
         else:
             parts = np.split(values, self._ends[:-1], axis=-1)
