@@ -1,10 +1,13 @@
 """Tests of `rl_envs.serial`."""
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from rl_envs import EnvBase, GymEnv, PendulumEnv, SerialEnv, check_env_specs
+from rl_envs import EnvBase, GymEnv, ParallelEnv, PendulumEnv, SerialEnv, check_env_specs
 from rl_envs.testing import CountingEnv, EnvConformance, TensorDictCountingEnv
 from rl_specs import SpecError
 
@@ -80,6 +83,21 @@ def test_list_of_makers() -> None:
     ]
     with pytest.raises(ValueError, match="another number of callables"):
         SerialEnv(3, [CountingEnv, CountingEnv])
+
+
+@pytest.mark.parametrize("kind", [SerialEnv, partial(ParallelEnv, start_method="fork")])
+def test_keyword_arguments_of_the_makers(kind: Any) -> None:
+    """One mapping goes to every environment, a list of them one to each; anything else is refused by name."""
+    for options, done in (({"max_steps": 2}, [True, True]), ([{"max_steps": 1}, {"max_steps": 4}], [True, False])):
+        with kind(2, CountingEnv, create_env_kwargs=options) as env:
+            assert env.rollout(2, break_when_any_done=False)["next", "done"][:, 1].flatten().tolist() == done
+    with pytest.raises(ValueError, match=r"another number of create_env_kwargs.*Expected 2, found 3"):
+        kind(2, CountingEnv, create_env_kwargs=[{}] * 3)
+    for wrong in (3, ["max_steps"], [{1: 2}, {}]):
+        with pytest.raises(TypeError, match=r"create_env_kwargs.*a mapping from names"):
+            kind(2, CountingEnv, create_env_kwargs=wrong)
+    with pytest.raises(TypeError, match="max_step"):
+        kind(2, CountingEnv, create_env_kwargs={"max_step": 3})
 
 
 def test_other_specs_are_an_error() -> None:

@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,6 +25,7 @@ from rl_envs import AsyncEnvPool, EnvBase, ParallelEnv
 from rl_envs.gym._backend import Options
 from rl_envs.gym._process import ProcessBackend
 from rl_envs.parallel import PoolOptions
+from rl_envs.parallel._worker import is_worker_process
 from rl_envs.testing import CountingEnv
 from rl_specs import FlatDict, TensorMap
 
@@ -57,7 +59,7 @@ FAULTS: dict[str, Callable[[], object]] = {
     "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "SIGSEGV": _crash,
     "SIGSTOP, `timeout_s=1`": lambda: os.kill(os.getpid(), signal.SIGSTOP),
-    "hangs, `timeout_s=1`": lambda: time.sleep(1000),
+    "hangs, `timeout_s=1`": lambda: time.sleep(1000 if is_worker_process() else 3 * LIMIT_S),
     "memory limit (`RLIMIT_AS`)": _exhaust_memory,
 }
 OF_THREADS = ("raises", "`sys.exit`", "hangs, `timeout_s=1`")
@@ -191,8 +193,13 @@ def test_fault(fault: str, kind: str, tmp_path: Path, request: pytest.FixtureReq
     """
     if "threading" not in kind:
         request.getfixturevalue("leaves_nothing")
+    threads = threading.active_count()
     error, seconds = meet(fault, kind, tmp_path / "mark")
     assert seconds < MOST_S
+    while (
+        threading.active_count() > threads
+    ):  # a thread that hangs cannot be ended, and this one does not hang for ever
+        time.sleep(0.05)
     if "restart" in kind:
         assert error is None
         return

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-from rl_envs import ClosedEnvError, EnvBase, ParallelEnv, WorkerError, WorkerTimeoutError
+from rl_envs import AsyncEnvPool, ClosedEnvError, EnvBase, ParallelEnv, WorkerError, WorkerTimeoutError
 from rl_envs.parallel import _segment
 from rl_envs.testing import CountingEnv
 from rl_specs import FlatDict, TensorMap, Unbounded
@@ -161,6 +161,22 @@ def test_end(how: str, leaves_nothing: None) -> None:
             env.rollout(2)
     del env
     gc.collect()
+
+
+@pytest.mark.parametrize("start_method", ["fork", pytest.param("forkserver", marks=pytest.mark.slow)])
+def test_no_names(start_method: Any, descendants_now: Callable[[int], set[int]]) -> None:
+    """No process holds a named segment or semaphore at any time, so that none can stay behind."""
+    with (
+        ParallelEnv(2, CountingEnv, start_method=start_method) as env,
+        AsyncEnvPool([CountingEnv] * 2, backend="multiprocessing", start_method=start_method) as pool,
+    ):
+        env.rollout(2)
+        pool.rollout(2)
+        for pid in descendants_now(os.getpid()) | {os.getpid()}:
+            folder = Path(f"/proc/{pid}")
+            held = [line.split()[-1] for line in (folder / "maps").read_text().splitlines() if "/" in line]
+            held += [str(fd.readlink()) for fd in (folder / "fd").iterdir() if fd.is_symlink()]
+            assert not [name for name in held if name.startswith("/dev/shm")]
 
 
 def test_no_room(leaves_nothing: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,7 +212,7 @@ def test_ended_with_nothing_to_do(
     """A worker that is killed between two steps is started anew at the next command: its episode ends with the next
     step, unless that command was its reset.
     """
-    with walks(None) as env:
+    with walks(None, restarts=1) as env:
         env.set_seed(5)
         stepped, root = env.step_and_maybe_reset(env.rand_action(env.reset()))
         os.kill(workers_of()[1], signal.SIGKILL)

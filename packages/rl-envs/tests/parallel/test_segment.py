@@ -1,6 +1,7 @@
 """Tests of `rl_envs.parallel._segment`."""
 
 import os
+import sys
 
 import pytest
 
@@ -16,6 +17,36 @@ def test_two_maps_share_their_bytes() -> None:
     first[17] = 5
     assert second[17] == 5
     assert len(second) == 4096
+
+
+class _FullFileSystem:
+    """What the system says of a file system without room."""
+
+    f_bavail = 0
+    f_frsize = 4096
+    f_bsize = 4096
+
+
+@pytest.mark.parametrize("name", ["statvfs", "fstatvfs"])
+def test_a_small_dev_shm_does_not_matter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Linux the memory is not taken from /dev/shm, so that it may be as small as it likes."""
+    monkeypatch.setattr(os, name, lambda _: _FullFileSystem())
+    fd = create_segment()
+    reserve(fd, 1 << 20, "Test")
+    assert len(map_segment(fd)) == 1 << 20
+    os.close(fd)
+
+
+def test_elsewhere_the_file_system_has_to_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On other systems segments are files, and what the file system has left is the limit, told before any is used."""
+    fd = create_segment()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "platform", "darwin")
+        patched.setattr(os, "fstatvfs", lambda _: _FullFileSystem())
+        with pytest.raises(MemoryError, match=r"Expected at most 0\.0 MiB, found 1\.0 MiB"):
+            reserve(fd, 1 << 20, "Test")
+    assert os.fstat(fd).st_size == 0
+    os.close(fd)
 
 
 def test_more_than_there_is() -> None:

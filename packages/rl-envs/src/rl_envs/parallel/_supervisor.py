@@ -175,8 +175,7 @@ class _Supervisor:
             index = self._workers.pop(pid, None)
             if index is None:  # something that a worker had started and left behind
                 continue
-            with contextlib.suppress(ProcessLookupError):  # it has usually left nothing in its group
-                os.killpg(pid, signal.SIGKILL)
+            _signal_group(pid, signal.SIGKILL)
             with contextlib.suppress(BrokenPipeError):
                 os.write(self._ends.status, EXIT_RECORD.pack(index, status))
 
@@ -184,7 +183,14 @@ class _Supervisor:
         """Send a signal to workers and to what they have started."""
         for pid, index in self._workers.items():  # not reaped yet, so the number is still theirs
             if worker in (ALL, index):
-                os.killpg(pid, number)
+                os.kill(pid, number)
+                _signal_group(pid, number)
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    """Send a signal to what is in the process group of a worker, if anything is."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
 
 
 def _become_worker(orders: Orders, group: GroupEnds, position: int, supervisor: int) -> NoReturn:
