@@ -72,5 +72,7 @@ def test_mistakes() -> None:
         EnvCreator(CountingEnv())  # type: ignore[arg-type]  # the mistake
     with pytest.raises(TypeError, match=r"given twice.*max_steps"):
         EnvCreator(CountingEnv, {"max_steps": 2}, max_steps=3)
+    with pytest.raises(TypeError, match=r"EnvCreator: got an unexpected keyword argument 'max_step'"):
+        EnvCreator(CountingEnv, max_step=3)
     with pytest.raises(TypeError, match="gave no environment"):
         _ = EnvCreator(lambda: 3).meta_data  # type: ignore[arg-type, return-value]  # the mistake

@@ -1,5 +1,6 @@
 """A callable that makes environments wherever it is sent."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -57,7 +58,7 @@ class EnvCreator:
         create_env_kwargs: keyword arguments for it.
         **kwargs: further ones, handed on to `create_env_fn` likewise.
     Raises:
-        TypeError: `create_env_fn` is not callable; an argument is given twice.
+        TypeError: `create_env_fn` is not callable, or does not take an argument; an argument is given twice.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class EnvCreator:
         self.create_env_fn = create_env_fn
         self.create_env_kwargs: dict[str, Any] = {**given, **kwargs}
         self._meta_data: EnvMetaData | None = None
+        _check_arguments(create_env_fn, self.create_env_kwargs)
 
     @property
     def meta_data(self) -> EnvMetaData:
@@ -101,3 +103,16 @@ class EnvCreator:
     def __setstate__(self, state: tuple[bytes, EnvMetaData | None]) -> None:
         made, self._meta_data = state
         self.create_env_fn, self.create_env_kwargs = cloudpickle.loads(made)
+
+
+def _check_arguments(create_env_fn: Callable[..., EnvBase], kwargs: Mapping[str, Any]) -> None:
+    """Refuse an argument that the callable does not take, where its signature is known."""
+    try:
+        signature = inspect.signature(create_env_fn)
+    except ValueError:
+        return
+    try:
+        signature.bind_partial(**kwargs)
+    except TypeError as error:
+        fix = "Give create_env_fn arguments that it takes"
+        raise TypeError(message("EnvCreator", str(error), expected=signature, found=sorted(kwargs), fix=fix)) from None
