@@ -198,4 +198,5 @@ class ModuleTransform(Transform):
         return data
 
     def __repr__(self) -> str:
-        return f"ModuleTransform(module={type(self.module).__name__}, in_keys={self._module_reads}, out_keys={self._module_writes})"
+        name = type(self.module).__name__
+        return f"ModuleTransform(module={name}, in_keys={self._module_reads}, out_keys={self._module_writes})"

@@ -65,7 +65,7 @@ class RandomTruncationTransform(Transform):
         path = (self.step_count_key,) if isinstance(self.step_count_key, str) else self.step_count_key
         self._done_key = canonical_key((*path[:-1], "done"))
         self._truncated_key = canonical_key((*path[:-1], "truncated"))
-        self._stream = RandomStream()
+        self._stream = RandomStream("RandomTruncationTransform", self.step_count_key)
         self.register_buffer("horizon", None)
         self.register_buffer("episode", None)
 

@@ -94,7 +94,7 @@ class TensorDictPrimer(Transform):
         self._defaults = {} if self.random or single_default_value else _defaults(keys, default_value)
         self._specs = dict(self.primers.flat_items())
         self._written: FlatDict | None = None
-        self._stream = RandomStream()
+        self._stream = RandomStream("TensorDictPrimer", keys)
 
     def set_seed(self, seed: int) -> None:
         """Restart the stream."""
