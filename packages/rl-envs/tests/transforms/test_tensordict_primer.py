@@ -67,6 +67,16 @@ def test_random_values() -> None:
     assert torch.equal(other.reset()["n", "b"], env.reset()["n", "b"])
 
 
+def test_two_primers_draw_different_numbers() -> None:
+    """Transforms of one environment, seeded together, do not draw the same numbers; equal ones do."""
+    first, second = (TensorDictPrimer({key: Unbounded(shape=(4,))}, random=True) for key in ("a", "b"))
+    env = TransformedEnv(CountingEnv(), [first, second])
+    root = env.reset(seed=0)
+    assert not torch.equal(root["a"], root["b"])
+    alone = TransformedEnv(CountingEnv(), second.clone()).reset(seed=0)
+    assert torch.equal(alone["b"], root["b"])
+
+
 def test_defaults() -> None:
     """A default is a number for all, one per key, a callable per key, or one callable that gives everything."""
     primers = {"a": Unbounded(shape=(2,)), ("n", "b"): Unbounded(shape=(1,), dtype=torch.int64)}

@@ -1,9 +1,12 @@
 """A random stream that belongs to one transform."""
 
+import zlib
 from typing import Any, Self, final
 
 import torch
 from torch import Tensor
+
+from rl_envs._seeding import stream_seed
 
 
 @final
@@ -11,15 +14,19 @@ class RandomStream:
     """Random numbers from a generator on the CPU, so that every device gives the same.
 
     Copies go on by themselves from the same state. A new one has a random seed.
+
+    Args:
+        owner: who draws, and of what: streams of different owners differ, though an environment seeds them alike.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *owner: object) -> None:
+        self._owner = zlib.crc32(repr(owner).encode())
         self.generator = torch.Generator()
         self.generator.seed()
 
     def set_seed(self, seed: int) -> None:
         """Restart the stream."""
-        self.generator.manual_seed(seed)
+        self.generator.manual_seed(stream_seed(seed, 1 + self._owner))
 
     def uniform(self, shape: torch.Size, *, dtype: torch.dtype, device: torch.device | None) -> Tensor:
         """Numbers in [0, 1)."""
@@ -39,6 +46,7 @@ class RandomStream:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         made = type(self)()
+        made._owner = self._owner
         made.generator.set_state(self.generator.get_state())
         memo[id(self)] = made
         return made

@@ -86,7 +86,7 @@ class ActionDiscretizer(Transform):
         self._records = inner != outer
         self._grid: _Grid | None = None
         self._taken: Tensor | None = None
-        self._stream = RandomStream()
+        self._stream = RandomStream("ActionDiscretizer", inner)
 
     @property
     def action_key(self) -> NestedKey:

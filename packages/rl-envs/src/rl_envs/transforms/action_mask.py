@@ -43,6 +43,9 @@ class ActionMask(Transform):
         others = tuple(pair for pair in action_masks if pair[0] != self.action_key)
         return (*others, (self.action_key, self.mask_key))
 
+    def _reads(self) -> list[NestedKey]:
+        return [self.mask_key]
+
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         return next_data
 

@@ -47,7 +47,7 @@ class DiscreteActionProjection(Transform):
         self.max_actions = max_actions
         self.include_forward = include_forward
         self._is_one_hot: bool | None = None
-        self._stream = RandomStream()
+        self._stream = RandomStream("DiscreteActionProjection", self.action_key)
 
     @property
     def action_key(self) -> NestedKey:

@@ -74,9 +74,18 @@ class EndOfLifeTransform(Transform):
             return [f"done_key: shape {tuple(self._shape)} has more than one flag per row"]
         return already_there("eol_key, lives_key", [self.eol_key, self.lives_key], specs)
 
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        return {self.lives_key: True}
+
     def _wrap(self, env: "TransformedEnv") -> tuple[StepCall, ResetCall]:
         counted = _Counted(self, env)
         return counted.step, counted.reset
+
+    def _reads(self) -> list[NestedKey]:
+        return [self.lives_key, self.done_key]
+
+    def _writes(self) -> list[NestedKey]:
+        return [self.eol_key, self.lives_key]
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         before = data.get(self.lives_key, None)

@@ -59,6 +59,12 @@ class gSDENoise(Transform):  # the name of the method
     def _bind(self, specs: EnvSpecs) -> list[str]:
         return [problem.replace("primers:", "key:", 1) for problem in self._primer._bind(specs)]
 
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        return self._primer._carried_keys()
+
+    def _reads(self) -> list[NestedKey]:
+        return self.out_keys
+
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         return self._primer._step(data, next_data)
 

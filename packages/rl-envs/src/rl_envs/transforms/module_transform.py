@@ -71,7 +71,7 @@ class ModuleTransform(Transform):
         self.module = made if device is None else made.to(torch.device(device))
         self.no_grad = no_grad
         self.inverse = inverse
-        self._read_keys, self._write_keys = reads, writes
+        self._module_reads, self._module_writes = reads, writes
         self._device = None if device is None else torch.device(device)
         self._spec_transforms = {
             "observation": observation_spec_transform,
@@ -95,9 +95,9 @@ class ModuleTransform(Transform):
             return []
         rewards = leaf_keys(specs.reward)
         self._elsewhere = [*rewards, *leaf_keys(specs.done)]
-        self._runs_at_reset = not any(key in rewards for key in self._read_keys)
+        self._runs_at_reset = not any(key in rewards for key in self._module_reads)
         written = [*leaf_keys(specs.observation), *rewards, *leaf_keys(specs.done), *leaf_keys(specs.state)]
-        problems = absent_keys(self._read_keys, written, "module.in_keys", "the environment writes")
+        problems = absent_keys(self._module_reads, written, "module.in_keys", "the environment writes")
         if not problems:
             self._found = self._dry_run(specs)
         return problems
@@ -107,7 +107,7 @@ class ModuleTransform(Transform):
         leaves: dict[NestedKey, TensorSpec] = {}
         for composite in (specs.state, specs.done, specs.reward, specs.observation):
             leaves.update(composite.flat_items())
-        zeros: FlatDict = {key: leaves[key].zero() for key in self._read_keys}
+        zeros: FlatDict = {key: leaves[key].zero() for key in self._module_reads}
         modes = {part: part.training for part in self.module.modules()}
         self.module.eval()
         try:
@@ -116,7 +116,7 @@ class ModuleTransform(Transform):
         finally:
             for part, mode in modes.items():
                 part.training = mode
-        values: Iterable[tuple[NestedKey, Tensor]] = ((key, made[key]) for key in self._write_keys if key in made)
+        values: Iterable[tuple[NestedKey, Tensor]] = ((key, made[key]) for key in self._module_writes if key in made)
         return {key: Unbounded(value.shape, value.device, value.dtype) for key, value in values}
 
     def _spec(self, kind: str, spec: Composite) -> Composite:
@@ -183,7 +183,7 @@ class ModuleTransform(Transform):
         if isinstance(data, TensorDictBase):
             batch, device = data.batch_size, data.device
         given = TensorDict({}, batch_size=batch, device=self._device or device)
-        for key in self._read_keys:
+        for key in self._module_reads:
             value = data.get(key, None)
             if value is None:
                 raise self._missing(key, data)
@@ -191,18 +191,12 @@ class ModuleTransform(Transform):
         context: AbstractContextManager[object] = torch.no_grad() if self.no_grad else nullcontext()
         with context:
             written = self.module(given)
-        for key in self._write_keys:
+        for key in self._module_writes:
             value = written.get(key, None)
             if value is not None:
                 data[key] = value if self._device is None else value.to(device or "cpu")
         return data
 
     def __repr__(self) -> str:
-        module = type(self.module).__name__
-        return f"ModuleTransform(module={module}, in_keys={self._read_keys}, out_keys={self._write_keys})"
-
-    def _reads(self) -> list[NestedKey]:
-        return self._read_keys
-
-    def _writes(self) -> list[NestedKey]:
-        return self._write_keys
+        name = type(self.module).__name__
+        return f"ModuleTransform(module={name}, in_keys={self._module_reads}, out_keys={self._module_writes})"

@@ -65,7 +65,7 @@ class RandomTruncationTransform(Transform):
         path = (self.step_count_key,) if isinstance(self.step_count_key, str) else self.step_count_key
         self._done_key = canonical_key((*path[:-1], "done"))
         self._truncated_key = canonical_key((*path[:-1], "truncated"))
-        self._stream = RandomStream()
+        self._stream = RandomStream("RandomTruncationTransform", self.step_count_key)
         self.register_buffer("horizon", None)
         self.register_buffer("episode", None)
 
@@ -87,6 +87,12 @@ class RandomTruncationTransform(Transform):
             self.horizon = torch.full(shape, self.max_horizon, dtype=torch.int64, device=device)
             self.episode = torch.zeros(shape, dtype=torch.int64, device=device)
         return []
+
+    def _reads(self) -> list[NestedKey]:
+        return [self.step_count_key]
+
+    def _writes(self) -> list[NestedKey]:
+        return [self._truncated_key, self._done_key]
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         assert self.horizon is not None

@@ -69,6 +69,9 @@ class TargetReturn(Transform):
         self._forms = [(zero.shape, zero.dtype, zero.device) for zero in found]
         return problems + already_there("out_keys", targets, specs)
 
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        return dict.fromkeys(self.out_keys, False)
+
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         for reward_key, target_key in self._pairs:
             before = data.get(target_key, None)

@@ -94,7 +94,7 @@ class TensorDictPrimer(Transform):
         self._defaults = {} if self.random or single_default_value else _defaults(keys, default_value)
         self._specs = dict(self.primers.flat_items())
         self._written: FlatDict | None = None
-        self._stream = RandomStream()
+        self._stream = RandomStream("TensorDictPrimer", keys)
 
     def set_seed(self, seed: int) -> None:
         """Restart the stream."""
@@ -131,11 +131,17 @@ class TensorDictPrimer(Transform):
 
     # ------------------------------------------------------------------ data
 
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        return dict.fromkeys(self.out_keys, False)
+
     def _is_wrapping(self) -> bool:
         return self.call_before_env_reset
 
     def _wrap(self, env: "TransformedEnv") -> tuple[StepCall, ResetCall]:
         return env._step, _PrimedReset(self, env)
+
+    def _reads(self) -> list[NestedKey]:
+        return self.out_keys
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         for key in self._specs:

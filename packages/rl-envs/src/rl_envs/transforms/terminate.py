@@ -40,6 +40,9 @@ class TerminateTransform(Transform):
         self._keys = [(key, len(flags[key].shape) - len(batch) - 1) for key in keys]
         return []
 
+    def _writes(self) -> list[NestedKey]:
+        return [key for key, _ in self._keys]
+
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         assert self._stops is not None
         rows = self._stops(next_data)

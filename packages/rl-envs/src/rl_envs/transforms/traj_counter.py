@@ -53,6 +53,15 @@ class TrajCounter(Transform):
         self._batch_size = specs.done.shape
         return already_there("out_key", [self.out_key], specs)
 
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        return {self.out_key: True}
+
+    def _reads(self) -> list[NestedKey]:
+        return [self.out_key]
+
+    def _writes(self) -> list[NestedKey]:
+        return [self.out_key]
+
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         before = data.get(self.out_key, None)
         if before is None:
