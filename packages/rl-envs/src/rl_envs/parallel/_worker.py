@@ -36,6 +36,7 @@ PING = "_ping"
 AFRESH = "_afresh"
 """The call that resets everything."""
 
+_NOTHING = pickle.dumps(None)
 _PROCESS = {"is_worker": False}
 
 
@@ -141,7 +142,8 @@ class Worker:
         payload = read_frame(self._ends.command)
         try:
             method, argument = pickle.loads(payload)
-            answer = cloudpickle.dumps(self._answer(task, method, argument))
+            found = self._answer(task, method, argument)
+            answer = _NOTHING if found is None else cloudpickle.dumps(found)
         except BaseException as error:  # likewise, and so is what cannot be pickled, either way
             answer = cloudpickle.dumps(_failure(error))
         write_frame(self._ends.reply, answer)
