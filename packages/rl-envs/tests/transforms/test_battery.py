@@ -226,7 +226,7 @@ WITH_FORWARD = [
     and not name.startswith((*IN_ENVS_ALONE, *OVER_TIME))
     and not isinstance(make(), Compose)
 ]
-ON_THE_HOST = ("FiniteTensorDictCheck", "Hash", "VecNorm shared")
+ON_THE_HOST = ("Hash", "VecNorm shared")
 """They read values on the host, or wait for other processes: no graph can hold that."""
 TAKES_ANYTHING = ("ExcludeTransform", "FiniteTensorDictCheck", "RemoveEmptySpecs", "SelectTransform", "VecNorm")
 all_transforms = pytest.mark.parametrize("name", MAKERS)

@@ -34,7 +34,7 @@ from rl_envs.parallel._async_rows import INDEX_KEY, next_root, parcels_of, reset
 from rl_envs.parallel._async_traffic import Received, Sent, Traffic
 from rl_envs.parallel._env_row import Request
 from rl_envs.parallel._launch import StartMethod
-from rl_specs import FlatDict, TensorMap, canonical_key, message
+from rl_specs import FlatDict, NestedKey, TensorMap, canonical_key, message
 
 
 class AsyncEnvPool(EnvBase):
@@ -114,6 +114,7 @@ class AsyncEnvPool(EnvBase):
         self._row_specs = specs[0]
         self._row_batch_size = first.batch_size
         self._representation = first.representation
+        self._carried = first.carried
         self._has_exact_state = all(description.has_exact_state for description in descriptions)
         self._specs = expanded_specs(specs[0], self._batch_size)
         self._specs_of: dict[int, EnvSpecs] = {count: self._specs}
@@ -295,6 +296,9 @@ class AsyncEnvPool(EnvBase):
 
     def _close(self) -> None:
         self._backend.close()
+
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        return self._carried
 
     def _repr_fields(self) -> dict[str, object]:
         return {"num_envs": self.num_envs, "backend": self._backend_name, "env": self._representation}
