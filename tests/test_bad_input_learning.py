@@ -58,9 +58,11 @@ def _constructors() -> list[Any]:
 @pytest.mark.parametrize("kind", _constructors())
 def test_an_unknown_keyword_is_refused_by_name(kind: type[object]) -> None:
     """No public constructor swallows a keyword that it does not know; the error names class and keyword."""
-    required = {"GymEnv": {"env_name": "CartPole-v1"}, "EnvCreator": {"create_env_fn": CountingEnv}}.get(
-        kind.__name__, {}
-    )
+    arguments: dict[str, dict[str, Any]] = {
+        "GymEnv": {"env_name": "CartPole-v1"},
+        "EnvCreator": {"create_env_fn": CountingEnv},
+    }
+    required = arguments.get(kind.__name__, {})
     told_of = [base.__name__ for base in kind.__mro__[:-1]]
     with pytest.raises(TypeError, match="nonsense") as caught:
         untyped(kind)(nonsense=3, **required)
