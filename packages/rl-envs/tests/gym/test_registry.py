@@ -87,6 +87,19 @@ def is_variant(name: str) -> bool:
     return str(gymnasium.registry[name].entry_point).startswith("ale_py") and not name.startswith("ALE/")
 
 
+USUAL_GAMES = ("ALE/Pong-v5", "ALE/Breakout-v5", "ALE/SpaceInvaders-v5", "PongNoFrameskip-v4")
+"""Atari games that are checked every time; the other ones are in the slow tests."""
+
+
+def each(names: list[str]) -> list[Any]:
+    """Parameters, those of all but the usual Atari games marked slow."""
+    is_atari = {name: str(gymnasium.registry[name].entry_point).startswith("ale_py") for name in names}
+    return [
+        pytest.param(name, marks=pytest.mark.slow if is_atari[name] and name not in USUAL_GAMES else ())
+        for name in names
+    ]
+
+
 def step_count(name: str) -> int:
     """Steps to compare: 200, or 20 of the older names of Atari games."""
     return 20 if is_variant(name) else 200
@@ -122,7 +135,7 @@ def assert_observed(data: TensorDictBase, space: Any, value: Any, when: str) -> 
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:gymnasium", "ignore::UserWarning:gymnasium")
-@pytest.mark.parametrize("name", CHECKED)
+@pytest.mark.parametrize("name", each(CHECKED))
 def test_data_are_those_of_gymnasium(name: str) -> None:
     """Specs are true; observations, rewards, flags, ends of episodes and resets are those of the raw environment."""
     with GymEnv(name) as another:
@@ -167,7 +180,7 @@ def steps(env: GymEnv, root: TensorDictBase, actions: list[torch.Tensor]) -> Ten
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:gymnasium", "ignore::UserWarning:gymnasium")
-@pytest.mark.parametrize("name", [name for name in CHECKED if not is_variant(name)])
+@pytest.mark.parametrize("name", each([name for name in CHECKED if not is_variant(name)]))
 def test_state_in_mid_episode(name: str) -> None:
     """A new environment goes on bit for bit from a saved state; where there is none, an error says where to resume."""
     is_opaque = str(gymnasium.registry[name].entry_point).startswith(OPAQUE)
