@@ -194,9 +194,11 @@ def test_a_call_that_makes_no_sense_is_refused(
     ],
 )
 def test_an_environment_that_is_not_there_is_told(
-    call: Callable[[], object], error: type[Exception], parts: tuple[str, ...]
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[], object], error: type[Exception], parts: tuple[str, ...]
 ) -> None:
     """Unknown names and keywords come with their near matches, other objects with what to pass instead."""
+    for name in [name for name in gymnasium.registry if name.startswith("ALE/")]:  # another test registered them
+        monkeypatch.delitem(gymnasium.registry, name)
     told(error, call, *parts)
 
 

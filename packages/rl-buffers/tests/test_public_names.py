@@ -9,6 +9,7 @@ def test_public_names() -> None:
         "BaseTensorStorage",
         "Block",
         "InverseTransform",
+        "KeepingTransform",
         "LazyTensorStorage",
         "ListStorage",
         "RandomSampler",

@@ -48,6 +48,10 @@ class Delay(nn.Module):
         self.kept = x[ready:]
         return TensorDict({"x": x[:ready]}, [ready])
 
+    def clear(self) -> None:
+        """Forget the rows that wait."""
+        self.kept = None
+
     def get_extra_state(self) -> dict[str, Any]:
         """The rows that wait."""
         return {"kept": self.kept}
@@ -108,6 +112,15 @@ def test_rows_that_are_kept_back(cls: Any) -> None:
     assert buffer.add(_rows(3.0)[0]) == 0
     assert buffer.extend(_rows(4.0, 5.0)).tolist() == [1, 2]
     assert buffer[:]["x"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_emptying_forgets_what_is_kept_back() -> None:
+    """Rows that wait when the buffer is emptied are never stored."""
+    buffer = _buffer(Delay(2))
+    buffer.extend(_rows(1.0, 2.0, 3.0))
+    buffer.empty()
+    buffer.extend(_rows(4.0, 5.0, 6.0))
+    assert buffer[:]["x"].tolist() == [4.0]
 
 
 def test_add_that_keeps_back_returns_none() -> None:

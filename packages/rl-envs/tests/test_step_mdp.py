@@ -82,3 +82,11 @@ def test_several_nested_keys() -> None:
     full = step_mdp(stepped, exclude_reward=False, exclude_action=False, **named)  # type: ignore[arg-type]  # as above
     assert torch.equal(full["left", "reward"], stepped["next", "left", "reward"])
     assert torch.equal(full["right", "action"], stepped["right", "action"])
+
+
+def test_groups_of_the_step_are_not_shared() -> None:
+    """A nested group of the next root can be written to without a change of the step."""
+    step = TensorDict({"observation": torch.zeros(1), "next": {"info": {"a": torch.zeros(1)}}})
+    root = step_mdp(step)
+    root["info", "b"] = torch.ones(1)
+    assert ("next", "info", "b") not in step.keys(True)

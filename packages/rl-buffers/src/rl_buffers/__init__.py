@@ -4,13 +4,14 @@ from rl_buffers.__about__ import __version__
 from rl_buffers.buffers import ReplayBuffer, TensorDictReplayBuffer
 from rl_buffers.samplers import RandomSampler, Sampler, SamplerWithoutReplacement
 from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
-from rl_buffers.transforms import InverseTransform
+from rl_buffers.transforms import InverseTransform, KeepingTransform
 from rl_buffers.writers import RoundRobinWriter, Writer
 
 __all__ = [
     "BaseTensorStorage",
     "Block",
     "InverseTransform",
+    "KeepingTransform",
     "LazyTensorStorage",
     "ListStorage",
     "RandomSampler",

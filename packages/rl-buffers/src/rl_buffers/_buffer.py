@@ -16,7 +16,7 @@ from rl_buffers._state import buffer_state, load_buffer_state, read_folder, writ
 from rl_buffers._storage import Storage
 from rl_buffers.samplers import RandomSampler, Sampler
 from rl_buffers.storages import ListStorage
-from rl_buffers.transforms import InverseTransform
+from rl_buffers.transforms import InverseTransform, KeepingTransform
 from rl_buffers.writers import RoundRobinWriter, Writer
 from rl_specs import SpecError, message
 
@@ -196,11 +196,14 @@ class BufferBase(ABC):
             self._storage.write(where, block)
 
     def empty(self) -> None:
-        """Forget all rows. The memory stays allocated and the layout of the rows stays as it is."""
+        """Forget all rows, those that transforms keep back too. Memory and layout of the rows stay as they are."""
         with self._lock:
             self._storage.clear()
             self._writer.clear()
             self._sampler.restart()
+            for transform in self._transforms:
+                if isinstance(transform, KeepingTransform):
+                    transform.clear()
 
     def append_transform(self, transform: Callable[[Any], Any]) -> None:
         """Apply a callable to every batch read from now on, after those appended before.

@@ -21,3 +21,11 @@ class InverseTransform(Protocol):
         Returns:
             Rows, of which there may be more, fewer or none.
         """
+
+
+@runtime_checkable
+class KeepingTransform(InverseTransform, Protocol):
+    """An `InverseTransform` that keeps rows back from one call to the next."""
+
+    def clear(self) -> None:
+        """Forget the rows that are kept back; called when the buffer is emptied."""

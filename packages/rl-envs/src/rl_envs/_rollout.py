@@ -173,6 +173,7 @@ def _first_root(env: "EnvBase", plan: EnvPlan, options: RolloutOptions) -> FlatD
         return root
     mask = done_rows(root, env.done_keys, len(env.batch_size))
     if mask is None or not bool(mask.any()):
+        plan.follow_masks(root)
         return root
     return plan.reset({**root, RESET_KEY: mask})
 
@@ -262,7 +263,8 @@ def _stacked_root(key: NestedKey, values: list[Tensor], after: list[Tensor], sta
     """`_stacked` of values most of which are what the step before returned, `after`, stacked already."""
     pairs = enumerate(zip(values[1:], after, strict=False), 1)
     others = [index for index, (value, moved) in pairs if value is not moved]
-    is_alike = values[0].shape == after[0].shape and values[0].dtype is after[0].dtype
+    is_tensor = isinstance(values[0], Tensor) and isinstance(after[0], Tensor)
+    is_alike = is_tensor and values[0].shape == after[0].shape and values[0].dtype is after[0].dtype
     if not is_alike or 4 * len(others) > len(values):
         return _stacked(key, values, dim)
     stacked = torch.cat((values[0].unsqueeze(dim), stacked_after.narrow(dim, 0, len(values) - 1)), dim)

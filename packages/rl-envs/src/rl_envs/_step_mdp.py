@@ -42,7 +42,7 @@ def step_mdp(
     flags = list(FLAG_NAMES) if done_keys is None else canonical_keys(done_keys)
     actions = canonical_keys(action_keys)
     dropped: list[NestedKey] = [*(rewards if exclude_reward else ()), *(flags if exclude_done else ())]
-    moved = following.exclude(*dropped)
+    moved = following.exclude(*dropped).copy()  # nested ones too, which may be written to
     if keep_other:
         kept = tensordict.exclude("next", *actions, *rewards, *flags).copy()  # nested ones too, which are updated
         moved = kept.update(moved)

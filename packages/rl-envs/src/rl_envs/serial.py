@@ -81,7 +81,7 @@ class SerialEnv(EnvBase):
         return stacked_resets(rows, self._specs)
 
     def _step(self, data: TensorMap) -> FlatDict:
-        entries = unpack_flat(data)
+        entries = {key: value for key, value in unpack_flat(data).items() if key[0] != "next"}
         if STEP_KEY in entries:
             return self._step_some(entries)
         steps = [

@@ -432,3 +432,26 @@ def test_fresh_interpreters_give_the_same(start_method: Any, leaves_nothing: Non
     make = lambda: CountingEnv(max_steps=limit)  # noqa: E731
     with AsyncEnvPool([make] * 2, backend="multiprocessing", start_method=start_method) as pool:
         assert_same(async_trajectories(pool, 1), trajectories(SerialEnv(2, make)))
+
+
+@pytest.mark.parametrize("options", BACKENDS)
+def test_what_was_sent_is_the_callers_again(options: dict[str, Any]) -> None:
+    """What is written to tensors after they were sent changes neither the step nor what comes back."""
+    with AsyncEnvPool([CountingEnv] * 2, **options) as pool:
+        pool.async_reset_send()
+        root = pool.async_reset_recv(min_get=2)
+        root["action"] = torch.full((2, 1), 0.5)
+        pool.async_step_send(root)
+        root["action"].fill_(-1.0)
+        steps = pool.async_step_recv(min_get=2)
+        assert steps["action"].tolist() == [[0.5], [0.5]]
+        assert steps["next", "reward"].tolist() == [[1.5], [1.5]]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_answers_that_wait_are_not_late(count: int) -> None:
+    """A caller that takes longer than the limit between sending and receiving still gets what was ready."""
+    with AsyncEnvPool([CountingEnv] * 2, num_processes=count, timeout_s=0.5, **PROCESSES) as pool:
+        pool.async_reset_send()
+        time.sleep(1.0)
+        assert len(pool.async_reset_recv(min_get=2)) == 2

@@ -194,7 +194,7 @@ class AsyncTask(Task):
             check_entries(f"{self._component}, {'_step' if section == NEXT else '_reset'}", entries, targets)
             self._unchecked.remove((section, row))
         for key, target in targets.items():
-            target.copy_(entries[key])
+            target.copy_(entries[key].detach())
 
     def _moved(self, value: Tensor) -> Tensor:
         return value if self._device is None else value.to(self._device)

@@ -63,7 +63,8 @@ def parcels_of(where: str, tensordict: TensorDictBase, batch_size: torch.Size) -
             'Keep what was received, or say which environments the rows are of: td["env_index"] = torch.tensor([2, 5])'
         )
         raise missing_key(where, INDEX_KEY, entries, fix=fix)
-    return {index: _parcel(entries, position) for position, index in enumerate(indices)}
+    own = {key: value.detach().clone() for key, value in entries.items()}  # the caller may write to what was sent
+    return {index: _parcel(own, position) for position, index in enumerate(indices)}
 
 
 def _checked_indices(where: str, index: Tensor, rows: int, count: int) -> list[int]:

@@ -117,9 +117,11 @@ class Traffic:
     def _collect(self, wait_s: float | None) -> None:
         if not self._under_way:
             return
-        for index, answer in self._backend.receive(wait_s):
-            request, sent, _ = self._under_way.pop(index)
-            self._answered[request][index] = Received(index, sent, answer)
+        while self._under_way and (answers := self._backend.receive(wait_s)):
+            for index, answer in answers:
+                request, sent, _ = self._under_way.pop(index)
+                self._answered[request][index] = Received(index, sent, answer)
+            wait_s = 0.0  # what else has come, before anyone is called late
         if self._timeout_s is not None:
             latest = time.monotonic() - self._timeout_s
             late = [index for index, (_, _, since) in self._under_way.items() if since <= latest]

@@ -76,7 +76,8 @@ class BrokenEpisodes:
         """
         self.lose(replaced)
         if self._rows is not None:
-            following = merge_reset(following, {**self._end, **self._last}, self._rows, self._batch_dims)
+            end = {key: value.clone() for key, value in {**self._end, **self._last}.items()}
+            following = merge_reset(following, end, self._rows, self._batch_dims)
             self._rows = None
         self._last = {key: following[key].clone() for key in self._observation}
         return following

@@ -123,8 +123,8 @@ class EnvTask(Task):
             if not self._is_checked[NEXT]:
                 check_entries("ParallelEnv, _step", following, self._next[row])
             for key, target in self._next[row].items():
-                target.copy_(following[key])
-            self._last[row] = following
+                target.copy_(following[key].detach())
+            self._last[row] = {key: value.detach() for key, value in following.items()}
         self._is_checked[NEXT] = True
 
     def reset(self, *, is_partial: bool) -> None:

@@ -3,12 +3,14 @@
 import torch
 from torch import Tensor
 
+from rl_envs._env_plan import flag_groups, outermost
 from rl_specs import NestedKey, TensorMap
 
 
 def end_keys(flags: list[NestedKey]) -> list[NestedKey]:
-    """Of the keys of flags, those that say that an episode has ended."""
-    return [key for key in flags if (key if isinstance(key, str) else key[-1]) == "done"] or flags
+    """Of the keys of flags, those that say that an episode has ended: of groups below others, none."""
+    present = set(flags)
+    return [group[0] for group in outermost(flag_groups(flags)) if group[0] in present] or flags
 
 
 def done_rows(following: TensorMap, keys: list[NestedKey], batch_dims: int) -> Tensor:

@@ -61,6 +61,8 @@ def reward_to_go(reward: Tensor, is_last: Tensor, gamma: float | Tensor, time: i
     if reward.shape != is_last.shape:
         problem, found = "is_last has another shape", tuple(is_last.shape)
         raise ShapeError(message("reward_to_go", problem, expected=tuple(reward.shape), found=found))
+    if not reward.is_floating_point():
+        reward = reward.to(torch.get_default_dtype())
     result = torch.empty_like(reward)
     following = torch.zeros_like(reward.select(time, 0))
     for step in reversed(range(reward.shape[time])):

@@ -207,6 +207,11 @@ class Compose(Transform):
             specs = transform._transform_specs(specs)
         return problems
 
+    def clear(self) -> None:
+        """Have every transform forget what it keeps back."""
+        for transform in self:
+            transform.clear()
+
     def set_seed(self, seed: int) -> None:
         """Seed every transform."""
         for transform in self:

@@ -231,6 +231,9 @@ class Transform(nn.Module):
         """Device of the environment as seen outside, from that inside; None: undeclared."""
         return device
 
+    def clear(self) -> None:
+        """Forget what is kept back of data given to `inv`, where that is anything."""
+
     def set_seed(self, seed: int) -> None:
         """Seed the transform's own random stream, where it has one."""
 

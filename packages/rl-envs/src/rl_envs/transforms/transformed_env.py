@@ -194,7 +194,8 @@ class TransformedEnv(EnvBase):
         self._base_reset: ResetCall = self._base_env._reset
         self._inner_device = self._base_env.device
         wrapping = [position for position, leaf in enumerate(leaves) if leaf._is_wrapping()]
-        if wrapping:  # what lies before the last of them is an env of its own
+        if wrapping:  # what lies before the last of them is an env of its own, which completes its flags
+            self._incomplete_groups = []
             inside = TransformedEnv._prefix(self, wrapping[-1])
             leaves = leaves[wrapping[-1] :]
             border = max(border - wrapping[-1], 0)
