@@ -75,3 +75,9 @@ def test_first_states() -> None:
     assert first["th"].std().item() == pytest.approx(2 * math.pi / math.sqrt(12), rel=0.02)
     assert first["thdot"].abs().max() <= 1
     assert torch.equal(first["th"], env.reset(env.gen_params(batch_size=[20_000]), seed=3)["th"])
+
+
+def test_a_move_keeps_the_stream() -> None:
+    """The seed holds after a move to a device."""
+    first, second = (StatelessPendulumEnv(seed=3) for _ in range(2))
+    assert torch.equal(first.to("cpu").reset()["th"], second.reset()["th"])

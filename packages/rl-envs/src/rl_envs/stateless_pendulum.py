@@ -110,8 +110,9 @@ class StatelessPendulumEnv(EnvBase):
             self._generator.manual_seed(seed)
 
     def _to(self, device: torch.device) -> None:
-        self._generator = torch.Generator(device)
-        self._generator.seed()
+        if device != self._generator.device:
+            seed = self._generator.initial_seed()
+            self._generator = torch.Generator(device).manual_seed(seed)
 
     @property
     def has_exact_state(self) -> bool:

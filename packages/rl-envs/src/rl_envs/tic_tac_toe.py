@@ -59,13 +59,15 @@ class TicTacToeEnv(EnvBase):
         reward = Unbounded(shape=shape(1), dtype=torch.float32, device=place)
         rewards: dict[NestedKey, TensorSpec] = {("player0", "reward"): reward, ("player1", "reward"): reward}
         self.reward_spec = Composite(rewards, shape=batch, device=self._device)
+        self._generator = torch.Generator(device=place)
+        self._generator.seed()
         self._place(place)
 
     def _place(self, device: torch.device) -> None:
         self._lines = torch.tensor(_LINES, device=device)
         self._cells = torch.arange(9, device=device)
-        self._generator = torch.Generator(device=device)
-        self._generator.seed()
+        if device != self._generator.device:
+            self._generator = torch.Generator(device=device).manual_seed(self._generator.initial_seed())
 
     def _reset(self, data: TensorMap | None) -> FlatDict:
         shape, device = self._batch_size, self._cells.device

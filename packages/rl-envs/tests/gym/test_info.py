@@ -15,11 +15,12 @@ from tensordict import TensorDict, TensorDictBase
 from rl_envs import BaseInfoDictReader, EnvBase, GymEnv, GymWrapper, check_env_specs, default_info_dict_reader
 from rl_envs.gym._backend import Options
 from rl_envs.gym._info_plan import InfoEntry, InfoPlan, split_infos
+from rl_envs.gym._info_values import as_array
 from rl_envs.gym._loop import LoopBackend
 from rl_envs.gym._process import ProcessBackend
 from rl_envs.parallel._pool import PoolOptions
 from rl_envs.testing import EnvConformance
-from rl_specs import Binary, MissingKeyError, NestedKey, ShapeError, SpecError, TensorSpec, Unbounded
+from rl_specs import Binary, DTypeError, MissingKeyError, NestedKey, ShapeError, SpecError, TensorSpec, Unbounded
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
 
@@ -321,3 +322,10 @@ def test_dictionaries_of_a_vector_are_split() -> None:
         {"a": 1, "all": 5, "common": 7, "_private": 8},
         {"inner": {"b": 4}, "all": 6, "common": 7, "_private": 9},
     ]
+
+
+def test_fractions_are_not_cut_off() -> None:
+    """A number that was whole when specs were learned and has a fraction later is an error, not another number."""
+    with pytest.raises(DTypeError, match=r"info .score.: a number with a fraction.*default_info_dict_reader"):
+        as_array("score", 1.5, Unbounded(shape=(), dtype=torch.int64))
+    assert as_array("score", 2.0, Unbounded(shape=(), dtype=torch.int64)) == 2

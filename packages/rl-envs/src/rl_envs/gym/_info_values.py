@@ -8,6 +8,7 @@ import torch
 
 from rl_envs.gym.spaces import array_dtype
 from rl_specs import (
+    DTypeError,
     NestedKey,
     ShapeError,
     SpecError,
@@ -66,11 +67,14 @@ def as_array(key: NestedKey, value: Any, spec: TensorSpec) -> Array:
 
     Raises:
         SpecError: it is no number.
+        DTypeError: it has a fraction, and the spec is of integers or flags.
         ShapeError: it has another number of elements.
     """
     array = np.asarray(value)
     if array.dtype.kind not in _NUMERIC:
         raise SpecError(message(f"info {key_str(key)}", "neither a number nor an array of numbers", found=repr(value)))
+    if array.dtype.kind == "f" and spec.dtype is not None and not spec.dtype.is_floating_point:
+        _check_whole(key, array, spec.dtype)
     if array.shape == spec.shape:
         return array
     if array.size != spec.shape.numel():
@@ -79,6 +83,15 @@ def as_array(key: NestedKey, value: Any, spec: TensorSpec) -> Array:
             message(f"info {key_str(key)}", "another shape", expected=expected, found=array.shape, fix=fix)
         )
     return array.reshape(spec.shape)
+
+
+def _check_whole(key: NestedKey, array: Array, dtype: torch.dtype) -> None:
+    if not np.array_equal(array, np.trunc(array)):
+        expected, found = f"{dtype}, as at the first reset or step, or in the spec given", array.tolist()
+        fix = "Give its spec: default_info_dict_reader([key], [Unbounded(shape=...)])"
+        raise DTypeError(
+            message(f"info {key_str(key)}", "a number with a fraction", expected=expected, found=found, fix=fix)
+        )
 
 
 def _leaves(info: Mapping[Any, Any], path: tuple[str, ...]) -> list[tuple[NestedKey, Any]]:
