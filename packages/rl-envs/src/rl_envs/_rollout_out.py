@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import LazyStackedTensorDict, TensorDictBase
 from torch import Tensor
 
 from rl_envs._flat import unpack_flat
@@ -25,6 +25,8 @@ def check_out(out: object, size: Sequence[int]) -> None:
     if not isinstance(out, TensorDictBase):
         expected, found = "a TensorDict", type(out).__name__
         raise TypeError(message("rollout", "out", expected=expected, found=found, fix=fix))
+    if isinstance(out, LazyStackedTensorDict):
+        raise TypeError(message("rollout", "out is a lazy stack", expected="one block of memory", fix=fix))
     if out.batch_size != torch.Size(size):
         expected, found = str(tuple(size)), str(tuple(out.batch_size))
         raise ShapeError(message("rollout", "out has another batch size", expected=expected, found=found, fix=fix))

@@ -3,7 +3,16 @@
 import torch
 from tensordict import TensorDict
 
-from rl_envs import EnvBase, ExcludeTransform, FrameSkipTransform, SerialEnv, TransformedEnv
+from rl_envs import (
+    ConditionalSkip,
+    EnvBase,
+    ExcludeTransform,
+    FrameSkipTransform,
+    NoopResetEnv,
+    SerialEnv,
+    TransformedEnv,
+    VecNorm,
+)
 from rl_envs.testing import CountingEnv
 from rl_envs.transforms._row_masks import end_keys
 from rl_specs import FlatDict, TensorMap, Unbounded
@@ -62,3 +71,31 @@ def test_a_recurrent_policy_twice() -> None:
     env = SerialEnv(2, CountingEnv)
     for _ in range(2):
         assert env.rollout(3, policy)["next", "hidden"].shape == (2, 3, 1)
+
+
+def test_statistics_are_of_rows_that_were_stepped() -> None:
+    """Under a transform that steps some rows alone, `VecNorm` takes in no others."""
+    norm = VecNorm(in_keys=["observation"], decay=1.0)
+    ends = [lambda: CountingEnv(max_steps=1), lambda: CountingEnv(max_steps=9)]
+    env = TransformedEnv(SerialEnv(2, ends), [norm, FrameSkipTransform(4)])
+    env.step(env.reset().set("action", torch.zeros(2, 1)))
+    assert norm.count == 2 + 1 + 4
+    assert torch.allclose(norm.loc, torch.tensor([(0 + 0 + 1 + 1 + 2 + 3 + 4) / 7], dtype=torch.float64))
+
+
+def test_rows_that_stand_still_outside_stand_still_inside() -> None:
+    """A row that an outer transform skips is not stepped by an inner one that repeats steps."""
+    envs = [CountingEnv(max_steps=2), CountingEnv(max_steps=9)]
+    vector = SerialEnv(2, [lambda: envs[0], lambda: envs[1]])
+    skip = ConditionalSkip(lambda td: torch.tensor([[False], [True]]))
+    env = TransformedEnv(vector, [FrameSkipTransform(4), skip])
+    env.step(env.reset().set("action", torch.zeros(2, 1)))
+    assert envs[0].get_state()["count"].item() == 2
+    assert envs[1].get_state()["count"].item() == 0
+
+
+def test_noops_leave_no_nested_action_or_reward() -> None:
+    """A reset with random steps returns what a reset returns, nested keys too."""
+    env = TransformedEnv(CountingEnv(prefix=("agents",)), NoopResetEnv(2, random=False))
+    keys = set(env.reset()["agents"].keys())
+    assert not keys & {"action", "reward"}

@@ -64,7 +64,7 @@ class ExportedVectorEnv(VectorEnv[Any, Any, Any]):
             following = dynamics.act(root, actions)
             self._root = dynamics.plan.advance(root, following)[0]
         terminated, truncated = dynamics.flags(following)
-        info = dynamics.info(following)
+        info = dynamics.info({**following, **self._root})
         done = np.logical_or(terminated, truncated)
         if done.any():
             info |= {"final_obs": dynamics.observation(following), "_final_obs": done}

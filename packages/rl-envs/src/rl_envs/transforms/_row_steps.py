@@ -63,7 +63,7 @@ class RowSteps:
             What the step returned; a row that was done keeps its entries. None when every row is
             done, as far as one may look.
         """
-        running = ~self.done_rows(following)
+        running = self._asked(data, ~self.done_rows(following))
         if not self.may_hold(running):
             return None
         if self._looks and bool(running.all()):
@@ -72,6 +72,12 @@ class RowSteps:
         if not self._steps_rows:
             return self._step_past(data, running, held)
         return merge_reset(held, self.step(self._with(data, STEP_KEY, running)), running, self._dims)
+
+    @staticmethod
+    def _asked(data: TensorMap, rows: Tensor) -> Tensor:
+        """Those of `rows` that a transform further out has stepped."""
+        given = data.get(STEP_KEY, None)
+        return rows if given is None else rows & given
 
     def step_some(self, data: TensorMap, rows: Tensor, held: FlatDict, *, ended: Tensor | None = None) -> FlatDict:
         """Step the rows of a mask and leave the others where they are.
@@ -84,6 +90,7 @@ class RowSteps:
         Raises:
             RuntimeError: some rows are to be stepped and others not, and the environment steps all or none.
         """
+        rows = self._asked(data, rows)
         if not self.may_hold(rows):
             return held
         if self._looks and bool(rows.all()):

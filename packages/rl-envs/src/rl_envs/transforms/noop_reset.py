@@ -11,8 +11,9 @@ from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._step_mdp import step_mdp
 from rl_envs.transforms._carried import no_forward
+from rl_envs.transforms._row_masks import end_keys
 from rl_envs.transforms.transform import Transform
-from rl_specs import TensorMap, message
+from rl_specs import TensorMap, canonical_key, message
 
 
 @final
@@ -68,8 +69,8 @@ class NoopResetEnv(Transform):
         for _ in range(self._draw_count()):
             for key, spec in parent.full_action_spec.flat_items():
                 root.set(key, spec.rand(generator=self._generator))
-            root = step_mdp(parent.step(root), exclude_action=True)
-            if bool(root[parent.done_keys[0]].any()):
+            root = step_mdp(parent.step(root), reward_keys=parent.reward_keys, action_keys=parent.action_keys)
+            if any(bool(root[key].any()) for key in end_keys([canonical_key(key) for key in parent.done_keys])):
                 root = parent.reset()
         return root if isinstance(reset_data, TensorDict) else unpack_flat(root)
 

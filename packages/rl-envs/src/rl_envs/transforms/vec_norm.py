@@ -7,6 +7,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Size, Tensor, nn
 
+from rl_envs._env_plan import STEP_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._shared_moments import SharedMoments
 from rl_envs.transforms.compose import Compose
@@ -207,11 +208,15 @@ class VecNorm(Transform):
         if self._takes_turns and not self._has_turn:
             return self._in_turn(self._step, data, next_data)
         training = self.training and not self._is_frozen
+        stepped = data.get(STEP_KEY, None) if training else None
         for in_key, out_key, moments in self._entries:
             value = next_data.get(in_key, None)
             if value is None:
                 raise self._missing(in_key, next_data)
-            next_data[out_key] = moments.update_and_normalize(value) if training else moments.normalize(value)
+            if stepped is not None:  # a later transform has some rows stepped alone
+                next_data[out_key] = moments.update_and_normalize_rows(value, stepped.reshape(self._batch_size))
+            else:
+                next_data[out_key] = moments.update_and_normalize(value) if training else moments.normalize(value)
         return next_data
 
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
