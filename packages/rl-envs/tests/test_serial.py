@@ -136,3 +136,16 @@ def test_a_step_of_some_rows_moves_these_alone() -> None:
     none = env._step({"action": torch.zeros(3, 1), "_step": torch.zeros(3, 1, dtype=torch.bool)})
     assert set(none) == {"observation", "reward", "done", "terminated", "truncated"}
     assert not SerialEnv(2, lambda: CountingEnv((2,))).steps_rows
+
+
+def test_random_actions_after_a_recurrent_policy() -> None:
+    """A policy that writes its next state itself leaves nothing behind in the environments."""
+
+    def policy(data: TensorDictBase) -> TensorDictBase:
+        data["action"] = torch.zeros(2, 1)
+        data["next", "hidden"] = torch.ones(2, 1)
+        return data
+
+    env = SerialEnv(2, CountingEnv)
+    assert env.rollout(3, policy)["next", "hidden"].shape == (2, 3, 1)
+    assert "hidden" not in env.rollout(3)["next"]

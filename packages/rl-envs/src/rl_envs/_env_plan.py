@@ -106,8 +106,7 @@ class EnvPlan:
 
     def random_action(self, root: FlatDict) -> None:
         """Write actions drawn from the action spec into `root`, allowed ones where `root` holds a mask."""
-        if self._masks is not None:
-            self._masks.follow(root)
+        self.follow_masks(root)
         self._env._random_action(root, self._action_items)
 
     def follow_masks(self, data: TensorMap) -> None:

@@ -1,7 +1,6 @@
 """Flags around transforms that wrap the step."""
 
 import torch
-from tensordict import TensorDict
 
 from rl_envs import (
     ConditionalSkip,
@@ -58,19 +57,6 @@ def test_flags_at_the_root_speak_for_those_below() -> None:
     """Flags of agents below a root flag do not end an episode; without one above them they do."""
     assert end_keys(["done", "terminated", ("agents", "done")]) == ["done"]
     assert end_keys([("agents", "done"), ("agents", "terminated")]) == [("agents", "done")]
-
-
-def test_a_recurrent_policy_twice() -> None:
-    """A policy that writes its next state itself can be run in a vector again and again."""
-
-    def policy(data: TensorDict) -> TensorDict:
-        data["action"] = torch.zeros(2, 1)
-        data["next", "hidden"] = torch.ones(2, 1)
-        return data
-
-    env = SerialEnv(2, CountingEnv)
-    for _ in range(2):
-        assert env.rollout(3, policy)["next", "hidden"].shape == (2, 3, 1)
 
 
 def test_statistics_are_of_rows_that_were_stepped() -> None:
