@@ -1,27 +1,41 @@
 """Replay buffers for reinforcement learning on TensorDict: storages, samplers, writers."""
 
 from rl_buffers.__about__ import __version__
+from rl_buffers._save import PendingSave
 from rl_buffers.buffers import ReplayBuffer, TensorDictReplayBuffer
 from rl_buffers.samplers import RandomSampler, Sampler, SamplerWithoutReplacement
 from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
-from rl_buffers.transforms import InverseTransform, KeepingTransform
-from rl_buffers.writers import RoundRobinWriter, Writer
+from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
+from rl_buffers.writers import (
+    ImmutableDatasetWriter,
+    RoundRobinWriter,
+    TensorDictMaxValueWriter,
+    TensorDictRoundRobinWriter,
+    Writer,
+    WriterEnsemble,
+)
 
 __all__ = [
     "BaseTensorStorage",
     "Block",
+    "ImmutableDatasetWriter",
     "InverseTransform",
+    "InvertedTransform",
     "KeepingTransform",
     "LazyTensorStorage",
     "ListStorage",
+    "PendingSave",
     "RandomSampler",
     "ReplayBuffer",
     "RoundRobinWriter",
     "Sampler",
     "SamplerWithoutReplacement",
     "Storage",
+    "TensorDictMaxValueWriter",
     "TensorDictReplayBuffer",
+    "TensorDictRoundRobinWriter",
     "TensorStorage",
     "Writer",
+    "WriterEnsemble",
     "__version__",
 ]

@@ -33,6 +33,14 @@ class Sampler(ABC):
         """Rows in the next batch of an iteration that wants `batch_size`: 0 at the end of a pass."""
         return batch_size
 
+    def mark(self) -> Any:
+        """Where the sampler is, for `rewind`; None where a draw leaves no trace in it."""
+        return None
+
+    def rewind(self, mark: Any) -> None:
+        """Take back the draws made since `mark`; nothing else happened in between."""
+        assert mark is None
+
     @abstractmethod
     def restart(self) -> None:
         """Begin a new pass; what is known of the rows stays."""

@@ -43,6 +43,7 @@ def buffer_state(
         "sampler_settings": sampler.settings(),
         "writer": writer.state_dict(),
         "writer_class": type(writer).__name__,
+        "writer_settings": writer.settings(),
         "generator": None if generator is None else generator.get_state(),
         "transforms": [dict(transform.state_dict()) for transform in transforms],
     }
@@ -104,6 +105,7 @@ def _part_differences(
         ("sampler", type(sampler).__name__, state["sampler_class"]),
         ("sampler settings", sampler.settings(), state["sampler_settings"]),
         ("writer", type(writer).__name__, state["writer_class"]),
+        ("writer settings", writer.settings(), state.get("writer_settings", {})),
         ("randomness", words(generator is not None), words(state["generator"] is not None)),
         ("transforms that are modules", len(transforms), len(state["transforms"])),
     ]
