@@ -8,6 +8,8 @@ def test_public_names() -> None:
     assert rl_buffers.__all__ == [
         "BaseTensorStorage",
         "Block",
+        "HERReplayBuffer",
+        "HindsightStrategy",
         "ImmutableDatasetWriter",
         "InverseTransform",
         "InvertedTransform",

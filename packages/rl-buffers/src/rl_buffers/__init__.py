@@ -1,6 +1,8 @@
 """Replay buffers for reinforcement learning on TensorDict: storages, samplers, writers."""
 
 from rl_buffers.__about__ import __version__
+from rl_buffers._her_buffer import HERReplayBuffer
+from rl_buffers._hindsight import HindsightStrategy
 from rl_buffers._save import PendingSave
 from rl_buffers.buffers import ReplayBuffer, TensorDictReplayBuffer
 from rl_buffers.samplers import RandomSampler, Sampler, SamplerWithoutReplacement
@@ -18,6 +20,8 @@ from rl_buffers.writers import (
 __all__ = [
     "BaseTensorStorage",
     "Block",
+    "HERReplayBuffer",
+    "HindsightStrategy",
     "ImmutableDatasetWriter",
     "InverseTransform",
     "InvertedTransform",
