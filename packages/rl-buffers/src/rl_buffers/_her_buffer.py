@@ -13,14 +13,14 @@ from rl_buffers._random_sampler import RandomSampler
 from rl_buffers._round_robin_writer import RoundRobinWriter
 from rl_buffers._sampler import Sampler
 from rl_buffers._storage import Storage
-from rl_buffers._tensordict_buffer import TensorDictBuffer
+from rl_buffers._tensordict_buffer import TensorDictBufferBase
 from rl_specs import MissingKeyError, NestedKey, ShapeError, canonical_key, join_key, key_str, message, near_matches
 
 GoalFunction: TypeAlias = Callable[[Tensor, Tensor, TensorDictBase], Tensor]
 
 
 @final
-class HERReplayBuffer(TensorDictBuffer):
+class HERReplayBuffer(TensorDictBufferBase):
     """A `TensorDictReplayBuffer` that replaces goals of a batch by goals that were achieved (hindsight replay).
 
     Rows are stored as they come. When a batch is drawn, each of its rows is relabelled with probability `her_ratio`:

@@ -7,7 +7,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_buffers._layout import stack_rows
-from rl_buffers._ring import ring_extend, ring_order, ring_start
+from rl_buffers._ring_writes import ring_extend, ring_order, ring_start
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._writer import Writer, write_whole
 from rl_specs import message

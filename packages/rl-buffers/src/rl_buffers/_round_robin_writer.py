@@ -4,7 +4,7 @@ from typing import Any, final
 
 from torch import Tensor
 
-from rl_buffers._ring import ring_extend, ring_order, ring_start
+from rl_buffers._ring_writes import ring_extend, ring_order, ring_start
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._writer import Writer
 

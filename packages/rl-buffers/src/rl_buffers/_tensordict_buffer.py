@@ -9,7 +9,7 @@ from rl_buffers._layout import stack_rows
 from rl_specs import message
 
 
-class TensorDictBuffer(BufferBase):
+class TensorDictBufferBase(BufferBase):
     """See `TensorDictReplayBuffer`."""
 
     def _accept(self, data: Any, method: str) -> Any:

@@ -3,7 +3,7 @@
 from typing import Any, final
 
 from rl_buffers._buffer import BufferBase
-from rl_buffers._tensordict_buffer import TensorDictBuffer
+from rl_buffers._tensordict_buffer import TensorDictBufferBase
 
 
 @final
@@ -40,7 +40,7 @@ class ReplayBuffer(BufferBase):
 
 
 @final
-class TensorDictReplayBuffer(TensorDictBuffer):
+class TensorDictReplayBuffer(TensorDictBufferBase):
     """A `ReplayBuffer` of TensorDicts, whose batches say where they come from.
 
     Every batch has the entry `"index"` (int64 `[n]`, row numbers) and whatever else the sampler says of the rows. Such
