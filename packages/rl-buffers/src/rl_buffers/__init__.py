@@ -1,11 +1,22 @@
 """Replay buffers for reinforcement learning on TensorDict: storages, samplers, writers."""
 
 from rl_buffers.__about__ import __version__
-from rl_buffers._her_buffer import HERReplayBuffer
 from rl_buffers._hindsight import HindsightStrategy
 from rl_buffers._save import PendingSave
-from rl_buffers.buffers import ReplayBuffer, TensorDictReplayBuffer
-from rl_buffers.samplers import RandomSampler, Sampler, SamplerWithoutReplacement
+from rl_buffers.buffers import (
+    HERReplayBuffer,
+    PrioritizedReplayBuffer,
+    ReplayBuffer,
+    TensorDictPrioritizedReplayBuffer,
+    TensorDictReplayBuffer,
+)
+from rl_buffers.samplers import (
+    LinearAnnealing,
+    PrioritizedSampler,
+    RandomSampler,
+    Sampler,
+    SamplerWithoutReplacement,
+)
 from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
 from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
 from rl_buffers.writers import (
@@ -27,8 +38,11 @@ __all__ = [
     "InvertedTransform",
     "KeepingTransform",
     "LazyTensorStorage",
+    "LinearAnnealing",
     "ListStorage",
     "PendingSave",
+    "PrioritizedReplayBuffer",
+    "PrioritizedSampler",
     "RandomSampler",
     "ReplayBuffer",
     "RoundRobinWriter",
@@ -36,6 +50,7 @@ __all__ = [
     "SamplerWithoutReplacement",
     "Storage",
     "TensorDictMaxValueWriter",
+    "TensorDictPrioritizedReplayBuffer",
     "TensorDictReplayBuffer",
     "TensorDictRoundRobinWriter",
     "TensorStorage",

@@ -16,15 +16,16 @@ from rl_buffers._index import Index, row_numbers
 from rl_buffers._layout import stack_rows
 from rl_buffers._pinned import assert_can_pin, pinned
 from rl_buffers._prefetch import Lookahead, Steps
+from rl_buffers._priority_values import Numbers
 from rl_buffers._save import PendingSave
 from rl_buffers._state import buffer_state, load_buffer_state, read_folder, write_folder
-from rl_buffers._storage import Storage
+from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._writer import write_whole
 from rl_buffers.samplers import RandomSampler, Sampler
 from rl_buffers.storages import ListStorage
 from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
 from rl_buffers.writers import RoundRobinWriter, Writer
-from rl_specs import SpecError, message
+from rl_specs import NestedKey, SpecError, message
 
 
 class BufferBase(ABC):
@@ -157,10 +158,13 @@ class BufferBase(ABC):
                 return int(index[-1]) if len(index) else None
             row = self._writer.prepare(self._storage, row, is_row=True)
             block = self._storage.check_row(row, self._add_name)
+            key = self._priority_entry(row, block)
             try:
                 place = self._writer.add(self._storage, block)
                 if place is not None:
                     self._sampler.add(self._storage, place)
+                    if key is not None:
+                        self._prioritize(key, place)
             except KeyboardInterrupt:
                 self._attach()
                 raise
@@ -256,13 +260,27 @@ class BufferBase(ABC):
             if block.count != count:
                 raise SpecError(message(component, "number of rows", expected=count, found=block.count))
             if count:
+                key = self._priority_entry(data, block)
                 self._writer.overwrite(self._storage, where, block)
                 try:
                     write_whole(self._storage, where, block)
                     self._sampler.overwrite(self._storage, where)
+                    if key is not None:
+                        self._prioritize(key, where)
                 except KeyboardInterrupt:
                     self._attach()
                     raise
+
+    def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
+        """Give rows other priorities; see `Sampler.update_priority`, which also says what is refused.
+
+        Args:
+            index: row numbers, as `info["index"]` of `sample(return_info=True)` gives them, or an integer.
+            priority: a number, or one for each row, >= 0.
+            stamp: `info["_stamp"]`, for rows overwritten since to keep the priorities that they have.
+        """
+        with self._lock:
+            self._sampler.update_priority(index, priority, stamp)
 
     def empty(self) -> None:
         """Forget all rows, those that transforms keep back too. Memory and layout of the rows stay as they are."""
@@ -382,10 +400,13 @@ class BufferBase(ABC):
     def _extend(self, data: Any, method: str) -> Tensor:
         data = self._writer.prepare(self._storage, data, is_row=False)
         block = self._storage.check(data, f"{self._name}.{method}")
+        key = self._priority_entry(data, block)
         try:
             index = self._writer.extend(self._storage, block)
             if len(index):
                 self._sampler.extend(self._storage, index)
+                if key is not None:
+                    self._prioritize(key, index)
         except KeyboardInterrupt:
             self._attach()
             raise
@@ -398,6 +419,18 @@ class BufferBase(ABC):
         if len(self._storage):
             self._sampler.clear()
             self._sampler.extend(self._storage, self._writer.order(self._storage))
+
+    def _priority_entry(self, data: Any, block: Block) -> NestedKey | None:
+        """Which entry of `data` holds priorities for its rows, found to be good ones; None where there is none."""
+        return None
+
+    def _prioritize(self, key: NestedKey, where: Where) -> None:
+        """Give rows just written the priorities that are stored with them."""
+        if isinstance(where, int):
+            where = slice(where, where + 1)
+        priority = self._storage.read_entry(key, where)
+        index = torch.arange(where.start, where.stop) if isinstance(where, slice) else where
+        self._sampler.update_priority(index, priority)
 
     def _collate(self, rows: Any) -> Any:
         if self._collate_fn is not None:

@@ -72,6 +72,7 @@ class HERReplayBuffer(TensorDictBufferBase):
         prefetch: int | None = None,
         pin_memory: bool = False,
         dim_extend: int = 0,
+        priority_key: NestedKey = "td_error",
     ) -> None:
         if not 0 <= her_ratio <= 1:
             raise ValueError(message(self._name, "her_ratio", expected="a number in [0, 1]", found=her_ratio))
@@ -108,10 +109,13 @@ class HERReplayBuffer(TensorDictBufferBase):
             prefetch=prefetch,
             pin_memory=pin_memory,
             dim_extend=dim_extend,
+            priority_key=priority_key,
         )
 
     def _accept(self, data: Any, method: str) -> Any:
         data = super()._accept(data, method)
+        if "goal_index" in data:
+            data = data.exclude("goal_index", "is_relabelled")
         if not self._is_checked:
             self._check_entries(data)
         return data

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rl_buffers._episode_index import EpisodeIndex
+from rl_buffers._priority_values import Numbers
 from rl_buffers._sampler import Sampler
 from rl_buffers._storage import Storage, Where
 from rl_buffers._writer import Writer
@@ -76,6 +77,7 @@ class HindsightSampler(Sampler):
         trajectory_key: NestedKey | None,
     ) -> None:
         self._sampler = sampler
+        self.keeps_priorities = sampler.keeps_priorities
         self._writer = writer
         self._ratio = ratio
         self._strategy = strategy
@@ -169,10 +171,18 @@ class HindsightSampler(Sampler):
         self._episodes = None
         self._sampler.overwrite(storage, where)
 
+    def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
+        """See `Sampler.update_priority`."""
+        self._sampler.update_priority(index, priority, stamp)
+
+    def check_priority(self, priority: Tensor, count: int) -> None:
+        """See `Sampler.check_priority`."""
+        self._sampler.check_priority(priority, count)
+
     def settings(self) -> dict[str, Any]:
         """Those of the sampler inside, and how goals are chosen."""
         return {
-            "sampler": type(self._sampler).__name__,
+            "sampler": self._sampler.kind,
             "sampler_settings": self._sampler.settings(),
             "strategy": str(self._strategy),
             "ratio": self._ratio,

@@ -3,7 +3,17 @@
 from typing import Any, final
 
 from rl_buffers._buffer import BufferBase
+from rl_buffers._her_buffer import HERReplayBuffer
+from rl_buffers._prioritized_buffers import PrioritizedReplayBuffer, TensorDictPrioritizedReplayBuffer
 from rl_buffers._tensordict_buffer import TensorDictBufferBase
+
+__all__ = [
+    "HERReplayBuffer",
+    "PrioritizedReplayBuffer",
+    "ReplayBuffer",
+    "TensorDictPrioritizedReplayBuffer",
+    "TensorDictReplayBuffer",
+]
 
 
 @final
@@ -44,8 +54,10 @@ class TensorDictReplayBuffer(TensorDictBufferBase):
     """A `ReplayBuffer` of TensorDicts, whose batches say where they come from.
 
     Every batch has the entry `"index"` (int64 `[n]`, row numbers) and whatever else the sampler says of the rows. Such
-    a batch can be stored again: the entry `"index"` of data is not stored. In rows that have batch dimensions of their
-    own, these entries are repeated along them.
+    a batch can be stored again: these entries of data are not stored. In rows that have batch dimensions of their own,
+    they are repeated along them.
 
-    Args: as for `ReplayBuffer`.
+    Args: as for `ReplayBuffer`, and
+        priority_key: the entry with priorities, for `update_tensordict_priority` and for rows that are stored with
+            priorities; read with samplers that keep some.
     """

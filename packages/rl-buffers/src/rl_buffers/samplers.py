@@ -1,7 +1,15 @@
 """Samplers: which rows make the next batch."""
 
+from rl_buffers._beta_schedule import LinearAnnealing
+from rl_buffers._prioritized_sampler import PrioritizedSampler
 from rl_buffers._random_sampler import RandomSampler
 from rl_buffers._sampler import Sampler
 from rl_buffers._sampler_without_replacement import SamplerWithoutReplacement
 
-__all__ = ["RandomSampler", "Sampler", "SamplerWithoutReplacement"]
+__all__ = [
+    "LinearAnnealing",
+    "PrioritizedSampler",
+    "RandomSampler",
+    "Sampler",
+    "SamplerWithoutReplacement",
+]
