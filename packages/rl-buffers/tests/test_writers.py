@@ -12,14 +12,11 @@ from rl_buffers import (
     ImmutableDatasetWriter,
     LazyTensorStorage,
     ListStorage,
-    RandomSampler,
     ReplayBuffer,
     RoundRobinWriter,
-    TensorDictMaxValueWriter,
     TensorDictReplayBuffer,
     TensorDictRoundRobinWriter,
     TensorStorage,
-    WriterEnsemble,
 )
 
 
@@ -120,18 +117,3 @@ def test_a_ring_goes_on_after_the_rows_given() -> None:
     assert buffer.add(torch.tensor(3)) == 3
     assert buffer.extend(torch.arange(4, 6)).tolist() == [4, 0]
     assert buffer.write_count == 3
-
-
-def test_an_ensemble_of_writers_is_a_container() -> None:
-    """It holds writers, saves and restores them, and refuses to write."""
-    writers = WriterEnsemble(RoundRobinWriter(), TensorDictMaxValueWriter())
-    storage = LazyTensorStorage(5)
-    writers[0].extend(storage, storage.check(torch.arange(3), "test"))
-    other = WriterEnsemble(RoundRobinWriter(), TensorDictMaxValueWriter())
-    other.load_state_dict(writers.state_dict())
-    assert len(other) == 2
-    assert other[0].state_dict() == {"cursor": 3}
-    with pytest.raises(RuntimeError, match=r"ensemble\[0\]"):
-        writers.extend(storage, storage.check(torch.arange(3), "test"))
-    with pytest.raises(TypeError, match="a Writer"):
-        WriterEnsemble(RandomSampler())  # type: ignore[arg-type]  # wrong on purpose

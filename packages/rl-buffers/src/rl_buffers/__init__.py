@@ -1,7 +1,10 @@
 """Replay buffers for reinforcement learning on TensorDict: storages, samplers, writers."""
 
 from rl_buffers.__about__ import __version__
+from rl_buffers._ensemble_buffer import ReplayBufferEnsemble
+from rl_buffers._ensembles import SamplerEnsemble, StorageEnsemble
 from rl_buffers._hindsight import HindsightStrategy
+from rl_buffers._offline_to_online import OfflineToOnlineReplayBuffer
 from rl_buffers._save import PendingSave
 from rl_buffers.buffers import (
     HERReplayBuffer,
@@ -40,15 +43,19 @@ __all__ = [
     "LazyTensorStorage",
     "LinearAnnealing",
     "ListStorage",
+    "OfflineToOnlineReplayBuffer",
     "PendingSave",
     "PrioritizedReplayBuffer",
     "PrioritizedSampler",
     "RandomSampler",
     "ReplayBuffer",
+    "ReplayBufferEnsemble",
     "RoundRobinWriter",
     "Sampler",
+    "SamplerEnsemble",
     "SamplerWithoutReplacement",
     "Storage",
+    "StorageEnsemble",
     "TensorDictMaxValueWriter",
     "TensorDictPrioritizedReplayBuffer",
     "TensorDictReplayBuffer",

@@ -18,7 +18,8 @@ from rl_buffers._pinned import assert_can_pin, pinned
 from rl_buffers._prefetch import Lookahead, Steps
 from rl_buffers._priority_values import Numbers
 from rl_buffers._save import PendingSave
-from rl_buffers._state import buffer_state, load_buffer_state, read_folder, write_folder
+from rl_buffers._state import buffer_state, load_buffer_state
+from rl_buffers._state_file import read_folder, write_folder
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._writer import write_whole
 from rl_buffers.samplers import RandomSampler, Sampler

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, final
 
-from rl_buffers._state import write_folder
+from rl_buffers._state_file import write_folder
 
 
 @final
