@@ -17,6 +17,7 @@ def test_public_names() -> None:
         "RoundRobinWriter",
         "Sampler",
         "SamplerWithoutReplacement",
+        "SliceSampler",
         "Storage",
         "TensorDictReplayBuffer",
         "TensorStorage",

@@ -2,7 +2,7 @@
 
 from rl_buffers.__about__ import __version__
 from rl_buffers.buffers import ReplayBuffer, TensorDictReplayBuffer
-from rl_buffers.samplers import RandomSampler, Sampler, SamplerWithoutReplacement
+from rl_buffers.samplers import RandomSampler, Sampler, SamplerWithoutReplacement, SliceSampler
 from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
 from rl_buffers.transforms import InverseTransform, KeepingTransform
 from rl_buffers.writers import RoundRobinWriter, Writer
@@ -19,6 +19,7 @@ __all__ = [
     "RoundRobinWriter",
     "Sampler",
     "SamplerWithoutReplacement",
+    "SliceSampler",
     "Storage",
     "TensorDictReplayBuffer",
     "TensorStorage",

@@ -3,5 +3,6 @@
 from rl_buffers._random_sampler import RandomSampler
 from rl_buffers._sampler import Sampler
 from rl_buffers._sampler_without_replacement import SamplerWithoutReplacement
+from rl_buffers._slice_sampler import SliceSampler
 
-__all__ = ["RandomSampler", "Sampler", "SamplerWithoutReplacement"]
+__all__ = ["RandomSampler", "Sampler", "SamplerWithoutReplacement", "SliceSampler"]
