@@ -8,6 +8,7 @@ def test_public_names() -> None:
     assert rl_buffers.__all__ == [
         "BaseTensorStorage",
         "Block",
+        "ConsumingSampler",
         "InverseTransform",
         "KeepingTransform",
         "LazyTensorStorage",
@@ -18,7 +19,9 @@ def test_public_names() -> None:
         "Sampler",
         "SamplerWithoutReplacement",
         "SliceSampler",
+        "SliceSamplerWithoutReplacement",
         "Storage",
+        "StreamingSliceSampler",
         "TensorDictReplayBuffer",
         "TensorStorage",
         "Writer",

@@ -2,7 +2,15 @@
 
 from rl_buffers.__about__ import __version__
 from rl_buffers.buffers import ReplayBuffer, TensorDictReplayBuffer
-from rl_buffers.samplers import RandomSampler, Sampler, SamplerWithoutReplacement, SliceSampler
+from rl_buffers.samplers import (
+    ConsumingSampler,
+    RandomSampler,
+    Sampler,
+    SamplerWithoutReplacement,
+    SliceSampler,
+    SliceSamplerWithoutReplacement,
+    StreamingSliceSampler,
+)
 from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
 from rl_buffers.transforms import InverseTransform, KeepingTransform
 from rl_buffers.writers import RoundRobinWriter, Writer
@@ -10,6 +18,7 @@ from rl_buffers.writers import RoundRobinWriter, Writer
 __all__ = [
     "BaseTensorStorage",
     "Block",
+    "ConsumingSampler",
     "InverseTransform",
     "KeepingTransform",
     "LazyTensorStorage",
@@ -20,7 +29,9 @@ __all__ = [
     "Sampler",
     "SamplerWithoutReplacement",
     "SliceSampler",
+    "SliceSamplerWithoutReplacement",
     "Storage",
+    "StreamingSliceSampler",
     "TensorDictReplayBuffer",
     "TensorStorage",
     "Writer",

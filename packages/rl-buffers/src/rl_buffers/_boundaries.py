@@ -85,25 +85,28 @@ class Boundaries:
     def flags(self, storage: Storage, ring: Ring, low: int, high: int) -> Tensor:
         """Whether trajectories end with the steps `low` to `high - 1`, bool `[n]`; with ids the newest never do."""
         is_last = torch.zeros(high - low, dtype=torch.bool)
+        stop = min(high, ring.stop - ring.lanes) if self.has_ids else high
+        if stop <= low:
+            return is_last
         if self._end_key is not None or self._ends is not None:
-            is_last |= self._end_flags(storage, ring.rows(low, high))
+            is_last[: stop - low] = self._end_flags(storage, ring.rows(low, stop))
         if self.has_ids:
-            until = min(high + ring.lanes, ring.stop)
-            if until - ring.lanes > low:
-                ids = self._id_rows(storage, ring.rows(low, until))
-                is_last[: until - ring.lanes - low] |= _differ(ids[: -ring.lanes], ids[ring.lanes :])
+            ids = self._id_rows(storage, ring.rows(low, stop + ring.lanes))
+            is_last[: stop - low] |= _differ(ids[: -ring.lanes], ids[ring.lanes :])
         return is_last
 
     def flags_of(self, storage: Storage, ring: Ring, steps: Tensor) -> Tensor:
         """`flags` of steps that need not lie side by side, int64 `[n]`."""
         is_last = torch.zeros(len(steps), dtype=torch.bool)
+        is_known = steps < (ring.stop - ring.lanes if self.has_ids else ring.stop)
+        known = steps[is_known]
+        if not len(known):
+            return is_last
         if self._end_key is not None or self._ends is not None:
-            is_last |= self._end_flags(storage, ring.rows_of(steps))
+            is_last[is_known] = self._end_flags(storage, ring.rows_of(known))
         if self.has_ids:
-            is_followed = steps + ring.lanes < ring.stop
-            known = steps[is_followed]
             here = self._id_rows(storage, ring.rows_of(known))
-            is_last[is_followed] |= _differ(here, self._id_rows(storage, ring.rows_of(known + ring.lanes)))
+            is_last[is_known] |= _differ(here, self._id_rows(storage, ring.rows_of(known + ring.lanes)))
         return is_last
 
     def _end_flags(self, storage: Storage, rows: Tensor | slice) -> Tensor:
@@ -121,7 +124,7 @@ class Boundaries:
         else:
             assert self._traj_key is not None
             ids = self._read(storage, self._traj_key, "traj_key", rows)
-        return ids.reshape(ids.shape[0], -1) if ids.shape[0] else ids.new_empty(0, 1)
+        return ids.reshape(ids.shape[0], -1)
 
     def _read(self, storage: Storage, key: NestedKey, argument: str, rows: Tensor | slice) -> Tensor:
         try:

@@ -64,10 +64,10 @@ class SliceSource:
         total = tally.total
         if not total:
             raise self.too_short(cut)
-        slots, place = tally.find(_draw(total, count, generator))
+        slots, place = tally.find(draw_integers(total, count, generator))
         first, lengths = self.index.extents(slots)
         if cut.uniform_over == "trajectories":
-            place = _draw(2**62, count, generator) % cut.places(lengths)
+            place = draw_integers(2**62, count, generator) % cut.places(lengths)
         offset, length = cut.lay(lengths, place)
         return first + offset * self.index.ring.lanes, length
 
@@ -125,7 +125,7 @@ class SliceSource:
         self._marks.forget()
 
 
-def _draw(high: int, count: int, generator: torch.Generator | None) -> Tensor:
+def draw_integers(high: int, count: int, generator: torch.Generator | None) -> Tensor:
     """`count` integers, uniform in `[0, high)`, on the CPU: drawn where the generator is."""
     if generator is None or generator.device.type == "cpu":
         return torch.randint(0, high, (count,), generator=generator)

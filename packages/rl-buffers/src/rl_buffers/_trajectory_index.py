@@ -65,6 +65,11 @@ class TrajectoryIndex:
         """Slots of all stored trajectories, int64 `[n]`."""
         return torch.cat([torch.arange(self.ring.lanes), torch.arange(self._head, self._tail)])
 
+    def slots_at(self, positions: Tensor) -> Tensor:
+        """The slots at some positions of `slots()`."""
+        lanes = self.ring.lanes
+        return torch.where(positions < lanes, positions, positions + (self._head - lanes))
+
     def extents(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """First stored step and number of stored steps of some trajectories, int64 `[n]` each."""
         lanes = self.ring.lanes
