@@ -30,7 +30,7 @@ class ConsumingSampler(Sampler):
             expected, found = "an integer >= 1", repr(max_sample_count)
             raise ValueError(message("ConsumingSampler", "max_sample_count", expected=expected, found=found))
         self._limit = max_sample_count
-        self.clear()
+        self._allocate(0)
 
     @property
     def available(self) -> int:
@@ -75,12 +75,17 @@ class ConsumingSampler(Sampler):
     def _take_in(self, storage: Storage) -> None:
         """Have tables for the storage, and know the rows that were there before anything was written."""
         if not len(self._drawn):
-            self._rows = torch.empty(storage.max_size, dtype=torch.int64)
-            self._place = torch.full((storage.max_size,), -1, dtype=torch.int64)
-            self._drawn = torch.zeros(storage.max_size, dtype=torch.int64)
+            self._allocate(storage.max_size)
         if len(storage) > self._told:
             self._enter(torch.arange(self._told, len(storage)))
             self._told = len(storage)
+
+    def _allocate(self, size: int) -> None:
+        """Tables for `size` rows, of which none can be drawn."""
+        self._rows = torch.empty(size, dtype=torch.int64)
+        self._place = torch.full((size,), -1, dtype=torch.int64)
+        self._drawn = torch.zeros(size, dtype=torch.int64)
+        self._count, self._told = 0, 0
 
     def _enter(self, rows: Tensor) -> None:
         """Rows can be drawn, from now on as often as new ones."""
@@ -107,8 +112,7 @@ class ConsumingSampler(Sampler):
 
     def clear(self) -> None:
         """Forget all rows."""
-        self._rows, self._place, self._drawn = (torch.empty(0, dtype=torch.int64) for _ in range(3))
-        self._count = self._told = 0
+        self._allocate(0)
 
     def extend(self, storage: Storage, index: Tensor) -> None:
         """The rows can be drawn."""
@@ -137,11 +141,8 @@ class ConsumingSampler(Sampler):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Sampler.load_state_dict`."""
-        self.clear()
-        size, rows, drawn = state["size"], state["rows"], state["drawn"]
-        self._rows = torch.empty(size, dtype=torch.int64)
-        self._place = torch.full((size,), -1, dtype=torch.int64)
-        self._drawn = torch.zeros(size, dtype=torch.int64)
+        rows, drawn = state["rows"], state["drawn"]
+        self._allocate(state["size"])
         self._count, self._told = len(rows), state["told"]
         self._rows[: self._count], self._drawn[: self._told] = rows, drawn
         self._place[rows] = torch.arange(self._count)
