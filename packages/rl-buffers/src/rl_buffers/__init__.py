@@ -1,9 +1,16 @@
 """Replay buffers for reinforcement learning on TensorDict: storages, samplers, writers."""
 
 from rl_buffers.__about__ import __version__
-from rl_buffers.buffers import ReplayBuffer, TensorDictReplayBuffer
+from rl_buffers.buffers import (
+    PrioritizedReplayBuffer,
+    ReplayBuffer,
+    TensorDictPrioritizedReplayBuffer,
+    TensorDictReplayBuffer,
+)
 from rl_buffers.samplers import (
     ConsumingSampler,
+    LinearAnnealing,
+    PrioritizedSampler,
     RandomSampler,
     Sampler,
     SamplerWithoutReplacement,
@@ -22,7 +29,10 @@ __all__ = [
     "InverseTransform",
     "KeepingTransform",
     "LazyTensorStorage",
+    "LinearAnnealing",
     "ListStorage",
+    "PrioritizedReplayBuffer",
+    "PrioritizedSampler",
     "RandomSampler",
     "ReplayBuffer",
     "RoundRobinWriter",
@@ -32,6 +42,7 @@ __all__ = [
     "SliceSamplerWithoutReplacement",
     "Storage",
     "StreamingSliceSampler",
+    "TensorDictPrioritizedReplayBuffer",
     "TensorDictReplayBuffer",
     "TensorStorage",
     "Writer",
