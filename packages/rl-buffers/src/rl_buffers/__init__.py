@@ -14,11 +14,15 @@ from rl_buffers.buffers import (
     TensorDictReplayBuffer,
 )
 from rl_buffers.samplers import (
+    ConsumingSampler,
     LinearAnnealing,
     PrioritizedSampler,
     RandomSampler,
     Sampler,
     SamplerWithoutReplacement,
+    SliceSampler,
+    SliceSamplerWithoutReplacement,
+    StreamingSliceSampler,
 )
 from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
 from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
@@ -37,6 +41,7 @@ __all__ = [
     "HERReplayBuffer",
     "HindsightStrategy",
     "ImmutableDatasetWriter",
+    "ConsumingSampler",
     "InverseTransform",
     "InvertedTransform",
     "KeepingTransform",
@@ -54,9 +59,12 @@ __all__ = [
     "Sampler",
     "SamplerEnsemble",
     "SamplerWithoutReplacement",
+    "SliceSampler",
+    "SliceSamplerWithoutReplacement",
     "Storage",
     "StorageEnsemble",
     "TensorDictMaxValueWriter",
+    "StreamingSliceSampler",
     "TensorDictPrioritizedReplayBuffer",
     "TensorDictReplayBuffer",
     "TensorDictRoundRobinWriter",
