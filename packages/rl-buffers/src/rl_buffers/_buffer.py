@@ -1,6 +1,5 @@
 """What all replay buffers share: a storage, a writer and a sampler behind one lock."""
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +9,12 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from rl_buffers._index import Index, row_numbers
-from rl_buffers._layout import stack_rows
-from rl_buffers._state import buffer_state, load_buffer_state, read_folder, write_folder
+from rl_buffers._buffer_lock import buffer_lock
+from rl_buffers._index import Index, grid_numbers, row_numbers
+from rl_buffers._layout import fold, stack_rows
+from rl_buffers._state import buffer_state, load_buffer, load_buffer_state, save_buffer
 from rl_buffers._storage import Storage
+from rl_buffers.checkpointers import StorageCheckpointerBase
 from rl_buffers.samplers import RandomSampler, Sampler
 from rl_buffers.storages import ListStorage
 from rl_buffers.transforms import InverseTransform, KeepingTransform
@@ -53,7 +54,7 @@ class BufferBase(ABC):
         self._transforms: list[Callable[[Any], Any]] = []
         self._inverses: list[Callable[[Any], Any]] = []
         self._generator = generator
-        self._lock = threading.RLock()
+        self._lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
         if transform is not None:
             self.append_transform(transform)
 
@@ -125,6 +126,10 @@ class BufferBase(ABC):
                 data = self._stored_form([row])
                 return None if _is_empty(data) else int(self._extend(data, "add")[-1])
             block = self._storage.check_row(row, f"{self._name}.add")
+            if block.count > 1:
+                numbers = self._writer.extend(self._storage, block)
+                self._sampler.extend(self._storage, numbers)
+                return int(numbers[-1])
             index = self._writer.add(self._storage, block)
             self._sampler.add(self._storage, index)
             return index
@@ -168,17 +173,28 @@ class BufferBase(ABC):
             yield self._finish(rows, info)
 
     def __getitem__(self, index: Index) -> Any:
-        """Copy of a row (integer), or of several (range, int64 tensor, list, mask `[len]`).
+        """Copy of a row (integer), or of several (range, int64 tensor, list, mask `[len]`), by row number.
 
+        Where the storage has `ndim` > 1, `buffer[:]` gives all rows as `[*B, T, ...]`, and a tuple picks from that.
         Several rows pass through `collate_fn` and the transforms, as in `sample`; a single row is returned as stored.
         """
         with self._lock:
+            grid = grid_numbers(index, self._storage, self._name)
+            if grid is not None:
+                return self._read_grid(grid)
             where = row_numbers(index, len(self._storage), self._name)
             if isinstance(where, int):
                 return self._storage.read_row(where)
             numbers = torch.arange(where.start, where.stop) if isinstance(where, slice) else where
             rows = self._storage.read(where)
         return self._finish(rows, {"index": numbers.to(self._storage.device)})
+
+    def _read_grid(self, numbers: Tensor) -> Any:
+        """Rows of several lanes in the shape of their numbers."""
+        if numbers.ndim == 0:
+            return self._storage.read_row(int(numbers))
+        flat = numbers.flatten().to(self._storage.device)
+        return fold(self._finish(self._storage.read(flat), {"index": flat}), tuple(numbers.shape))
 
     def __setitem__(self, index: Index, data: Any) -> None:
         """Overwrite stored rows; neither the writer's place nor the sampler's pass changes."""
@@ -187,11 +203,12 @@ class BufferBase(ABC):
             component = f"{self._name}.__setitem__"
             data = self._accept(data, "__setitem__")
             if isinstance(where, int):
-                self._storage.write(where, self._storage.check_row(data, component))
+                self._storage.write(where, self._storage.check_flat(data, component, is_single=True))
                 self._sampler.overwrite(self._storage, where)
                 return
             count = where.stop - where.start if isinstance(where, slice) else where.numel()
-            block = self._storage.check(data, component)
+            is_grid = self._storage.ndim > 1 and index == slice(None) if isinstance(index, slice) else False
+            block = (self._storage.check if is_grid else self._storage.check_flat)(data, component)
             if block.count != count:
                 raise SpecError(message(component, "number of rows", expected=count, found=block.count))
             if count:
@@ -226,8 +243,7 @@ class BufferBase(ABC):
         With `generator=None` batches are drawn from torch's global generator, whose state is not part of it.
         """
         with self._lock:
-            modules = [transform for transform in self._transforms if isinstance(transform, nn.Module)]
-            return buffer_state(self._storage, self._sampler, self._writer, self._generator, modules)
+            return buffer_state(self._storage, self._sampler, self._writer, self._generator, self._modules())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state: the next batches are those that the saved buffer would have given, bit by bit.
@@ -237,16 +253,37 @@ class BufferBase(ABC):
                 the buffer is unchanged.
         """
         with self._lock:
-            modules = [transform for transform in self._transforms if isinstance(transform, nn.Module)]
-            load_buffer_state(self._name, state, self._storage, self._sampler, self._writer, self._generator, modules)
+            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
+            load_buffer_state(self._name, state, *parts)
 
-    def dumps(self, path: str | Path) -> None:
-        """Save the state in the folder `path`; what was there stays whole until the new file replaces it."""
-        write_folder(Path(path), self.state_dict())
+    def dumps(self, path: str | Path, *, checkpointer: StorageCheckpointerBase | None = None) -> None:
+        """Save the state in the folder `path`; what was saved there before stays whole until the new save is.
+
+        Args:
+            path: the folder.
+            checkpointer: how rows become files; None for `TensorStorageCheckpointer`, which writes what changed since
+                the last save, or `ListStorageCheckpointer` for rows in lists.
+        Raises:
+            OSError: the disk has no room for it; the earlier save is whole.
+        """
+        with self._lock:
+            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
+            save_buffer(self._name, Path(path), *parts, checkpointer)
 
     def loads(self, path: str | Path) -> None:
-        """Load what `dumps` saved. See `load_state_dict`."""
-        self.load_state_dict(read_folder(self._name, Path(path)))
+        """Load what `dumps` saved, by whichever checkpointer. See `load_state_dict`.
+
+        Raises:
+            FileNotFoundError: no save in the folder.
+            SpecError: it does not fit, or its files are damaged or missing; nothing was changed.
+        """
+        with self._lock:
+            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
+            load_buffer(self._name, Path(path), *parts)
+
+    def _modules(self) -> list[nn.Module]:
+        """Transforms that have a state."""
+        return [transform for transform in self._transforms if isinstance(transform, nn.Module)]
 
     @abstractmethod
     def _accept(self, data: Any, method: str) -> Any:
