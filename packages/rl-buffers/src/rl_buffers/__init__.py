@@ -13,6 +13,14 @@ from rl_buffers.buffers import (
     TensorDictPrioritizedReplayBuffer,
     TensorDictReplayBuffer,
 )
+from rl_buffers.checkpointers import (
+    FlatStorageCheckpointer,
+    H5StorageCheckpointer,
+    ListStorageCheckpointer,
+    NestedStorageCheckpointer,
+    StorageCheckpointerBase,
+    TensorStorageCheckpointer,
+)
 from rl_buffers.samplers import (
     ConsumingSampler,
     LinearAnnealing,
@@ -24,7 +32,18 @@ from rl_buffers.samplers import (
     SliceSamplerWithoutReplacement,
     StreamingSliceSampler,
 )
-from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
+from rl_buffers.storages import (
+    BaseListStorage,
+    BaseTensorStorage,
+    Block,
+    CompressedListStorage,
+    LazyMemmapStorage,
+    LazyStackStorage,
+    LazyTensorStorage,
+    ListStorage,
+    Storage,
+    TensorStorage,
+)
 from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
 from rl_buffers.writers import (
     ImmutableDatasetWriter,
@@ -36,18 +55,26 @@ from rl_buffers.writers import (
 )
 
 __all__ = [
+    "BaseListStorage",
     "BaseTensorStorage",
     "Block",
+    "CompressedListStorage",
+    "ConsumingSampler",
+    "FlatStorageCheckpointer",
+    "H5StorageCheckpointer",
     "HERReplayBuffer",
     "HindsightStrategy",
     "ImmutableDatasetWriter",
-    "ConsumingSampler",
     "InverseTransform",
     "InvertedTransform",
     "KeepingTransform",
+    "LazyMemmapStorage",
+    "LazyStackStorage",
     "LazyTensorStorage",
     "LinearAnnealing",
     "ListStorage",
+    "ListStorageCheckpointer",
+    "NestedStorageCheckpointer",
     "OfflineToOnlineReplayBuffer",
     "PendingSave",
     "PrioritizedReplayBuffer",
@@ -62,13 +89,15 @@ __all__ = [
     "SliceSampler",
     "SliceSamplerWithoutReplacement",
     "Storage",
+    "StorageCheckpointerBase",
     "StorageEnsemble",
-    "TensorDictMaxValueWriter",
     "StreamingSliceSampler",
+    "TensorDictMaxValueWriter",
     "TensorDictPrioritizedReplayBuffer",
     "TensorDictReplayBuffer",
     "TensorDictRoundRobinWriter",
     "TensorStorage",
+    "TensorStorageCheckpointer",
     "Writer",
     "WriterEnsemble",
     "__version__",
