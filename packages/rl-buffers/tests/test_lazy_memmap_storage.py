@@ -93,6 +93,16 @@ def test_files_have_holes_where_no_row_was_written(tmp_path: Path) -> None:
     assert buffer.sample(9).sum() == 9 * 256
 
 
+def test_rows_far_ahead_leave_a_hole(tmp_path: Path) -> None:
+    """A row written far beyond the others takes its own room alone, and rows between are zeros until written."""
+    storage = LazyMemmapStorage(1 << 30, scratch_dir=tmp_path)
+    storage.write((1 << 30) - 1, storage.check_row(torch.ones(256), "test"))
+    storage.write(slice(0, 2), storage.check(torch.full((2, 256), 2.0), "test"))
+    assert (tmp_path / "table_0.bin").stat().st_blocks * 512 < 1 << 27
+    sums = ReplayBuffer(storage=storage)[[0, 1, 2, (1 << 30) - 1]].sum(1)
+    assert sums.tolist() == [512.0, 512.0, 0.0, 256.0]
+
+
 def test_a_full_disk_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When blocks cannot be reserved, `extend` raises, and length, rows and the place in the ring are as before."""
     monkeypatch.setattr("rl_buffers._mapped_files._AHEAD", 0)
@@ -160,3 +170,33 @@ def test_rows_without_elements_are_kept() -> None:
     buffer = ReplayBuffer(storage=LazyMemmapStorage(4))
     buffer.extend({"x": torch.arange(2), "none": torch.zeros(2, 0, dtype=torch.float64)})
     assert buffer.sample(3)["none"].shape == (3, 0)
+
+
+LARGE = """
+import resource, sys
+import torch
+from rl_buffers import LazyMemmapStorage, ReplayBuffer
+
+torch.set_num_threads(1)
+rows = 50_000_000
+buffer = ReplayBuffer(storage=LazyMemmapStorage(rows, scratch_dir=sys.argv[1]), batch_size=256)
+buffer.extend(torch.ones(1000, 250))
+storage = buffer.storage
+storage.write(rows - 1, storage.check_row(torch.ones(250), "test"))
+assert len(buffer) == rows
+for turn in range(2000):
+    buffer.sample()
+    if turn % 2:
+        buffer.extend(torch.full((1000, 250), float(turn)))
+assert buffer[500_000 : 500_001].unique().numel() == 1
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_storage_of_50_gigabytes_stays_small_in_memory(tmp_path: Path) -> None:
+    """Half a million rows drawn from all of 50 GB, and a million written, leave less than 2 GB resident at any time."""
+    run = subprocess.run([sys.executable, "-c", LARGE, str(tmp_path)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "table_0.bin").stat().st_size == 50_000_000_000
+    assert int(run.stdout) < 2000

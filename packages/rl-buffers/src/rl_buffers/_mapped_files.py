@@ -83,7 +83,7 @@ class MappedFiles(Pager):
     def before_write(self, start: int, stop: int) -> None:
         """See `Pager.before_write`."""
         if stop > self._reserved:
-            self._reserve(stop)
+            self._reserve(start, stop)
 
     def after_write(self, count: int) -> None:
         """See `Pager.after_write`; `count` rows one after another."""
@@ -109,19 +109,23 @@ class MappedFiles(Pager):
             for mapped in self._maps:
                 _advise(mapped, is_random=False)
 
-    def _reserve(self, stop: int) -> None:
-        """Take blocks for the rows before `stop`, and for some more where there is room."""
-        ahead = min(stop + _AHEAD // max(sum(self._row_bytes), 1), self._max_rows)
+    def _reserve(self, start: int, stop: int) -> None:
+        """Take blocks for the rows to be written, and for some after them where there is room.
+
+        Rows beyond the end of what is reserved leave a hole before them.
+        """
+        start = max(start, self._reserved)
+        is_next = start == self._reserved
+        ahead = min(stop + _AHEAD // max(sum(self._row_bytes), 1), self._max_rows) if is_next else stop
         for target in (ahead, stop):
             try:
                 for descriptor, row_bytes in zip(self._descriptors, self._row_bytes, strict=True):
-                    offset = self._reserved * row_bytes
-                    _take_blocks(descriptor, offset, target * row_bytes - offset)
+                    _take_blocks(descriptor, start * row_bytes, (target - start) * row_bytes)
             except OSError as error:
                 if target == stop:
-                    raise self._no_room(error, (stop - self._reserved) * sum(self._row_bytes)) from error
+                    raise self._no_room(error, (stop - start) * sum(self._row_bytes)) from error
             else:
-                self._reserved = target
+                self._reserved = target if is_next else self._reserved
                 return
 
     def _no_room(self, error: OSError, size: int) -> OSError:

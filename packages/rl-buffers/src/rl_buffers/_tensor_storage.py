@@ -61,6 +61,8 @@ class BaseTensorStorage(Storage):
         self._tables: list[Table] = []
         self._row_shapes: list[Size] = []
         self._dtypes: list[torch.dtype] = []
+        self._to_flatten: list[int] = []
+        self._devices: list[torch.device] = []
         self._entries: dict[Path, int] = {}
         self._views: list[Tensor] = []
 
@@ -133,17 +135,23 @@ class BaseTensorStorage(Storage):
         if not self._structure.flatten(data, leaves):
             raise self._refusal(data, component, lead_dims)
         lead = leaves[0].shape[:lead_dims]
-        device = self._device
-        for position, (row_shape, dtype) in enumerate(zip(self._row_shapes, self._dtypes, strict=True)):
-            leaf = leaves[position]
-            if leaf.dtype is not dtype or leaf.shape != lead + row_shape or len(lead) != lead_dims:
-                raise self._refusal(data, component, lead_dims)
-            if len(row_shape) != 1:
-                leaf = leaves[position] = leaf.reshape(*lead, prod(row_shape))
-            if leaf.device != device:
-                if leaf.is_meta:
+        row_shapes = self._row_shapes
+        shapes = [lead + row_shape for row_shape in row_shapes] if lead_dims else row_shapes
+        if (
+            [leaf.shape for leaf in leaves] != shapes
+            or [leaf.dtype for leaf in leaves] != self._dtypes
+            or len(lead) != lead_dims
+        ):
+            raise self._refusal(data, component, lead_dims)
+        for position in self._to_flatten:
+            leaves[position] = leaves[position].reshape(*lead, prod(row_shapes[position]))
+        if any([leaf.requires_grad for leaf in leaves]):  # noqa: C419  # a list is faster than a generator
+            leaves = [leaf.detach() for leaf in leaves]
+        if [leaf.device for leaf in leaves] != self._devices:
+            for position, leaf in enumerate(leaves):
+                if leaf.is_meta and self._device != leaf.device:
                     raise self._no_data(component, position)
-                leaves[position] = leaf.to(device)
+            leaves = [leaf.to(self._device) for leaf in leaves]
         return leaves, lead
 
     def _set_layout(self, data: Any, component: str, lead_dims: int) -> None:
@@ -170,6 +178,8 @@ class BaseTensorStorage(Storage):
                 tables.append(Table(members, shapes, data))
         self._structure, self._tables = layout.structure, tables
         self._row_shapes, self._dtypes = layout.row_shapes, layout.dtypes
+        self._to_flatten = [number for number, shape in enumerate(layout.row_shapes) if len(shape) != 1]
+        self._devices = [self._device] * len(layout.dtypes)
         self._lane_shape, self._lanes = layout.lane_shape, lanes
         self._entries = {path: position for position, path in enumerate(layout.paths())}
         self._views = self._columns()
@@ -220,9 +230,8 @@ class BaseTensorStorage(Storage):
         start, stop = _span(where)
         if pager is not None:
             pager.before_write(start, stop)
-        with torch.no_grad():
-            for table in self._tables:
-                table.write(where, block.columns, source)
+        for table in self._tables:
+            table.write(where, block.columns, source)
         self._chunks.mark(start, stop)
         self._grow(stop)
         if pager is not None:
