@@ -302,7 +302,7 @@ FEW = [
 )
 def test_buffer_is_its_model(storage: str, sampler: str, writer: str) -> None:
     """Any sequence of writes, draws, passes, saves and loads does to the buffer what it does to a list."""
-    _run(storage, sampler, writer, 12)
+    _run(storage, sampler, writer, 6)
 
 
 @pytest.mark.slow

@@ -313,11 +313,22 @@ class BufferBase(ABC):
             if self._ahead is not None:
                 self._ahead.drop(self._rewind)
             self._writer.clear()
-            self._storage.clear()
-            self._sampler.clear()
+            self._forget()
             for transform in self._transforms:
                 if isinstance(transform, KeepingTransform):
                     transform.clear()
+
+    def _forget(self) -> None:
+        """Forget all rows, also when that is interrupted."""
+        try:
+            self._storage.clear()
+            self._sampler.clear()
+        except KeyboardInterrupt:
+            self._storage.clear()
+            self._sampler.clear()
+            raise
+        finally:
+            self._writer.attach(self._storage)
 
     def append_transform(self, transform: Callable[[Any], Any], *, invert: bool = False) -> Self:
         """Apply a callable to every batch read from now on, after those appended before; see `insert_transform`."""
@@ -361,6 +372,8 @@ class BufferBase(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state: the next batches are those that the saved buffer would have given, bit by bit.
 
+        A load that is interrupted leaves the buffer empty.
+
         Raises:
             SpecError: the state does not fit (capacity, keys, shapes, dtypes, parts); all differences are listed and
                 the buffer is unchanged.
@@ -369,7 +382,11 @@ class BufferBase(ABC):
             if self._ahead is not None:
                 self._ahead.drop(self._rewind)
             parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
-            load_buffer_state(self._name, state, *parts)
+            try:
+                load_buffer_state(self._name, state, *parts)
+            except KeyboardInterrupt:
+                self._forget()
+                raise
             self._written = state.get("write_count", len(self._storage))
 
     def dumps(self, path: str | Path, *, checkpointer: StorageCheckpointerBase | None = None) -> None:
@@ -410,7 +427,11 @@ class BufferBase(ABC):
             if self._ahead is not None:
                 self._ahead.drop(self._rewind)
             parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
-            state = load_buffer(self._name, Path(path), *parts)
+            try:
+                state = load_buffer(self._name, Path(path), *parts)
+            except KeyboardInterrupt:
+                self._forget()
+                raise
             self._written = state.get("write_count", len(self._storage))
 
     def _modules(self) -> list[nn.Module]:
