@@ -16,6 +16,7 @@ def test_public_names() -> None:
         "ListStorage",
         "PrioritizedReplayBuffer",
         "PrioritizedSampler",
+        "PrioritizedSliceSampler",
         "RandomSampler",
         "ReplayBuffer",
         "RoundRobinWriter",
