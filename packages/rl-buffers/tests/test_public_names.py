@@ -14,11 +14,13 @@ def test_public_names() -> None:
         "LazyTensorStorage",
         "LinearAnnealing",
         "ListStorage",
+        "MultiStep",
         "PrioritizedReplayBuffer",
         "PrioritizedSampler",
         "PrioritizedSliceSampler",
         "RandomSampler",
         "ReplayBuffer",
+        "RewardToGo",
         "RoundRobinWriter",
         "Sampler",
         "SamplerWithoutReplacement",
@@ -31,5 +33,8 @@ def test_public_names() -> None:
         "TensorStorage",
         "Writer",
         "__version__",
+        "find_start_stop_traj",
+        "iter_trajectories",
+        "split_trajectories",
     ]
     assert all(hasattr(rl_buffers, name) for name in rl_buffers.__all__)

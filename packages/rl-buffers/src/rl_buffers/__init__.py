@@ -20,7 +20,8 @@ from rl_buffers.samplers import (
     StreamingSliceSampler,
 )
 from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
-from rl_buffers.transforms import InverseTransform, KeepingTransform
+from rl_buffers.trajectories import find_start_stop_traj, iter_trajectories, split_trajectories
+from rl_buffers.transforms import InverseTransform, KeepingTransform, MultiStep, RewardToGo
 from rl_buffers.writers import RoundRobinWriter, Writer
 
 __all__ = [
@@ -32,11 +33,13 @@ __all__ = [
     "LazyTensorStorage",
     "LinearAnnealing",
     "ListStorage",
+    "MultiStep",
     "PrioritizedReplayBuffer",
     "PrioritizedSampler",
     "PrioritizedSliceSampler",
     "RandomSampler",
     "ReplayBuffer",
+    "RewardToGo",
     "RoundRobinWriter",
     "Sampler",
     "SamplerWithoutReplacement",
@@ -49,4 +52,7 @@ __all__ = [
     "TensorStorage",
     "Writer",
     "__version__",
+    "find_start_stop_traj",
+    "iter_trajectories",
+    "split_trajectories",
 ]

@@ -30,6 +30,8 @@ class ConsumingSampler(Sampler):
             expected, found = "an integer >= 1", repr(max_sample_count)
             raise ValueError(message("ConsumingSampler", "max_sample_count", expected=expected, found=found))
         self._limit = max_sample_count
+        self._count = 0
+        self._told = 0
         self._allocate(0)
 
     @property
@@ -85,8 +87,7 @@ class ConsumingSampler(Sampler):
         self._rows = torch.empty(size, dtype=torch.int64)
         self._place = torch.full((size,), -1, dtype=torch.int64)
         self._drawn = torch.zeros(size, dtype=torch.int64)
-        self._count = 0
-        self._told = 0
+        self._count = self._told = 0
 
     def _enter(self, rows: Tensor) -> None:
         """Rows can be drawn, from now on as often as new ones."""

@@ -2,6 +2,11 @@
 
 from typing import Any, Protocol, runtime_checkable
 
+from rl_buffers._multi_step import MultiStep
+from rl_buffers._reward_to_go import RewardToGo
+
+__all__ = ["InverseTransform", "KeepingTransform", "MultiStep", "RewardToGo"]
+
 
 @runtime_checkable
 class InverseTransform(Protocol):
