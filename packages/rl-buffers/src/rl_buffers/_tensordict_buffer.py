@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import TensorDict, TensorDictBase
 
 from rl_buffers._buffer import BufferBase
 from rl_buffers._layout import stack_rows
@@ -94,6 +94,10 @@ class TensorDictBufferBase(BufferBase):
 
     def _annotate(self, batch: Any, info: dict[str, Any]) -> Any:
         batch_size = batch.batch_size
+        if self._collate_fn is None and type(batch) is TensorDict and len(batch_size) == 1:
+            for key, value in info.items():  # what `set` would find out, samplers promise
+                batch._set_str(key, value, validated=True, inplace=False, non_blocking=False)  # type: ignore[attr-defined]  # tensordict's stub leaves it out
+            return batch
         for key, value in info.items():
             if len(batch_size) > 1:
                 lead = value.reshape(len(value), *[1] * (len(batch_size) - 1), *value.shape[1:])
