@@ -238,6 +238,14 @@ class PrioritizedSampler(Sampler):
             return self._entry_leaf
         return self._sum_tree.largest() or self._first_leaf
 
+    def mark(self) -> int:
+        """How far the schedule of beta has come."""
+        return self._beta_step
+
+    def rewind(self, mark: int) -> None:
+        """See `Sampler.rewind`."""
+        self._beta_step = mark
+
     def restart(self) -> None:
         """Nothing is remembered between batches."""
 
