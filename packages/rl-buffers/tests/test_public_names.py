@@ -22,6 +22,7 @@ def test_public_names() -> None:
         "PendingSave",
         "PrioritizedReplayBuffer",
         "PrioritizedSampler",
+        "PrioritizedSliceSampler",
         "RandomSampler",
         "ReplayBuffer",
         "ReplayBufferEnsemble",

@@ -128,9 +128,35 @@ class PrioritizedSampler(Sampler):
         Raises:
             RuntimeError: every row has priority 0, or their sum is infinite.
         """
+        self.take_in(storage)
+        rows, weights = self.draw(self._sum_tree, self._stamps.count, batch_size, generator)
+        weight = torch.from_numpy(weights)
+        device = storage.device
+        info = {
+            "_weight": weight.to(device, self._dtype),
+            "_stamp": torch.from_numpy(self.stamps(rows)).to(device),
+        }
+        return torch.from_numpy(rows).to(device), info
+
+    @property
+    def leaves(self) -> NDArray[np.float64]:
+        """`[max_capacity]`, `(p + eps)^alpha` of each row and 0 where there is none; only to be read."""
+        return self._sum_tree.leaves
+
+    def stamps(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which writing of each row `[n]` is the one that is stored."""
+        return self._stamps.of(rows)
+
+    def take_in(self, storage: Storage) -> None:
+        """Enter rows that nobody told of, such as those that a storage was made with."""
         if len(storage) > self._stamps.count:
             self._enter(storage, self._stamps.count, len(storage))
-        total = self._sum_tree.total
+
+    def draw(
+        self, tree: SumTree, count: int, batch_size: int, generator: torch.Generator | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Rows `[batch_size]` in proportion to the leaves of `tree`, of which `count` may be above 0; and weights."""
+        total = tree.total
         if not 0.0 < total < inf:
             raise _no_draw(total)
         device = None if generator is None else generator.device
@@ -139,25 +165,18 @@ class PrioritizedSampler(Sampler):
         )
         targets += np.arange(batch_size)
         targets *= total / batch_size
-        rows = self._sum_tree.find(targets)
-        weight = torch.from_numpy(self._weights(self._sum_tree.leaves.take(rows), total))
-        self._beta_step += 1
-        device = storage.device
-        info = {
-            "_weight": weight.to(device, self._dtype),
-            "_stamp": torch.from_numpy(self._stamps.of(rows)).to(device),
-        }
-        return torch.from_numpy(rows).to(device), info
-
-    def _weights(self, leaves: NDArray[np.float64], total: float) -> NDArray[np.float64]:
+        rows = tree.find(targets)
+        leaves = tree.leaves.take(rows)
         if self._normalization == "none":
-            ratio = total / self._stamps.count / leaves
+            norm = total / count
         elif self._normalization == "batch":
-            ratio = leaves[leaves.argmin()] / leaves
+            norm = leaves[leaves.argmin()]
         else:
-            ratio = self._sum_tree.smallest() / leaves
-        weights: NDArray[np.float64] = ratio**self.beta
-        return weights
+            norm = tree.smallest()
+        weights: NDArray[np.float64] = norm / leaves
+        weights **= self.beta
+        self._beta_step += 1
+        return rows, weights
 
     def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
         """See `Sampler.update_priority`."""
