@@ -1,7 +1,13 @@
 """Replay buffers for reinforcement learning on TensorDict: storages, samplers, writers."""
 
 from rl_buffers.__about__ import __version__
+from rl_buffers._ensemble_buffer import ReplayBufferEnsemble
+from rl_buffers._ensembles import SamplerEnsemble, StorageEnsemble
+from rl_buffers._hindsight import HindsightStrategy
+from rl_buffers._offline_to_online import OfflineToOnlineReplayBuffer
+from rl_buffers._save import PendingSave
 from rl_buffers.buffers import (
+    HERReplayBuffer,
     PrioritizedReplayBuffer,
     ReplayBuffer,
     TensorDictPrioritizedReplayBuffer,
@@ -23,34 +29,55 @@ from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, Lis
 from rl_buffers.trajectories import find_start_stop_traj, iter_trajectories, split_trajectories
 from rl_buffers.transforms import InverseTransform, KeepingTransform, MultiStep, RewardToGo
 from rl_buffers.writers import RoundRobinWriter, Writer
+from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
+from rl_buffers.writers import (
+    ImmutableDatasetWriter,
+    RoundRobinWriter,
+    TensorDictMaxValueWriter,
+    TensorDictRoundRobinWriter,
+    Writer,
+    WriterEnsemble,
+)
 
 __all__ = [
     "BaseTensorStorage",
     "Block",
     "ConsumingSampler",
+    "HERReplayBuffer",
+    "HindsightStrategy",
+    "ImmutableDatasetWriter",
     "InverseTransform",
+    "InvertedTransform",
     "KeepingTransform",
     "LazyTensorStorage",
     "LinearAnnealing",
     "ListStorage",
     "MultiStep",
+    "OfflineToOnlineReplayBuffer",
+    "PendingSave",
     "PrioritizedReplayBuffer",
     "PrioritizedSampler",
     "PrioritizedSliceSampler",
     "RandomSampler",
     "ReplayBuffer",
     "RewardToGo",
+    "ReplayBufferEnsemble",
     "RoundRobinWriter",
     "Sampler",
+    "SamplerEnsemble",
     "SamplerWithoutReplacement",
     "SliceSampler",
     "SliceSamplerWithoutReplacement",
     "Storage",
+    "StorageEnsemble",
     "StreamingSliceSampler",
+    "TensorDictMaxValueWriter",
     "TensorDictPrioritizedReplayBuffer",
     "TensorDictReplayBuffer",
+    "TensorDictRoundRobinWriter",
     "TensorStorage",
     "Writer",
+    "WriterEnsemble",
     "__version__",
     "find_start_stop_traj",
     "iter_trajectories",

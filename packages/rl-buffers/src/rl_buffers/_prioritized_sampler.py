@@ -1,7 +1,7 @@
 """Draws in proportion to priorities, with the weights that make up for it."""
 
-import math
 from math import inf
+from math import pow as power
 from typing import Any, Literal, TypeAlias, final, get_args
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rl_buffers._beta_schedule import LinearAnnealing
-from rl_buffers._priority_values import REDUCTIONS, Numbers, Reduction, priority_array, row_array
+from rl_buffers._priority_values import REDUCTIONS, Numbers, Reduction, priority_array, row_array, row_stamps
 from rl_buffers._row_stamps import RowStamps
 from rl_buffers._sampler import Sampler
 from rl_buffers._storage import Storage, Where
@@ -84,7 +84,7 @@ class PrioritizedSampler(Sampler):
         self._normalization = normalization
         self._sum_tree = SumTree(max_capacity)
         self._stamps = RowStamps(max_capacity)
-        self._first_leaf = math.pow(1.0 + self._eps, self._alpha)
+        self._first_leaf = power(1.0 + self._eps, self._alpha)
         self._entry_leaf = self._first_leaf
         self._beta_step = 0
         self.beta = beta
@@ -118,7 +118,7 @@ class PrioritizedSampler(Sampler):
         leaf = self._sum_tree.largest()
         if self._alpha == 0.0 or leaf == 0.0:
             return 1.0
-        return math.pow(leaf, 1.0 / self._alpha) - self._eps
+        return power(leaf, 1.0 / self._alpha) - self._eps
 
     def sample(
         self, storage: Storage, batch_size: int, generator: torch.Generator | None
@@ -168,12 +168,13 @@ class PrioritizedSampler(Sampler):
         rows = tree.find(targets)
         leaves = tree.leaves.take(rows)
         if self._normalization == "none":
-            leaves *= count / total
+            norm = total / count
         elif self._normalization == "batch":
-            leaves /= leaves[leaves.argmin()]
+            norm = leaves[leaves.argmin()]
         else:
-            leaves /= tree.smallest()
-        weights: NDArray[np.float64] = leaves**-self.beta
+            norm = tree.smallest()
+        weights: NDArray[np.float64] = norm / leaves
+        weights **= self.beta
         self._beta_step += 1
         return rows, weights
 
@@ -183,7 +184,8 @@ class PrioritizedSampler(Sampler):
         values = priority_array(priority, len(rows), self._reduction, _UPDATE, rows)
         leaves = values + self._eps
         if self._alpha != 1.0:
-            leaves **= self._alpha
+            with np.errstate(over="ignore"):
+                leaves **= self._alpha
         if not rows.size:
             return
         largest = float(leaves[leaves.argmax()])
@@ -255,6 +257,14 @@ class PrioritizedSampler(Sampler):
             return self._entry_leaf
         return self._sum_tree.largest() or self._first_leaf
 
+    def mark(self) -> int:
+        """How far the schedule of beta has come."""
+        return self._beta_step
+
+    def rewind(self, mark: int) -> None:
+        """See `Sampler.rewind`."""
+        self._beta_step = mark
+
     def restart(self) -> None:
         """Nothing is remembered between batches."""
 
@@ -301,12 +311,6 @@ class PrioritizedSampler(Sampler):
 
 
 _UPDATE = "PrioritizedSampler.update_priority"
-
-
-def row_stamps(stamp: Tensor) -> NDArray[np.int64]:
-    """Stamps `[n]` from `[n, ...]` that repeats each along further dimensions."""
-    array: NDArray[np.int64] = stamp.cpu().numpy()
-    return array if array.ndim == 1 else array.reshape(len(array), -1)[:, 0]
 
 
 def _wrong(name: str, expected: str, found: object) -> str:

@@ -1,8 +1,6 @@
 """Checkpoints of a buffer: one state for all its parts, refused as a whole when it does not fit."""
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +12,6 @@ from rl_buffers.writers import Writer
 from rl_specs import SpecError, message
 
 FORMAT = 1
-_FILE = "buffer.pt"
 _PARTS = (
     "storage",
     "sampler",
@@ -43,6 +40,7 @@ def buffer_state(
         "sampler_settings": sampler.settings(),
         "writer": writer.state_dict(),
         "writer_class": type(writer).__name__,
+        "writer_settings": writer.settings(),
         "generator": None if generator is None else generator.get_state(),
         "transforms": [dict(transform.state_dict()) for transform in transforms],
     }
@@ -104,6 +102,7 @@ def _part_differences(
         ("sampler", sampler.kind, state["sampler_class"]),
         ("sampler settings", sampler.settings(), state["sampler_settings"]),
         ("writer", type(writer).__name__, state["writer_class"]),
+        ("writer settings", writer.settings(), state.get("writer_settings", {})),
         ("randomness", words(generator is not None), words(state["generator"] is not None)),
         ("transforms that are modules", len(transforms), len(state["transforms"])),
     ]
@@ -118,39 +117,3 @@ def _part_differences(
 def _tensor_shapes(state: Mapping[str, Any]) -> dict[str, list[int]]:
     """Shapes of the tensors; what a module keeps besides (its extra state) it checks itself."""
     return {name: list(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
-
-
-def write_folder(folder: Path, state: dict[str, Any]) -> None:
-    """Write a state to a folder: under another name first, forced to disk, then renamed over the old one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{_FILE}.{os.getpid()}.partial"
-    try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / _FILE)
-    finally:
-        partial.unlink(missing_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_folder(component: str, folder: Path) -> dict[str, Any]:
-    """Read what `write_folder` wrote; nothing in the file is executed.
-
-    Raises:
-        FileNotFoundError: no state in the folder.
-        SpecError: the file is damaged, or holds objects that only running code could restore.
-    """
-    path = folder / _FILE
-    if not path.is_file():
-        raise FileNotFoundError(message(component, f"no saved buffer at {path}", fix="Give the folder given to dumps"))
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise SpecError(message(component, f"{path} cannot be read: {error}")) from error
-    return state
