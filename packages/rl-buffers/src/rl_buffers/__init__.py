@@ -13,6 +13,14 @@ from rl_buffers.buffers import (
     TensorDictPrioritizedReplayBuffer,
     TensorDictReplayBuffer,
 )
+from rl_buffers.checkpointers import (
+    FlatStorageCheckpointer,
+    H5StorageCheckpointer,
+    ListStorageCheckpointer,
+    NestedStorageCheckpointer,
+    StorageCheckpointerBase,
+    TensorStorageCheckpointer,
+)
 from rl_buffers.samplers import (
     ConsumingSampler,
     LinearAnnealing,
@@ -29,6 +37,18 @@ from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, Lis
 from rl_buffers.trajectories import find_start_stop_traj, iter_trajectories, split_trajectories
 from rl_buffers.transforms import InverseTransform, KeepingTransform, MultiStep, RewardToGo
 from rl_buffers.writers import RoundRobinWriter, Writer
+from rl_buffers.storages import (
+    BaseListStorage,
+    BaseTensorStorage,
+    Block,
+    CompressedListStorage,
+    LazyMemmapStorage,
+    LazyStackStorage,
+    LazyTensorStorage,
+    ListStorage,
+    Storage,
+    TensorStorage,
+)
 from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
 from rl_buffers.writers import (
     ImmutableDatasetWriter,
@@ -40,19 +60,28 @@ from rl_buffers.writers import (
 )
 
 __all__ = [
+    "BaseListStorage",
     "BaseTensorStorage",
     "Block",
     "ConsumingSampler",
+    "CompressedListStorage",
+    "ConsumingSampler",
+    "FlatStorageCheckpointer",
+    "H5StorageCheckpointer",
     "HERReplayBuffer",
     "HindsightStrategy",
     "ImmutableDatasetWriter",
     "InverseTransform",
     "InvertedTransform",
     "KeepingTransform",
+    "LazyMemmapStorage",
+    "LazyStackStorage",
     "LazyTensorStorage",
     "LinearAnnealing",
     "ListStorage",
     "MultiStep",
+    "ListStorageCheckpointer",
+    "NestedStorageCheckpointer",
     "OfflineToOnlineReplayBuffer",
     "PendingSave",
     "PrioritizedReplayBuffer",
@@ -69,6 +98,7 @@ __all__ = [
     "SliceSampler",
     "SliceSamplerWithoutReplacement",
     "Storage",
+    "StorageCheckpointerBase",
     "StorageEnsemble",
     "StreamingSliceSampler",
     "TensorDictMaxValueWriter",
@@ -76,6 +106,7 @@ __all__ = [
     "TensorDictReplayBuffer",
     "TensorDictRoundRobinWriter",
     "TensorStorage",
+    "TensorStorageCheckpointer",
     "Writer",
     "WriterEnsemble",
     "__version__",
