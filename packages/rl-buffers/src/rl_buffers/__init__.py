@@ -33,10 +33,6 @@ from rl_buffers.samplers import (
     SliceSamplerWithoutReplacement,
     StreamingSliceSampler,
 )
-from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
-from rl_buffers.trajectories import find_start_stop_traj, iter_trajectories, split_trajectories
-from rl_buffers.transforms import InverseTransform, KeepingTransform, MultiStep, RewardToGo
-from rl_buffers.writers import RoundRobinWriter, Writer
 from rl_buffers.storages import (
     BaseListStorage,
     BaseTensorStorage,
@@ -49,7 +45,8 @@ from rl_buffers.storages import (
     Storage,
     TensorStorage,
 )
-from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
+from rl_buffers.trajectories import find_start_stop_traj, iter_trajectories, split_trajectories
+from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform, MultiStep, RewardToGo
 from rl_buffers.writers import (
     ImmutableDatasetWriter,
     RoundRobinWriter,
@@ -63,7 +60,6 @@ __all__ = [
     "BaseListStorage",
     "BaseTensorStorage",
     "Block",
-    "ConsumingSampler",
     "CompressedListStorage",
     "ConsumingSampler",
     "FlatStorageCheckpointer",
@@ -79,8 +75,8 @@ __all__ = [
     "LazyTensorStorage",
     "LinearAnnealing",
     "ListStorage",
-    "MultiStep",
     "ListStorageCheckpointer",
+    "MultiStep",
     "NestedStorageCheckpointer",
     "OfflineToOnlineReplayBuffer",
     "PendingSave",
@@ -89,8 +85,8 @@ __all__ = [
     "PrioritizedSliceSampler",
     "RandomSampler",
     "ReplayBuffer",
-    "RewardToGo",
     "ReplayBufferEnsemble",
+    "RewardToGo",
     "RoundRobinWriter",
     "Sampler",
     "SamplerEnsemble",

@@ -113,11 +113,11 @@ class StreamingSliceSampler(Sampler):
         number = torch.arange(int(counts.sum())) - before.repeat_interleave(counts)
         return begins.repeat_interleave(counts) + number * size
 
-    def mark(self) -> tuple[Any, ...]:
-        """Windows that wait, and where the next ones begin."""
+    def mark(self) -> tuple[int, int, Tensor, Tensor, bool]:
+        """The windows that wait, and where the next ones begin."""
         return self._generation, self._seen, self._begin.clone(), self._queue, self._is_replaced
 
-    def rewind(self, mark: tuple[Any, ...]) -> None:
+    def rewind(self, mark: tuple[int, int, Tensor, Tensor, bool]) -> None:
         """See `Sampler.rewind`."""
         self._generation, self._seen, self._begin, self._queue, self._is_replaced = mark
 
