@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -133,8 +134,8 @@ def test_places_are_those_of_a_loop(lengths: list[int], size: int, span: int, is
         reach = min(span, kept - 1)
         begins = range(-reach, length - kept + reach + 1) if length >= size or not is_strict else range(0)
         expected = [(max(begin, 0), min(begin + kept, length)) for begin in begins]
-        total = int(cut.places(torch.tensor([length])))
-        before, count = cut.lay(torch.full((total,), length), torch.arange(total))
+        total = int(cut.places(np.array([length]))[0])
+        before, count = cut.lay(np.full(total, length), np.arange(total))
         assert list(zip(before.tolist(), (before + count).tolist(), strict=True)) == expected
 
 

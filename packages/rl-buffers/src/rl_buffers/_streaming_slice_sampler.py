@@ -2,6 +2,7 @@
 
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,10 +69,10 @@ class StreamingSliceSampler(Sampler):
         cut = source.cut(batch_size)
         source.update(storage, cut)
         self._take_in(storage)
-        begin, self._queue = self._queue[: cut.count], self._queue[cut.count :]
+        begin, self._queue = self._queue[: cut.count].numpy(), self._queue[cut.count :]
         if len(begin) < cut.count:
             more, _ = source.choose(storage, cut, cut.count - len(begin), generator)
-            begin = torch.cat([begin, more])
+            begin = np.concatenate([begin, more])
         return source.rows(storage, begin, None, cut)
 
     def _take_in(self, storage: Storage) -> None:
