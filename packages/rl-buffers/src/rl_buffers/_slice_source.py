@@ -100,9 +100,9 @@ class SliceSource:
         first = (begin + ring.base) % ring.size
         if length is None:
             table = first[:, None] + np.arange(0, cut.length * ring.lanes, ring.lanes)
-            is_last = np.zeros(table.shape, dtype=np.bool_)
-            is_last[:, -1] = True
-            rows, is_last = table.reshape(-1), is_last.reshape(-1)
+            rows = table.reshape(-1)
+            is_last = np.zeros(len(rows), dtype=np.bool_)
+            is_last[cut.length - 1 :: cut.length] = True
         else:
             stops = length.cumsum()
             inside = np.arange(int(stops[-1])) - (stops - length).repeat(length)
