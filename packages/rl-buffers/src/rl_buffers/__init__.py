@@ -25,6 +25,7 @@ from rl_buffers.samplers import (
     ConsumingSampler,
     LinearAnnealing,
     PrioritizedSampler,
+    PrioritizedSliceSampler,
     RandomSampler,
     Sampler,
     SamplerWithoutReplacement,
@@ -44,7 +45,8 @@ from rl_buffers.storages import (
     Storage,
     TensorStorage,
 )
-from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
+from rl_buffers.trajectories import find_start_stop_traj, iter_trajectories, split_trajectories
+from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform, MultiStep, RewardToGo
 from rl_buffers.writers import (
     ImmutableDatasetWriter,
     RoundRobinWriter,
@@ -74,14 +76,17 @@ __all__ = [
     "LinearAnnealing",
     "ListStorage",
     "ListStorageCheckpointer",
+    "MultiStep",
     "NestedStorageCheckpointer",
     "OfflineToOnlineReplayBuffer",
     "PendingSave",
     "PrioritizedReplayBuffer",
     "PrioritizedSampler",
+    "PrioritizedSliceSampler",
     "RandomSampler",
     "ReplayBuffer",
     "ReplayBufferEnsemble",
+    "RewardToGo",
     "RoundRobinWriter",
     "Sampler",
     "SamplerEnsemble",
@@ -101,4 +106,7 @@ __all__ = [
     "Writer",
     "WriterEnsemble",
     "__version__",
+    "find_start_stop_traj",
+    "iter_trajectories",
+    "split_trajectories",
 ]

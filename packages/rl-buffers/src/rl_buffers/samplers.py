@@ -3,6 +3,7 @@
 from rl_buffers._beta_schedule import LinearAnnealing
 from rl_buffers._consuming_sampler import ConsumingSampler
 from rl_buffers._prioritized_sampler import PrioritizedSampler
+from rl_buffers._prioritized_slice_sampler import PrioritizedSliceSampler
 from rl_buffers._random_sampler import RandomSampler
 from rl_buffers._sampler import Sampler
 from rl_buffers._sampler_without_replacement import SamplerWithoutReplacement
@@ -14,6 +15,7 @@ __all__ = [
     "ConsumingSampler",
     "LinearAnnealing",
     "PrioritizedSampler",
+    "PrioritizedSliceSampler",
     "RandomSampler",
     "Sampler",
     "SamplerWithoutReplacement",
