@@ -19,10 +19,12 @@ from rl_buffers.samplers import (
     PrioritizedSampler,
     PrioritizedSliceSampler,
     RandomSampler,
+    RankPrioritizedSampler,
     Sampler,
     SamplerWithoutReplacement,
     SliceSampler,
     SliceSamplerWithoutReplacement,
+    StalenessAwareSampler,
     StreamingSliceSampler,
 )
 from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
@@ -55,6 +57,7 @@ __all__ = [
     "PrioritizedSampler",
     "PrioritizedSliceSampler",
     "RandomSampler",
+    "RankPrioritizedSampler",
     "ReplayBuffer",
     "ReplayBufferEnsemble",
     "RoundRobinWriter",
@@ -63,6 +66,7 @@ __all__ = [
     "SamplerWithoutReplacement",
     "SliceSampler",
     "SliceSamplerWithoutReplacement",
+    "StalenessAwareSampler",
     "Storage",
     "StorageEnsemble",
     "StreamingSliceSampler",

@@ -159,13 +159,7 @@ class PrioritizedSampler(Sampler):
         total = tree.total
         if not 0.0 < total < inf:
             raise _no_draw(total)
-        device = None if generator is None else generator.device
-        targets: NDArray[np.float64] = (
-            torch.rand(batch_size, dtype=torch.float64, generator=generator, device=device).cpu().numpy()
-        )
-        targets += np.arange(batch_size)
-        targets *= total / batch_size
-        rows = tree.find(targets)
+        rows = tree.find(stratified_targets(batch_size, total, generator))
         leaves = tree.leaves.take(rows)
         if self._normalization == "none":
             norm = total / count
@@ -174,9 +168,14 @@ class PrioritizedSampler(Sampler):
         else:
             norm = tree.smallest()
         weights: NDArray[np.float64] = norm / leaves
-        weights **= self.beta
-        self._beta_step += 1
+        weights **= self.step_beta()
         return rows, weights
+
+    def step_beta(self) -> float:
+        """Exponent of this batch's weights; a schedule then goes one step."""
+        beta = self.beta
+        self._beta_step += 1
+        return beta
 
     def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
         """See `Sampler.update_priority`."""
@@ -311,6 +310,17 @@ class PrioritizedSampler(Sampler):
 
 
 _UPDATE = "PrioritizedSampler.update_priority"
+
+
+def stratified_targets(batch_size: int, total: float, generator: torch.Generator | None) -> NDArray[np.float64]:
+    """Numbers `[batch_size]`, one in each of as many equal parts of the range from 0 to `total`, in order."""
+    device = None if generator is None else generator.device
+    targets: NDArray[np.float64] = (
+        torch.rand(batch_size, dtype=torch.float64, generator=generator, device=device).cpu().numpy()
+    )
+    targets += np.arange(batch_size)
+    targets *= total / batch_size
+    return targets
 
 
 def _wrong(name: str, expected: str, found: object) -> str:
