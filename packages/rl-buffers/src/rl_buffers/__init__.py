@@ -13,6 +13,14 @@ from rl_buffers.buffers import (
     TensorDictPrioritizedReplayBuffer,
     TensorDictReplayBuffer,
 )
+from rl_buffers.checkpointers import (
+    FlatStorageCheckpointer,
+    H5StorageCheckpointer,
+    ListStorageCheckpointer,
+    NestedStorageCheckpointer,
+    StorageCheckpointerBase,
+    TensorStorageCheckpointer,
+)
 from rl_buffers.samplers import (
     ConsumingSampler,
     LinearAnnealing,
@@ -28,6 +36,21 @@ from rl_buffers.samplers import (
     StreamingSliceSampler,
 )
 from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
+from rl_buffers.trajectories import find_start_stop_traj, iter_trajectories, split_trajectories
+from rl_buffers.transforms import InverseTransform, KeepingTransform, MultiStep, RewardToGo
+from rl_buffers.writers import RoundRobinWriter, Writer
+from rl_buffers.storages import (
+    BaseListStorage,
+    BaseTensorStorage,
+    Block,
+    CompressedListStorage,
+    LazyMemmapStorage,
+    LazyStackStorage,
+    LazyTensorStorage,
+    ListStorage,
+    Storage,
+    TensorStorage,
+)
 from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
 from rl_buffers.writers import (
     ImmutableDatasetWriter,
@@ -39,18 +62,28 @@ from rl_buffers.writers import (
 )
 
 __all__ = [
+    "BaseListStorage",
     "BaseTensorStorage",
     "Block",
     "ConsumingSampler",
+    "CompressedListStorage",
+    "ConsumingSampler",
+    "FlatStorageCheckpointer",
+    "H5StorageCheckpointer",
     "HERReplayBuffer",
     "HindsightStrategy",
     "ImmutableDatasetWriter",
     "InverseTransform",
     "InvertedTransform",
     "KeepingTransform",
+    "LazyMemmapStorage",
+    "LazyStackStorage",
     "LazyTensorStorage",
     "LinearAnnealing",
     "ListStorage",
+    "MultiStep",
+    "ListStorageCheckpointer",
+    "NestedStorageCheckpointer",
     "OfflineToOnlineReplayBuffer",
     "PendingSave",
     "PrioritizedReplayBuffer",
@@ -59,6 +92,7 @@ __all__ = [
     "RandomSampler",
     "RankPrioritizedSampler",
     "ReplayBuffer",
+    "RewardToGo",
     "ReplayBufferEnsemble",
     "RoundRobinWriter",
     "Sampler",
@@ -68,6 +102,7 @@ __all__ = [
     "SliceSamplerWithoutReplacement",
     "StalenessAwareSampler",
     "Storage",
+    "StorageCheckpointerBase",
     "StorageEnsemble",
     "StreamingSliceSampler",
     "TensorDictMaxValueWriter",
@@ -75,7 +110,11 @@ __all__ = [
     "TensorDictReplayBuffer",
     "TensorDictRoundRobinWriter",
     "TensorStorage",
+    "TensorStorageCheckpointer",
     "Writer",
     "WriterEnsemble",
     "__version__",
+    "find_start_stop_traj",
+    "iter_trajectories",
+    "split_trajectories",
 ]

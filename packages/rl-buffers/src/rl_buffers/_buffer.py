@@ -1,6 +1,5 @@
 """What all replay buffers share: a storage, a writer and a sampler behind one lock."""
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,17 +10,18 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from rl_buffers._arguments import named_arguments
+from rl_buffers._buffer_lock import RingLock, buffer_lock
 from rl_buffers._extend_dim import dim_first
-from rl_buffers._index import Index, row_numbers
-from rl_buffers._layout import stack_rows
+from rl_buffers._index import Index, grid_numbers, row_numbers
+from rl_buffers._layout import fold, stack_rows
 from rl_buffers._pinned import assert_can_pin, pinned
 from rl_buffers._prefetch import Lookahead, Steps
 from rl_buffers._priority_values import Numbers
 from rl_buffers._save import PendingSave
-from rl_buffers._state import buffer_state, load_buffer_state
-from rl_buffers._state_file import read_folder, write_folder
+from rl_buffers._state import buffer_state, load_buffer, load_buffer_state, save_buffer
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._writer import write_whole
+from rl_buffers.checkpointers import StorageCheckpointerBase
 from rl_buffers.samplers import RandomSampler, Sampler
 from rl_buffers.storages import ListStorage
 from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
@@ -45,7 +45,7 @@ class BufferBase(ABC):
         generator: torch.Generator | None = None,
         prefetch: int | None = None,
         pin_memory: bool = False,
-        dim_extend: int = 0,
+        dim_extend: int | None = None,
     ) -> None:
         self._storage = storage if storage is not None else ListStorage(1000)
         self._sampler = sampler if sampler is not None else RandomSampler()
@@ -65,16 +65,21 @@ class BufferBase(ABC):
         self._transforms: list[Callable[[Any], Any]] = []
         self._inverses: list[Callable[[Any], Any]] = []
         self._generator = generator
-        self._lock = threading.RLock()
+        self._lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
         self._ahead = None if not self._whole_number("prefetch", prefetch or 0) else Lookahead(prefetch or 0)
-        self._dim_extend = self._whole_number("dim_extend", dim_extend)
+        self._dim_extend = self._valid_dim_extend(dim_extend)
+        if self._ahead is not None and self._storage.ring is not None and self._storage.ring.is_shared:
+            fix = "Leave prefetch out"
+            problem = "prefetch on a storage that other processes write to: what they write cannot take batches back"
+            raise ValueError(message(self._name, problem, fix=fix))
         self._is_pinned = pin_memory
         if pin_memory:
             assert_can_pin(self._name)
         self._iterator: Iterator[Any] | None = None
         self._written = 0
         self._add_name = f"{self._name}.add"
-        self._attach()
+        if not isinstance(self._lock, RingLock):
+            self._writer.attach(self._storage)
         if transform is not None:
             self.append_transform(transform)
 
@@ -161,15 +166,20 @@ class BufferBase(ABC):
             block = self._storage.check_row(row, self._add_name)
             key = self._priority_entry(row, block)
             try:
-                place = self._writer.add(self._storage, block)
-                if place is not None:
-                    self._sampler.add(self._storage, place)
-                    if key is not None:
-                        self._prioritize(key, place)
+                if block.count == 1:
+                    place = self._writer.add(self._storage, block)
+                    if place is not None:
+                        self._sampler.add(self._storage, place)
+                else:
+                    places = self._writer.extend(self._storage, block)
+                    self._sampler.extend(self._storage, places)
+                    place = int(places[-1])
+                if key is not None and place is not None:
+                    self._prioritize(key, place if block.count == 1 else places)
             except KeyboardInterrupt:
                 self._attach()
                 raise
-            self._written += 1
+            self._written += block.count
             return place
 
     def sample(self, batch_size: int | None = None, return_info: bool = False) -> Any:
@@ -234,17 +244,28 @@ class BufferBase(ABC):
                 yield taken[0]
 
     def __getitem__(self, index: Index) -> Any:
-        """Copy of a row (integer), or of several (range, int64 tensor, list, mask `[len]`).
+        """Copy of a row (integer), or of several (range, int64 tensor, list, mask `[len]`), by row number.
 
+        Where the storage has `ndim` > 1, `buffer[:]` gives all rows as `[*B, T, ...]`, and a tuple picks from that.
         Several rows pass through `collate_fn` and the transforms, as in `sample`; a single row is returned as stored.
         """
         with self._lock:
+            grid = grid_numbers(index, self._storage, self._name)
+            if grid is not None:
+                return self._read_grid(grid)
             where = row_numbers(index, len(self._storage), self._name)
             if isinstance(where, int):
                 return self._storage.read_row(where)
             numbers = torch.arange(where.start, where.stop) if isinstance(where, slice) else where
             rows = self._storage.read(where)
         return self._finish(rows, {"index": numbers.to(self._storage.device)})
+
+    def _read_grid(self, numbers: Tensor) -> Any:
+        """Rows of several lanes in the shape of their numbers."""
+        if numbers.ndim == 0:
+            return self._storage.read_row(int(numbers))
+        flat = numbers.flatten().to(self._storage.device)
+        return fold(self._finish(self._storage.read(flat), {"index": flat}), tuple(numbers.shape))
 
     def __setitem__(self, index: Index, data: Any) -> None:
         """Overwrite stored rows; neither the writer's place nor the sampler's pass changes."""
@@ -255,9 +276,12 @@ class BufferBase(ABC):
             component = f"{self._name}.__setitem__"
             data = self._accept(data, "__setitem__")
             data = self._writer.prepare(self._storage, data, is_row=isinstance(where, int), where=where)
-            check = self._storage.check_row if isinstance(where, int) else self._storage.check
-            block = check(data, component)
-            count = 1 if isinstance(where, int) else _count(where)
+            if isinstance(where, int):
+                count, block = 1, self._storage.check_flat(data, component, is_single=True)
+            else:
+                is_grid = self._storage.ndim > 1 and isinstance(index, slice) and index == slice(None)
+                check = self._storage.check if is_grid else self._storage.check_flat
+                count, block = _count(where), check(data, component)
             if block.count != count:
                 raise SpecError(message(component, "number of rows", expected=count, found=block.count))
             if count:
@@ -331,9 +355,8 @@ class BufferBase(ABC):
         with self._lock:
             if self._ahead is not None:
                 self._ahead.drop(self._rewind)
-            modules = [transform for transform in self._transforms if isinstance(transform, nn.Module)]
-            state = buffer_state(self._storage, self._sampler, self._writer, self._generator, modules)
-            return {**state, "write_count": self._written}
+            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
+            return {**buffer_state(*parts), "write_count": self._written}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state: the next batches are those that the saved buffer would have given, bit by bit.
@@ -345,13 +368,25 @@ class BufferBase(ABC):
         with self._lock:
             if self._ahead is not None:
                 self._ahead.drop(self._rewind)
-            modules = [transform for transform in self._transforms if isinstance(transform, nn.Module)]
-            load_buffer_state(self._name, state, self._storage, self._sampler, self._writer, self._generator, modules)
+            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
+            load_buffer_state(self._name, state, *parts)
             self._written = state.get("write_count", len(self._storage))
 
-    def dumps(self, path: str | Path) -> None:
-        """Save the state in the folder `path`; what was there stays whole until the new file replaces it."""
-        write_folder(Path(path), self.state_dict())
+    def dumps(self, path: str | Path, *, checkpointer: StorageCheckpointerBase | None = None) -> None:
+        """Save the state in the folder `path`; what was saved there before stays whole until the new save is.
+
+        Args:
+            path: the folder.
+            checkpointer: how rows become files; None for `TensorStorageCheckpointer`, which writes what changed since
+                the last save, or `ListStorageCheckpointer` for rows in lists.
+        Raises:
+            OSError: the disk has no room for it; the earlier save is whole.
+        """
+        with self._lock:
+            if self._ahead is not None:
+                self._ahead.drop(self._rewind)
+            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
+            save_buffer(self._name, Path(path), *parts, checkpointer, {"write_count": self._written})
 
     def dumps_in_background(self, path: str | Path) -> PendingSave:
         """Save as `dumps` does while the program goes on.
@@ -365,8 +400,22 @@ class BufferBase(ABC):
         return PendingSave(Path(path), self.state_dict())
 
     def loads(self, path: str | Path) -> None:
-        """Load what `dumps` saved. See `load_state_dict`."""
-        self.load_state_dict(read_folder(self._name, Path(path)))
+        """Load what `dumps` saved, by whichever checkpointer. See `load_state_dict`.
+
+        Raises:
+            FileNotFoundError: no save in the folder.
+            SpecError: it does not fit, or its files are damaged or missing; nothing was changed.
+        """
+        with self._lock:
+            if self._ahead is not None:
+                self._ahead.drop(self._rewind)
+            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
+            state = load_buffer(self._name, Path(path), *parts)
+            self._written = state.get("write_count", len(self._storage))
+
+    def _modules(self) -> list[nn.Module]:
+        """Transforms that have a state."""
+        return [transform for transform in self._transforms if isinstance(transform, nn.Module)]
 
     def close(self) -> None:
         """End the thread of `prefetch`; the buffer can be used on, without it. May be called again."""
@@ -415,7 +464,7 @@ class BufferBase(ABC):
         return index
 
     def _attach(self) -> None:
-        """Tell writer and sampler of the rows that are there: at the start, and after a write that was interrupted."""
+        """Tell writer and sampler of the rows that are there, after a write that was interrupted."""
         self._writer.attach(self._storage)
         if len(self._storage):
             self._sampler.clear()
@@ -492,6 +541,16 @@ class BufferBase(ABC):
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ValueError(message(self._name, name, expected="an integer >= 0", found=repr(value)))
         return value
+
+    def _valid_dim_extend(self, dim: int | None) -> int:
+        """Which dimension of data is to be exchanged with the first; storages of several lanes do that themselves."""
+        ndim = self._storage.ndim
+        if dim is None or self._whole_number("dim_extend", dim) == ndim - 1:
+            return 0
+        if ndim > 1:
+            expected = f"{ndim - 1}, which is where the storage has time"
+            raise ValueError(message(self._name, "dim_extend", expected=expected, found=dim))
+        return dim
 
     def _valid_batch_size(self, batch_size: int) -> int:
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:

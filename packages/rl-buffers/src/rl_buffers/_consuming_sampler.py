@@ -25,11 +25,15 @@ class ConsumingSampler(Sampler):
         ValueError: `max_sample_count` is out of range.
     """
 
+    _told: int
+
     def __init__(self, max_sample_count: int = 1) -> None:
         if not isinstance(max_sample_count, int) or isinstance(max_sample_count, bool) or max_sample_count < 1:
             expected, found = "an integer >= 1", repr(max_sample_count)
             raise ValueError(message("ConsumingSampler", "max_sample_count", expected=expected, found=found))
         self._limit = max_sample_count
+        self._count = 0
+        self._told = 0
         self._allocate(0)
 
     @property
@@ -85,8 +89,7 @@ class ConsumingSampler(Sampler):
         self._rows = torch.empty(size, dtype=torch.int64)
         self._place = torch.full((size,), -1, dtype=torch.int64)
         self._drawn = torch.zeros(size, dtype=torch.int64)
-        self._count = 0
-        self._told = 0
+        self._count = self._told = 0
 
     def _enter(self, rows: Tensor) -> None:
         """Rows can be drawn, from now on as often as new ones."""
@@ -107,6 +110,16 @@ class ConsumingSampler(Sampler):
         self._rows[holes] = moved
         self._place[moved] = holes
         self._count = stop
+
+    def mark(self) -> tuple[Any, ...]:
+        """A copy of what is left, as large as the storage has rows."""
+        return self._rows.clone(), self._place.clone(), self._drawn.clone(), self._count, self._told
+
+    def rewind(self, mark: tuple[Any, ...]) -> None:
+        """See `Sampler.rewind`."""
+        rows, place, drawn, count, told = mark
+        self._rows, self._place, self._drawn = rows, place, drawn
+        self._count, self._told = int(count), int(told)
 
     def restart(self) -> None:
         """What is consumed stays so."""

@@ -71,15 +71,15 @@ class HERReplayBuffer(TensorDictBufferBase):
         generator: torch.Generator | None = None,
         prefetch: int | None = None,
         pin_memory: bool = False,
-        dim_extend: int = 0,
+        dim_extend: int | None = None,
         priority_key: NestedKey = "td_error",
     ) -> None:
         if not 0 <= her_ratio <= 1:
             raise ValueError(message(self._name, "her_ratio", expected="a number in [0, 1]", found=her_ratio))
-        if storage is not None and storage.lanes != 1:
+        if storage is not None and storage.ndim != 1:
             fix = 'Store flat rows and give trajectory_key=("collector", "traj_ids")'
             problem = "the storage keeps several sequences side by side"
-            raise ValueError(message(self._name, problem, found=f"{storage.lanes} sequences", fix=fix))
+            raise ValueError(message(self._name, problem, found=f"ndim={storage.ndim}", fix=fix))
         self._reward_fn = reward_fn
         self._terminated_fn = terminated_fn
         self._achieved_key = join_key("next", achieved_goal_key)

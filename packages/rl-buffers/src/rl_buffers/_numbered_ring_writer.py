@@ -26,7 +26,14 @@ class TensorDictRoundRobinWriter(Writer):
         self._cursor = 0
 
     def attach(self, storage: Storage) -> None:
-        """Go on after the rows that are there."""
+        """Go on after the rows that are there.
+
+        Raises:
+            ValueError: the storage keeps several sequences side by side.
+        """
+        if storage.ndim > 1:
+            fix = "Use RoundRobinWriter; batches of TensorDictReplayBuffer say which rows they are"
+            raise ValueError(message("TensorDictRoundRobinWriter", "ndim", expected=1, found=storage.ndim, fix=fix))
         self._cursor = ring_start(storage, self._cursor)
 
     def prepare(self, storage: Storage, data: Any, *, is_row: bool, where: Where | None = None) -> Any:

@@ -57,7 +57,7 @@ class PrioritizedReplayBuffer(BufferBase):
         generator: torch.Generator | None = None,
         prefetch: int | None = None,
         pin_memory: bool = False,
-        dim_extend: int = 0,
+        dim_extend: int | None = None,
     ) -> None:
         storage = storage if storage is not None else ListStorage(1000)
         sampler = _sampler(self, storage, sampler, alpha, beta, eps, dtype, reduction, normalization)
@@ -123,7 +123,7 @@ class TensorDictPrioritizedReplayBuffer(TensorDictBufferBase):
         generator: torch.Generator | None = None,
         prefetch: int | None = None,
         pin_memory: bool = False,
-        dim_extend: int = 0,
+        dim_extend: int | None = None,
     ) -> None:
         storage = storage if storage is not None else ListStorage(1000)
         sampler = _sampler(self, storage, sampler, alpha, beta, eps, dtype, reduction, normalization)

@@ -106,6 +106,14 @@ class SliceSamplerWithoutReplacement(Sampler):
         left = tally.total if self._order is None else len(self._order) - self._position
         return 0 if left == 0 or (self._drop_last and left < cut.count) else batch_size
 
+    def mark(self) -> tuple[Tensor | None, int]:
+        """Order of the pass and how far it has come."""
+        return self._order, self._position
+
+    def rewind(self, mark: tuple[Tensor | None, int]) -> None:
+        """See `Sampler.rewind`."""
+        self._order, self._position = mark
+
     def restart(self) -> None:
         """Begin a new pass, in a new order."""
         self._order = None

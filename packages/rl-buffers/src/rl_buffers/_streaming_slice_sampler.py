@@ -113,6 +113,14 @@ class StreamingSliceSampler(Sampler):
         number = torch.arange(int(counts.sum())) - before.repeat_interleave(counts)
         return begins.repeat_interleave(counts) + number * size
 
+    def mark(self) -> tuple[Any, ...]:
+        """Windows that wait, and where the next ones begin."""
+        return self._generation, self._seen, self._begin.clone(), self._queue, self._is_replaced
+
+    def rewind(self, mark: tuple[Any, ...]) -> None:
+        """See `Sampler.rewind`."""
+        self._generation, self._seen, self._begin, self._queue, self._is_replaced = mark
+
     def restart(self) -> None:
         """Windows that wait go on waiting."""
 

@@ -34,7 +34,7 @@ class TensorDictBufferBase(BufferBase):
         generator: torch.Generator | None = None,
         prefetch: int | None = None,
         pin_memory: bool = False,
-        dim_extend: int = 0,
+        dim_extend: int | None = None,
         priority_key: NestedKey = "td_error",
     ) -> None:
         super().__init__(

@@ -39,7 +39,8 @@ class ReplayBuffer(BufferBase):
             chosen after them. Transforms and `collate_fn` run in that thread; those that draw from torch's global
             generator, or keep a state of their own, also do so for batches that are taken back.
         pin_memory: copy batches to page-locked memory, for a fast way to a GPU; needs one.
-        dim_extend: which dimension of the data given to `extend` counts rows. `add` is not affected.
+        dim_extend: which dimension of the data given to `extend` counts rows; None for the first one, or the last batch
+            dimension of a storage with `ndim` > 1. `add` is not affected.
     """
 
     def _accept(self, data: Any, method: str) -> Any:
