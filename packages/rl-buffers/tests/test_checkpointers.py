@@ -191,6 +191,20 @@ def test_a_second_save_writes_what_changed(storage: Any, tmp_path: Path, monkeyp
     assert torch.equal(third[:], buffer[:])
 
 
+def test_rows_written_by_other_processes_are_saved(tmp_path: Path) -> None:
+    """A second save of a shared storage holds what was written through another one meanwhile."""
+    one, other = (
+        ReplayBuffer(storage=LazyMemmapStorage(20, scratch_dir=tmp_path / "rows", shared_init=True)) for _ in range(2)
+    )
+    one.extend(torch.arange(20))
+    one.dumps(tmp_path / "saved")
+    other.extend(torch.arange(100, 110))
+    one.dumps(tmp_path / "saved")
+    third = ReplayBuffer(storage=LazyTensorStorage(20))
+    third.loads(tmp_path / "saved")
+    assert third[:].tolist() == [*range(100, 110), *range(10, 20)]
+
+
 def test_damaged_and_missing_files_are_named_and_nothing_is_loaded(tmp_path: Path) -> None:
     """A changed byte and a missing file are both in the error, and the buffer keeps its rows."""
     buffer = _buffer(LazyTensorStorage(10))

@@ -17,6 +17,9 @@ from hypothesis.stateful import (
 from tensordict import TensorDict
 
 from rl_buffers import (
+    CompressedListStorage,
+    LazyMemmapStorage,
+    LazyStackStorage,
     LazyTensorStorage,
     ListStorage,
     RandomSampler,
@@ -26,7 +29,13 @@ from rl_buffers import (
     TensorDictReplayBuffer,
 )
 
-STORAGES: dict[str, Any] = {"list": ListStorage, "tensor": LazyTensorStorage}
+STORAGES: dict[str, Any] = {
+    "compressed": CompressedListStorage,
+    "list": ListStorage,
+    "memmap": LazyMemmapStorage,
+    "stack": LazyStackStorage,
+    "tensor": LazyTensorStorage,
+}
 SAMPLERS: dict[str, Any] = {
     "random": RandomSampler,
     "pass": SamplerWithoutReplacement,
@@ -166,4 +175,4 @@ def test_buffer_is_a_ring(storage_name: str, sampler_name: str) -> None:
         """The ring with one storage and one sampler."""
 
     Case.storage_name, Case.sampler_name = storage_name, sampler_name
-    run_state_machine_as_test(Case, settings=settings(max_examples=40, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(Case, settings=settings(max_examples=20, stateful_step_count=25, deadline=None))

@@ -123,7 +123,8 @@ class BufferBase(ABC):
         with self._lock:
             row = self._accept(row, "add")
             if self._inverses:
-                data = self._stored_form([row])
+                lanes = self._storage.ndim - 1
+                data = self._stored_form(row.unsqueeze(lanes) if lanes else [row])
                 return None if _is_empty(data) else int(self._extend(data, "add")[-1])
             block = self._storage.check_row(row, f"{self._name}.add")
             if block.count > 1:
@@ -197,8 +198,13 @@ class BufferBase(ABC):
         return fold(self._finish(self._storage.read(flat), {"index": flat}), tuple(numbers.shape))
 
     def __setitem__(self, index: Index, data: Any) -> None:
-        """Overwrite stored rows; neither the writer's place nor the sampler's pass changes."""
+        """Overwrite stored rows, given by number; neither the writer's place nor the sampler's pass changes.
+
+        Where the storage has `ndim` > 1, `buffer[:] = rows` takes `[*B, T, ...]`.
+        """
         with self._lock:
+            if self._storage.ndim > 1 and isinstance(index, tuple):
+                raise IndexError(message(self._name, "rows to overwrite", expected="row numbers", found=f"{index}"))
             where = row_numbers(index, len(self._storage), self._name)
             component = f"{self._name}.__setitem__"
             data = self._accept(data, "__setitem__")
@@ -207,7 +213,7 @@ class BufferBase(ABC):
                 self._sampler.overwrite(self._storage, where)
                 return
             count = where.stop - where.start if isinstance(where, slice) else where.numel()
-            is_grid = self._storage.ndim > 1 and index == slice(None) if isinstance(index, slice) else False
+            is_grid = self._storage.ndim > 1 and isinstance(index, slice) and index == slice(None)
             block = (self._storage.check if is_grid else self._storage.check_flat)(data, component)
             if block.count != count:
                 raise SpecError(message(component, "number of rows", expected=count, found=block.count))

@@ -342,11 +342,19 @@ class BaseTensorStorage(Storage):
                 self.put(path, 0, column)
 
     def begin_load(self, head: dict[str, Any]) -> None:
-        """Take over the layout of a state, without its rows, and forget all rows."""
-        self.clear()
+        """Take over the layout of a state, without its rows, and forget all rows.
+
+        Raises:
+            OSError: the disk has no room for the rows of the state; nothing was changed.
+        """
         layout = Layout.parse(head)
-        if layout is not None and self._structure is None:
-            self._adopt(layout, torch.device("cpu"))
+        if layout is not None:
+            if self._structure is None:
+                self._adopt(layout, torch.device("cpu"))
+            if self._pager is not None:
+                self._pager.before_write(0, head["length"])
+                self._pager.after_write(0)
+        self.clear()
 
     def put(self, path: Path, start: int, values: Tensor) -> None:
         """Write one entry `[n, *row_shape]` of rows from `start`; the rows are whole once all entries were put."""
