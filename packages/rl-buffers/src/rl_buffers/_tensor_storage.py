@@ -17,6 +17,7 @@ from rl_buffers._table import Table, group
 from rl_specs import DeviceError, NestedKey, SpecError, message, missing_key
 
 _NOTHING = torch.empty(0)
+_NO_LEAD = Size()
 
 
 class BaseTensorStorage(Storage):
@@ -134,7 +135,7 @@ class BaseTensorStorage(Storage):
         leaves: list[Tensor] = []
         if not self._structure.flatten(data, leaves):
             raise self._refusal(data, component, lead_dims)
-        lead = leaves[0].shape[:lead_dims]
+        lead = leaves[0].shape[:lead_dims] if lead_dims else _NO_LEAD
         row_shapes = self._row_shapes
         shapes = [lead + row_shape for row_shape in row_shapes] if lead_dims else row_shapes
         if (
