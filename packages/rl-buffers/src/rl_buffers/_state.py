@@ -46,10 +46,11 @@ def _state_beside_rows(
     return {
         "format": FORMAT,
         "sampler": sampler.state_dict(),
-        "sampler_class": type(sampler).__name__,
+        "sampler_class": sampler.kind,
         "sampler_settings": sampler.settings(),
         "writer": writer.state_dict(),
         "writer_class": type(writer).__name__,
+        "writer_settings": writer.settings(),
         "generator": None if generator is None else generator.get_state(),
         "transforms": [dict(transform.state_dict()) for transform in transforms],
         "transform_classes": [type(transform).__name__ for transform in transforms],
@@ -65,9 +66,11 @@ def save_buffer(
     generator: torch.Generator | None,
     transforms: Sequence[nn.Module],
     checkpointer: StorageCheckpointerBase | None,
+    more: dict[str, Any],
 ) -> None:
-    """Save all parts in a folder; see `save_folder`."""
-    save_folder(component, folder, _state_beside_rows(sampler, writer, generator, transforms), storage, checkpointer)
+    """Save all parts in a folder, and what `more` there is to keep; see `save_folder`."""
+    state = {**_state_beside_rows(sampler, writer, generator, transforms), **more}
+    save_folder(component, folder, state, storage, checkpointer)
 
 
 def load_buffer(
@@ -78,8 +81,8 @@ def load_buffer(
     writer: Writer,
     generator: torch.Generator | None,
     transforms: Sequence[nn.Module],
-) -> None:
-    """Load what `save_buffer` saved; see `load_buffer_state`.
+) -> dict[str, Any]:
+    """Load what `save_buffer` saved, and return it; see `load_buffer_state`.
 
     Raises:
         FileNotFoundError: no save in the folder.
@@ -87,6 +90,7 @@ def load_buffer(
     """
     state = read_manifest(component, folder)
     load_buffer_state(component, state, storage, sampler, writer, generator, transforms, folder=folder)
+    return state
 
 
 def load_buffer_state(
@@ -149,9 +153,10 @@ def _part_differences(
         return "with a generator" if is_given else "without a generator"
 
     pairs = [
-        ("sampler", type(sampler).__name__, state["sampler_class"]),
+        ("sampler", sampler.kind, state["sampler_class"]),
         ("sampler settings", sampler.settings(), state["sampler_settings"]),
         ("writer", type(writer).__name__, state["writer_class"]),
+        ("writer settings", writer.settings(), state.get("writer_settings", {})),
         ("randomness", words(generator is not None), words(state["generator"] is not None)),
         ("transforms that are modules", len(transforms), len(state["transforms"])),
     ]
