@@ -2,7 +2,10 @@
 
 import multiprocessing
 import os
+import random
 import signal
+import sys
+import time
 import warnings
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -111,6 +114,39 @@ def test_a_process_that_dies_leaves_no_torn_row(tmp_path: Path) -> None:
         batch = buffer.sample()
     assert not _torn(batch).any()
     assert buffer[5:8]["number"].tolist() == [SIZE + 4] * 3
+
+
+def _work_until_killed(folder: Path, writer: int) -> None:
+    """Store and look for torn rows without end; a torn row ends it with status 1."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    buffer = _buffer(folder)
+    first = 0
+    while not _torn(buffer.sample() if len(buffer) else _checked_rows(0, 0, 1)).any():
+        first += buffer.extend(_checked_rows(writer, first, 1 + first % 19)).numel()
+    sys.exit(1)
+
+
+@pytest.mark.slow
+def test_processes_killed_at_any_time_leave_no_torn_row(tmp_path: Path) -> None:
+    """Of four processes one after another is killed and replaced, sixty times: none of them ever reads a torn row."""
+    chance = random.Random(0)
+    workers = [_started(_work_until_killed, tmp_path, number) for number in range(4)]
+    for turn in range(60):
+        time.sleep(chance.random() / 2)
+        place = chance.randrange(4)
+        workers[place].kill()
+        workers[place].join()
+        assert {worker.exitcode for worker in workers} <= {None, -signal.SIGKILL}
+        workers[place] = _started(_work_until_killed, tmp_path, 4 + turn)
+    for worker in workers:
+        worker.kill()
+        worker.join()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the last ones may have died while they wrote
+        buffer = _buffer(tmp_path)
+        assert not _torn(buffer[:]).any()
+    assert len(buffer) == SIZE
 
 
 def test_samplers_hear_of_rows_that_others_wrote(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -51,6 +53,35 @@ def test_the_ring_runs_in_time() -> None:
     assert sorted(buffer[:][0].tolist()) == [15, 16, 17, 18]
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    lanes=st.integers(1, 4),
+    capacity=st.integers(4, 20),
+    counts=st.lists(st.integers(0, 9), min_size=1, max_size=6),
+    has_steps=st.booleans(),
+)
+def test_any_sequence_of_writes_keeps_the_last_steps(
+    lanes: int, capacity: int, counts: list[int], has_steps: bool
+) -> None:
+    """After writes of any length, by batch or by step, each lane holds its last steps, in a ring of its own."""
+    buffer = ReplayBuffer(storage=LazyTensorStorage(capacity, ndim=2))
+    kept: dict[int, int] = {}
+    size, time = capacity // lanes, 0
+    for count in counts:
+        grid = _grid(lanes, time, count)
+        if has_steps:
+            for step in grid.unbind(1):
+                buffer.add(step)
+        else:
+            buffer.extend(grid)
+        kept.update({moment % size: moment for moment in range(time, time + count)})
+        time += count
+    assert len(buffer) == lanes * len(kept)
+    if kept:
+        expected = torch.tensor([kept[place] for place in range(len(kept))]) + 100 * torch.arange(lanes).view(-1, 1)
+        assert torch.equal(buffer[:], expected)
+
+
 def test_capacity_is_rounded_down_to_whole_steps() -> None:
     """A capacity of 10 rows holds three steps of three lanes, and less than one step is refused."""
     buffer = ReplayBuffer(storage=LazyTensorStorage(10, ndim=2))
@@ -72,6 +103,28 @@ def test_add_takes_a_step_of_all_lanes() -> None:
     single = ReplayBuffer(storage=LazyTensorStorage(4, ndim=2))
     assert [single.add(torch.tensor([number])) for number in range(3)] == [0, 1, 2]
     assert single[:].tolist() == [[0, 1, 2]]
+
+
+def test_transforms_that_act_on_stored_data_see_time_last() -> None:
+    """A step given to `add` reaches them as `[B, 1]`."""
+    shapes = []
+
+    class Doubling:
+        """Stores twice the values."""
+
+        def __call__(self, batch: Tensor) -> Tensor:
+            return batch
+
+        def inv(self, data: Tensor) -> Tensor:
+            """Twice the values."""
+            shapes.append(tuple(data.shape))
+            return 2 * data
+
+    buffer = ReplayBuffer(storage=LazyTensorStorage(12, ndim=2), transform=Doubling())
+    buffer.extend(_grid(3, 0, 2))
+    buffer.add(torch.arange(3))
+    assert shapes == [(3, 2), (3, 1)]
+    assert buffer[:, 2].tolist() == [0, 2, 4]
 
 
 def test_three_dimensions() -> None:
@@ -99,6 +152,8 @@ def test_grid_and_row_indices() -> None:
     assert torch.equal(buffer[:], _grid(3, 0, 4))
     with pytest.raises(IndexError, match=r"rows \[\*B, T\] \[3, 4\]"):
         buffer[3, 0]
+    with pytest.raises(IndexError, match="Expected row numbers"):
+        buffer[1, 2] = torch.tensor(0)
 
 
 def test_other_lanes_and_too_few_dimensions_are_refused() -> None:

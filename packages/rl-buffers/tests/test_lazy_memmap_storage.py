@@ -64,18 +64,23 @@ def test_an_existing_storage_is_opened_only_when_asked_and_when_it_fits(tmp_path
 def test_temporary_files_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of a temporary storage have no name, its folder goes with it, and those of a named one stay."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    gc.collect()
+    opened = len(list(Path("/proc/self/fd").iterdir()))
     buffer = ReplayBuffer(storage=LazyMemmapStorage(5))
     buffer.extend(torch.zeros(2))
     assert [list(folder.iterdir()) for folder in tmp_path.iterdir()] == [[]]
     del buffer
     gc.collect()
     assert list(tmp_path.iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
     storage = LazyMemmapStorage(5, shared_init=True)
     ReplayBuffer(storage=storage).extend(torch.zeros(2))
     assert len(list(tmp_path.iterdir())) == 1
     storage.close()
     storage.close()
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError, match="it is closed"):
+        storage.check(torch.zeros(2), "test")
     named = LazyMemmapStorage(5, scratch_dir=tmp_path / "named", auto_cleanup=True)
     ReplayBuffer(storage=named).extend(torch.zeros(2))
     (tmp_path / "named" / "mine").touch()
@@ -132,6 +137,22 @@ def test_a_file_that_the_system_refuses_is_an_error_with_a_fix(tmp_path: Path) -
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert len(buffer) == 0
+
+
+def test_a_state_without_room_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that cannot take the rows of a state leaves the buffer as it was."""
+    source, target = (ReplayBuffer(storage=LazyMemmapStorage(1 << 20)) for _ in range(2))
+    source.extend(torch.ones(1 << 20, 8))
+    target.extend(torch.zeros(3, 8))
+
+    def full(descriptor: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("rl_buffers._mapped_files._take_blocks", full)
+    target.storage._pager._files._reserved = 3  # type: ignore[attr-defined]  # as if there had been no more room then
+    with pytest.raises(OSError, match="no room for"):
+        target.load_state_dict(source.state_dict())
+    assert torch.equal(target[:], torch.zeros(3, 8))
 
 
 def test_pages_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rl_buffers._raw import raw_bytes
+
 _FOREIGN = (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
 
 
@@ -20,10 +22,10 @@ def stored_form(dtype: torch.dtype, shape: tuple[int, ...]) -> tuple["np.dtype[A
 
 def to_stored(values: Tensor) -> "np.ndarray[Any, Any]":
     """Values as an array of the form in which they are stored."""
-    values = values.detach().cpu().contiguous()
     if values.dtype in _FOREIGN:
-        values = values.unsqueeze(-1).view(torch.uint8)
-    return values.numpy()
+        return raw_bytes(values).view(*values.shape, values.dtype.itemsize).numpy()
+    array: np.ndarray[Any, Any] = values.detach().cpu().contiguous().numpy()
+    return array
 
 
 def from_stored(array: "np.ndarray[Any, Any]", dtype: torch.dtype) -> Tensor:

@@ -159,7 +159,8 @@ class BufferBase(ABC):
                 self._ahead.drop(self._rewind)
             row = self._accept(row, "add")
             if self._inverses:
-                data = self._stored_form([row])
+                lanes = self._storage.ndim - 1
+                data = self._stored_form(row.unsqueeze(lanes) if lanes else [row])
                 index = torch.empty(0) if _is_empty(data) else self._extend(data, "add")
                 return int(index[-1]) if len(index) else None
             row = self._writer.prepare(self._storage, row, is_row=True)
@@ -268,8 +269,13 @@ class BufferBase(ABC):
         return fold(self._finish(self._storage.read(flat), {"index": flat}), tuple(numbers.shape))
 
     def __setitem__(self, index: Index, data: Any) -> None:
-        """Overwrite stored rows; neither the writer's place nor the sampler's pass changes."""
+        """Overwrite stored rows, given by number; neither the writer's place nor the sampler's pass changes.
+
+        Where the storage has `ndim` > 1, `buffer[:] = rows` takes `[*B, T, ...]`.
+        """
         with self._lock:
+            if self._storage.ndim > 1 and isinstance(index, tuple):
+                raise IndexError(message(self._name, "rows to overwrite", expected="row numbers", found=f"{index}"))
             if self._ahead is not None:
                 self._ahead.drop(self._rewind)
             where = row_numbers(index, len(self._storage), self._name)

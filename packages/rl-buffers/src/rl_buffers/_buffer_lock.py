@@ -39,7 +39,7 @@ def buffer_lock(component: str, storage: Storage, sampler: Sampler, writer: Writ
     ring = storage.ring
     if ring is None:
         return threading.RLock()
-    if writer.state_dict().keys() == {"cursor"}:
+    if writer.state_dict().keys() <= {"cursor"}:
         return RingLock(ring, storage, sampler, writer)
     if ring.is_shared:
         raise ValueError(
@@ -109,7 +109,8 @@ class RingLock:
         clears, written, replaced = self._seen
         if ring.clears != clears:
             self._sampler.clear()
-        self._writer.load_state_dict({"cursor": ring.cursor})
+        if self._writer.state_dict():
+            self._writer.load_state_dict({"cursor": ring.cursor})
         count = min(ring.written - written, len(storage))
         if count:
             rows = torch.arange(ring.cursor - count, ring.cursor) % storage.max_size
@@ -122,7 +123,7 @@ class RingLock:
         """Leave the place in the ring beside the rows, and let other processes in."""
         ring = self._ring
         try:
-            cursor = self._writer.state_dict()["cursor"]
+            cursor: int = self._writer.state_dict().get("cursor", ring.cursor)
             if ring.pending:
                 size = self._storage.max_size
                 if cursor != ring.cursor or ring.pending % size == 0:

@@ -91,6 +91,11 @@ def sync_files(folder: Path, names: Sequence[str]) -> None:
         sync(parent)
 
 
+def row_files(folder: Path) -> set[str]:
+    """The files of rows that a folder holds."""
+    return {path.relative_to(folder).as_posix() for path in (folder / ROWS).rglob("*") if path.is_file()}
+
+
 def remove_others(folder: Path, kept: set[str]) -> None:
     """Remove the files of rows that no save needs."""
     rows = folder / ROWS

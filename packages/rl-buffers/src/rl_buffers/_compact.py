@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rl_buffers._raw import raw_bytes
 from rl_buffers._structure import Path
 from rl_buffers._tensor_storage import BaseTensorStorage
 
@@ -131,7 +132,7 @@ def _following(span: slice, lanes: int, length: int) -> Tensor:
 def _bytes(rows: Tensor) -> Tensor:
     """`[n, bytes]` of rows."""
     count = rows.shape[0]
-    flat = rows.cpu().contiguous().reshape(-1).view(torch.uint8)
+    flat = raw_bytes(rows)
     return flat.view(count, flat.numel() // count)
 
 

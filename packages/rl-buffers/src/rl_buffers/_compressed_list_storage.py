@@ -8,6 +8,7 @@ from torch import Size, Tensor
 
 from rl_buffers._base_list_storage import BaseListStorage
 from rl_buffers._lazy_tensor_storage import resolved
+from rl_buffers._raw import raw_bytes
 from rl_buffers._structure import Structure, infer, parse
 from rl_buffers._zstd import zstd_functions
 from rl_specs import message
@@ -69,7 +70,7 @@ class CompressedListStorage(BaseListStorage):
         leaves: list[Any] = []
         structure.flatten(row, leaves)
         kind = _Kind(structure, [(leaf.dtype, leaf.shape) if isinstance(leaf, Tensor) else None for leaf in leaves])
-        parts = [_as_bytes(leaf) for leaf in leaves if isinstance(leaf, Tensor)]
+        parts = [raw_bytes(leaf) for leaf in leaves if isinstance(leaf, Tensor)]
         packed = self._compress(torch.cat(parts) if parts else torch.empty(0, dtype=torch.uint8))
         return self._number(kind), packed, [leaf for leaf in leaves if not isinstance(leaf, Tensor)]
 
@@ -142,10 +143,6 @@ class _Kind:
         structure, forms = described
         parsed = [None if form is None else (getattr(torch, form[0]), Size(form[1])) for form in forms]
         return _Kind(parse(structure), parsed)
-
-
-def _as_bytes(leaf: Tensor) -> Tensor:
-    return leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _leaves(kind: _Kind, data: Tensor, objects: Iterator[Any], device: torch.device) -> Iterator[Any]:

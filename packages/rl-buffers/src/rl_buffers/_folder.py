@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rl_buffers._checkpointer import StorageCheckpointerBase, Target, remove_others
+from rl_buffers._checkpointer import StorageCheckpointerBase, Target, remove_others, row_files
 from rl_buffers._manifest import FILE, disk_errors, read_manifest, write_manifest
 from rl_buffers._storage import Storage
 from rl_buffers._tensor_storage import BaseTensorStorage
@@ -49,7 +49,7 @@ def save_folder(
         checkpointer = TensorStorageCheckpointer() if is_tensor else ListStorageCheckpointer()
     folder.mkdir(parents=True, exist_ok=True)
     earlier = _earlier(component, folder)
-    kept = set(earlier["storage"]["saved"]["files"]) if earlier else set()
+    kept = set(earlier["storage"]["saved"]["files"]) if earlier else row_files(folder)
     generation = earlier["generation"] + 1 if earlier else 1
     try:
         with disk_errors(component, folder):

@@ -1,6 +1,9 @@
 """Rows without what they hold twice, in one HDF5 file."""
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path as FilePath
 from types import ModuleType
 from typing import Any, ClassVar, final
@@ -46,7 +49,7 @@ class H5StorageCheckpointer(StorageCheckpointerBase):
         target.assert_room(sum(array.dtype.itemsize * torch.Size(array.shape).numel() for array in arrays))
         (target.folder / ROWS).mkdir(exist_ok=True)
         name = target.name(self._file)
-        with _h5py().File(target.folder / name, "w") as file:
+        with _system_errors(), _h5py().File(target.folder / name, "w") as file:
             for array in arrays:
                 self._write(file, array)
         sync_files(target.folder, [name])
@@ -86,6 +89,18 @@ class H5StorageCheckpointer(StorageCheckpointerBase):
                 return from_stored(data[rows], torch.uint8 if role == "where" else dtypes[path])
 
             expand(storage, state["length"], read)
+
+
+@contextmanager
+def _system_errors() -> Iterator[None]:
+    """Errors of the system, which HDF5 has as numbers in its text, as `OSError` with that number."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        number = re.search(r"errno = (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _name(path: Path, role: str) -> str:

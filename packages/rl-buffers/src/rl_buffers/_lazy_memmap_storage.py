@@ -75,14 +75,15 @@ class LazyMemmapStorage(BaseTensorStorage):
         self._files = MappedFiles(folder, is_kept=is_kept)
         self._is_kept = is_kept
         self._is_shared = shared_init
-        self._removal: weakref.finalize[Any, Any] | None = None
-        if is_temporary if auto_cleanup is None else auto_cleanup:
-            self._removal = weakref.finalize(self, _remove, folder, os.getpid(), is_whole=is_temporary)
+        self._is_closed = False
         folder.mkdir(parents=True, exist_ok=True)
         if not is_temporary and (folder / _HEAD).exists() and not (existsok or shared_init):
             fix = "Give existsok=True to open it, or another scratch_dir"
             raise FileExistsError(message("LazyMemmapStorage", f"{folder} holds a storage already", fix=fix))
         self._ring_file = RingFile(folder, is_shared=shared_init) if is_kept else None
+        is_removed = is_temporary if auto_cleanup is None else auto_cleanup
+        end = _End(self._files, self._ring_file, os.getpid(), is_removed=is_removed, is_whole=is_temporary)
+        self._finalizer = weakref.finalize(self, end)
         self._pager = _Files(self._files, self._ring_file)
         if self._ring_file is not None:
             self._numbers = self._ring_file.numbers
@@ -118,11 +119,8 @@ class LazyMemmapStorage(BaseTensorStorage):
         """Give the files back: closed, and removed if they are temporary. The storage cannot be used afterwards."""
         self._structure, self._tables, self._views, self._entries = None, [], [], {}
         self._numbers = [0]
-        self._files.close()
-        if self._ring_file is not None:
-            self._ring_file.close()
-        if self._removal is not None:
-            self._removal()
+        self._is_closed = True
+        self._finalizer()
 
     def _refreshed(self) -> None:
         """Open the storage in the folder if there is one that is not open yet, and mend its rows."""
@@ -139,6 +137,8 @@ class LazyMemmapStorage(BaseTensorStorage):
             self._mend(torn)
 
     def _adopt(self, layout: Layout, device: torch.device) -> None:
+        if self._is_closed:
+            raise RuntimeError(message("LazyMemmapStorage", "it is closed", fix="Open its folder with existsok=True"))
         super()._adopt(layout, device)
         self._follow(str(device))
         if self._is_kept:
@@ -225,14 +225,28 @@ def _opened(max_size: int, folder: Path, device: str, ndim: int, is_shared: bool
     )
 
 
-def _remove(folder: Path, process: int, *, is_whole: bool) -> None:
-    """Remove the files of a storage, in the process that made them; a folder of the user stays with its other files."""
-    if os.getpid() != process:
-        return
-    if is_whole:
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    for name in (_HEAD, "ring.bin", "lock"):
-        (folder / name).unlink(missing_ok=True)
-    for path in folder.glob("table_*.bin"):
-        path.unlink(missing_ok=True)
+@final
+class _End:
+    """Gives the files of a storage back, and removes them where they are to be, in the process that made them."""
+
+    def __init__(
+        self, files: MappedFiles, ring: RingFile | None, process: int, *, is_removed: bool, is_whole: bool
+    ) -> None:
+        self._files = files
+        self._ring = ring
+        self._process = process
+        self._is_removed = is_removed
+        self._is_whole = is_whole
+
+    def __call__(self) -> None:
+        self._files.close()
+        if self._ring is not None:
+            self._ring.close()
+        if not self._is_removed or os.getpid() != self._process:
+            return
+        folder = self._files.folder
+        if self._is_whole:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        for path in (folder / _HEAD, folder / "ring.bin", folder / "lock", *folder.glob("table_*.bin")):
+            path.unlink(missing_ok=True)

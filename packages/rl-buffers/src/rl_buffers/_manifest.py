@@ -22,7 +22,7 @@ def write_manifest(folder: Path, state: dict[str, Any]) -> None:
     """Put a state in place of the one in a folder."""
     data = BytesIO()
     torch.save(state, data)
-    partial = folder / f"{FILE}.{os.getpid()}.partial"
+    partial = folder / f"{FILE}.partial"
     try:
         with partial.open("wb") as file:
             file.write(data.getbuffer())

@@ -67,6 +67,7 @@ class MappedFiles(Pager):
             mapped = mmap.mmap(descriptor, rows * row_bytes)
         except OSError as error:
             os.close(descriptor)
+            self.close()
             raise self._no_room(error, rows * row_bytes) from error
         if not self._is_kept:
             path.unlink()

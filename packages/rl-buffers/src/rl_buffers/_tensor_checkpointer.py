@@ -11,6 +11,7 @@ from torch import Tensor
 from rl_buffers._checkpointer import ROWS, StorageCheckpointerBase, Target, sync_files
 from rl_buffers._layout import Layout
 from rl_buffers._manifest import digest
+from rl_buffers._raw import raw_bytes
 from rl_buffers._storage import Storage
 from rl_buffers._structure import Path
 from rl_buffers._tensor_storage import BaseTensorStorage
@@ -35,6 +36,7 @@ class TensorStorageCheckpointer(StorageCheckpointerBase):
         head = storage.head()
         spans = storage.chunks.spans(len(storage))
         known = self._known(target, head)
+        is_alone = storage.ring is None or not storage.ring.is_shared
         columns = storage.columns()
         (target.folder / ROWS).mkdir(exist_ok=True)
         chunks: list[list[Any]] = []
@@ -42,7 +44,7 @@ class TensorStorageCheckpointer(StorageCheckpointerBase):
         written = []
         for number, span in enumerate(spans):
             old = known["chunks"].get((span.start, span.stop))
-            if old is None or not storage.chunks.is_unchanged(number, known["id"]):
+            if old is None or not (is_alone and storage.chunks.is_unchanged(number, known["id"])):
                 data = _packed(columns, span)
                 checksum = digest(data)
                 if old is None or known["files"][old] != checksum:
@@ -98,9 +100,7 @@ def tensor_storage(storage: Storage, component: str) -> BaseTensorStorage:
 def _packed(columns: dict[Path, Tensor], span: slice) -> bytearray:
     data = bytearray()
     for column in columns.values():
-        rows = torch.empty_like(column[span], device="cpu", memory_format=torch.contiguous_format)
-        rows.copy_(column[span])  # a single row may be contiguous and yet have strides that cannot be viewed as bytes
-        data += memoryview(rows.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]  # arrays have the buffer protocol
+        data += raw_bytes(column[span]).numpy().data
         data += bytes(-len(data) % _ALIGNMENT)
     return data
 

@@ -17,6 +17,7 @@ from rl_buffers._table import Table, group
 from rl_specs import DeviceError, NestedKey, SpecError, message, missing_key
 
 _NOTHING = torch.empty(0)
+_NO_LEAD = Size()
 
 
 class BaseTensorStorage(Storage):
@@ -134,7 +135,7 @@ class BaseTensorStorage(Storage):
         leaves: list[Tensor] = []
         if not self._structure.flatten(data, leaves):
             raise self._refusal(data, component, lead_dims)
-        lead = leaves[0].shape[:lead_dims]
+        lead = leaves[0].shape[:lead_dims] if lead_dims else _NO_LEAD
         row_shapes = self._row_shapes
         shapes = [lead + row_shape for row_shape in row_shapes] if lead_dims else row_shapes
         if (
@@ -342,11 +343,19 @@ class BaseTensorStorage(Storage):
                 self.put(path, 0, column)
 
     def begin_load(self, head: dict[str, Any]) -> None:
-        """Take over the layout of a state, without its rows, and forget all rows."""
-        self.clear()
+        """Take over the layout of a state, without its rows, and forget all rows.
+
+        Raises:
+            OSError: the disk has no room for the rows of the state; nothing was changed.
+        """
         layout = Layout.parse(head)
-        if layout is not None and self._structure is None:
-            self._adopt(layout, torch.device("cpu"))
+        if layout is not None:
+            if self._structure is None:
+                self._adopt(layout, torch.device("cpu"))
+            if self._pager is not None:
+                self._pager.before_write(0, head["length"])
+                self._pager.after_write(0)
+        self.clear()
 
     def put(self, path: Path, start: int, values: Tensor) -> None:
         """Write one entry `[n, *row_shape]` of rows from `start`; the rows are whole once all entries were put."""
