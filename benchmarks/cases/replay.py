@@ -1,4 +1,4 @@
-"""A replay buffer of 300,000 full rows; prints microseconds to add a row, to extend by 1,000 and to sample 256.
+"""A replay buffer of a million full rows; prints microseconds to add a row, to extend by 1,000 and to sample 256.
 
 A row is an observation of 17 numbers, an action of 6, the next observation, reward and three flags, as a half-cheetah
 gives; libraries that store fewer flags do less. What a library has no call for is left out.
@@ -8,13 +8,14 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from _case import report
 
-ROWS, CHUNK, SAMPLE = 300_000, 1000, 256
+ROWS, CHUNK, SAMPLE = 1_000_000, 1000, 256
 OBSERVATION, ACTION = 17, 6
 LABELS = {"add": "add 1 row", "extend": f"extend by {CHUNK:,}", "sample": f"sample {SAMPLE}"}
 Calls = dict[str, Callable[[], Any]]
@@ -38,21 +39,23 @@ def tensordict_calls(buffer: Any) -> Calls:
     return {"add": lambda: buffer.add(row), "extend": lambda: buffer.extend(rows), "sample": buffer.sample}
 
 
-def rl_suite() -> Calls:
-    """Ours."""
-    from rl_buffers import LazyTensorStorage, TensorDictReplayBuffer
+def rl_suite(folder: str | None) -> Calls:
+    """Ours, in memory or in files."""
+    from rl_buffers import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayBuffer
 
-    return tensordict_calls(TensorDictReplayBuffer(storage=LazyTensorStorage(ROWS), batch_size=SAMPLE))
-
-
-def torchrl() -> Calls:
-    """TorchRL's, with the same storage in memory."""
-    from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
-
-    return tensordict_calls(TensorDictReplayBuffer(storage=LazyTensorStorage(ROWS), batch_size=SAMPLE))
+    storage = LazyTensorStorage(ROWS) if folder is None else LazyMemmapStorage(ROWS, scratch_dir=folder)
+    return tensordict_calls(TensorDictReplayBuffer(storage=storage, batch_size=SAMPLE))
 
 
-def sb3() -> Calls:
+def torchrl(folder: str | None) -> Calls:
+    """TorchRL's, with the same storage."""
+    from torchrl.data import LazyMemmapStorage, LazyTensorStorage, TensorDictReplayBuffer
+
+    storage = LazyTensorStorage(ROWS) if folder is None else LazyMemmapStorage(ROWS, scratch_dir=folder)
+    return tensordict_calls(TensorDictReplayBuffer(storage=storage, batch_size=SAMPLE))
+
+
+def sb3(folder: str | None) -> Calls:
     """Stable-Baselines3's, which adds one step of its environments at a time."""
     from gymnasium.spaces import Box
     from stable_baselines3.common.buffers import ReplayBuffer
@@ -67,7 +70,7 @@ def sb3() -> Calls:
     return {"add": lambda: buffer.add(*row), "sample": lambda: buffer.sample(SAMPLE)}
 
 
-def cpprb() -> Calls:
+def cpprb(folder: str | None) -> Calls:
     """cpprb's, in C++; it samples numpy arrays."""
     from cpprb import ReplayBuffer
 
@@ -109,11 +112,13 @@ def main() -> None:
     """Time the calls and print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--library", choices=sorted(LIBRARIES), required=True)
+    parser.add_argument("--memmap", action="store_true", help="rows in files; for TensorDict libraries")
     parser.add_argument("--seconds", type=float, default=1.0, help="timed for each call")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    calls = LIBRARIES[args.library]()
-    report({LABELS[name]: microseconds(call, args.seconds) for name, call in calls.items()}, "us")
+    with TemporaryDirectory() as folder:
+        calls = LIBRARIES[args.library](folder if args.memmap else None)
+        report({LABELS[name]: microseconds(call, args.seconds) for name, call in calls.items()}, "us")
 
 
 if __name__ == "__main__":

@@ -11,13 +11,18 @@ def _comparisons(is_quick: bool) -> tuple[Comparison, ...]:
         Contender("Stable-Baselines3", "replay.py", ("--library", "sb3", *seconds), is_peer=True),
         Contender("cpprb", "replay.py", ("--library", "cpprb", *seconds), is_peer=True),
     )
-    return (Comparison("uniform", contenders),)
+    in_files = (
+        Contender("rl-suite", "replay.py", ("--library", "rl-suite", "--memmap", *seconds)),
+        Contender("TorchRL", "replay.py", ("--library", "torchrl", "--memmap", *seconds), is_peer=True),
+    )
+    return (Comparison("in memory", contenders), Comparison("in files", in_files))
 
 
 FAMILY = Family(
     "replay",
     "Replay",
-    "A buffer of 300,000 full rows in memory: an observation of 17 numbers, an action of 6, the next observation, "
-    "reward and three flags. Ours and TorchRL's give TensorDicts of tensors, cpprb (C++) arrays.",
+    "A buffer of a million full rows, in memory and in memory-mapped files: an observation of 17 numbers, an action of "
+    "6, the next observation, reward and three flags. Ours and TorchRL's give TensorDicts of tensors, cpprb (C++) "
+    "arrays.",
     _comparisons,
 )

@@ -6,14 +6,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rl_buffers._priority_values import Numbers
 from rl_buffers._storage import Storage, Where
+from rl_specs import message
 
 
 class Sampler(ABC):
     """Chooses rows. The buffer tells it of every write, so that it can keep what it knows of the rows in step.
 
-    A sampler that works in passes over the stored rows (an epoch) ends one by returning 0 from `next_batch_size`.
+    A sampler that works in passes over the stored rows (an epoch) ends one by returning 0 from `next_batch_size`. One
+    that draws by priority says so by `keeps_priorities` and defines `update_priority` and `check_priority`.
     """
+
+    keeps_priorities: bool = False
+    """Whether rows have priorities that decide how often they are drawn."""
 
     @abstractmethod
     def sample(
@@ -32,6 +38,14 @@ class Sampler(ABC):
     def next_batch_size(self, storage: Storage, batch_size: int) -> int:
         """Rows in the next batch of an iteration that wants `batch_size`: 0 at the end of a pass."""
         return batch_size
+
+    def mark(self) -> Any:
+        """Where the sampler is, for `rewind`; None where a draw leaves no trace in it."""
+        return None
+
+    def rewind(self, mark: Any) -> None:
+        """Take back the draws made since `mark`; nothing else happened in between."""
+        assert mark is None
 
     @abstractmethod
     def restart(self) -> None:
@@ -52,6 +66,34 @@ class Sampler(ABC):
     @abstractmethod
     def overwrite(self, storage: Storage, where: Where) -> None:
         """Rows were replaced where they are, by `buffer[...] = rows`."""
+
+    def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
+        """Give rows other priorities.
+
+        Args:
+            index: row numbers: an integer, `[n]`, or `[n, ...]` with each repeated along further dimensions. Of a row
+                that is there twice the last priority holds; rows that are not stored (any more) are left out.
+            priority: a number for all of them, or `[n, ...]`, of which those of one row are reduced to one.
+            stamp: the entry `"_stamp"` of the batch that the rows were drawn in: rows written since then keep the
+                priorities that they have. None to change all of them.
+        Raises:
+            IndexError: rows that the storage has no room for.
+            ShapeError: another number of priorities than of rows.
+            TypeError: this sampler keeps no priorities.
+            ValueError: negative, infinite or not a number; places and values are listed and nothing was changed.
+        """
+        raise TypeError(
+            message(type(self).__name__, "the sampler keeps no priorities", fix="Give the buffer a PrioritizedSampler")
+        )
+
+    def check_priority(self, priority: Tensor, count: int) -> None:
+        """Raise what `update_priority` would for these priorities of `count` rows, which are about to be written."""
+        raise TypeError(message(type(self).__name__, "the sampler keeps no priorities"))
+
+    @property
+    def kind(self) -> str:
+        """Name of the form of its states: samplers of one kind load each other's."""
+        return type(self).__name__
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -1,17 +1,19 @@
 """Replay buffers, for rows of any kind and for TensorDicts."""
 
-from collections.abc import Callable
 from typing import Any, final
 
-import torch
-from tensordict import TensorDictBase
-
 from rl_buffers._buffer import BufferBase
-from rl_buffers._layout import stack_rows
-from rl_buffers._storage import Storage
-from rl_buffers.samplers import Sampler
-from rl_buffers.writers import Writer
-from rl_specs import message
+from rl_buffers._her_buffer import HERReplayBuffer
+from rl_buffers._prioritized_buffers import PrioritizedReplayBuffer, TensorDictPrioritizedReplayBuffer
+from rl_buffers._tensordict_buffer import TensorDictBufferBase
+
+__all__ = [
+    "HERReplayBuffer",
+    "PrioritizedReplayBuffer",
+    "ReplayBuffer",
+    "TensorDictPrioritizedReplayBuffer",
+    "TensorDictReplayBuffer",
+]
 
 
 @final
@@ -31,28 +33,15 @@ class ReplayBuffer(BufferBase):
         transform: callable applied to every batch; with a method `inv`, which acts on what is stored, it is an
             `InverseTransform`. See also `append_transform`.
         generator: source of randomness; None for torch's global one.
+        prefetch: how many batches a thread makes ahead; None for none. They are the batches that would be made without,
+            in the same order: whatever changes the buffer takes back those that wait, so that it pays where several
+            batches are drawn after each write. New priorities alone do not: they count from the batches on that are
+            chosen after them. Transforms and `collate_fn` run in that thread; those that draw from torch's global
+            generator, or keep a state of their own, also do so for batches that are taken back.
+        pin_memory: copy batches to page-locked memory, for a fast way to a GPU; needs one.
+        dim_extend: which dimension of the data given to `extend` counts rows; None for the first one, or the last batch
+            dimension of a storage with `ndim` > 1. `add` is not affected.
     """
-
-    def __init__(
-        self,
-        *,
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(
-            storage=storage,
-            sampler=sampler,
-            writer=writer,
-            collate_fn=collate_fn,
-            batch_size=batch_size,
-            transform=transform,
-            generator=generator,
-        )
 
     def _accept(self, data: Any, method: str) -> Any:
         return data
@@ -62,57 +51,14 @@ class ReplayBuffer(BufferBase):
 
 
 @final
-class TensorDictReplayBuffer(BufferBase):
+class TensorDictReplayBuffer(TensorDictBufferBase):
     """A `ReplayBuffer` of TensorDicts, whose batches say where they come from.
 
     Every batch has the entry `"index"` (int64 `[n]`, row numbers) and whatever else the sampler says of the rows. Such
-    a batch can be stored again: the entry `"index"` of data is not stored. In rows that have batch dimensions of their
-    own, these entries are repeated along them.
+    a batch can be stored again: these entries of data are not stored. In rows that have batch dimensions of their own,
+    they are repeated along them.
 
-    Args: as for `ReplayBuffer`.
+    Args: as for `ReplayBuffer`, and
+        priority_key: the entry with priorities, for `update_tensordict_priority` and for rows that are stored with
+            priorities; read with samplers that keep some.
     """
-
-    def __init__(
-        self,
-        *,
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(
-            storage=storage,
-            sampler=sampler,
-            writer=writer,
-            collate_fn=collate_fn,
-            batch_size=batch_size,
-            transform=transform,
-            generator=generator,
-        )
-
-    def _accept(self, data: Any, method: str) -> Any:
-        if type(data) is list:
-            data = stack_rows(data, f"{self._name}.{method}")
-        if not isinstance(data, TensorDictBase):
-            raise TypeError(
-                message(
-                    f"{self._name}.{method}",
-                    "the data",
-                    expected="a TensorDict",
-                    found=type(data).__name__,
-                    fix="Use ReplayBuffer for other data",
-                )
-            )
-        return data.exclude("index") if "index" in data else data
-
-    def _annotate(self, batch: Any, info: dict[str, Any]) -> Any:
-        batch_size = batch.batch_size
-        for key, value in info.items():
-            if len(batch_size) > 1:
-                lead = value.reshape(len(value), *[1] * (len(batch_size) - 1), *value.shape[1:])
-                value = lead.expand(*batch_size, *value.shape[1:]).contiguous()
-            batch.set(key, value)
-        return batch
