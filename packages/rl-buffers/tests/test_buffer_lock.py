@@ -19,6 +19,7 @@ from torch import Tensor
 from rl_buffers import (
     LazyMemmapStorage,
     LazyTensorStorage,
+    PrioritizedSampler,
     ReplayBuffer,
     RoundRobinWriter,
     Sampler,
@@ -163,6 +164,16 @@ def test_samplers_hear_of_rows_that_others_wrote(tmp_path: Path) -> None:
     one[0] = _checked_rows(0, 11, 1)[0]
     assert other[:]["number"].tolist() == [11, 10]
     assert one.extend(_checked_rows(0, 20, 3)).tolist() == [2, 3, 4]
+
+
+def test_priorities_of_rows_that_others_wrote(tmp_path: Path) -> None:
+    """Rows written through another buffer have the priority of new rows, also where an updated row was."""
+    one, other = _buffer(tmp_path), _buffer(tmp_path, PrioritizedSampler(SIZE, 1.0, 1.0))
+    one.extend(_checked_rows(0, 0, SIZE))
+    other.sample(1)
+    other.update_priority(torch.arange(SIZE), torch.full((SIZE,), 1e-9).index_fill(0, torch.tensor([5]), 1.0))
+    one.extend(_checked_rows(0, SIZE, 2))
+    assert set(other.sample(200)["index"].tolist()) == {0, 1, 5}
 
 
 def test_a_state_is_loaded_for_all(tmp_path: Path) -> None:

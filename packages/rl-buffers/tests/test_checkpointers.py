@@ -21,6 +21,7 @@ from torch import Tensor
 
 from rl_buffers import (
     CompressedListStorage,
+    ConsumingSampler,
     FlatStorageCheckpointer,
     H5StorageCheckpointer,
     LazyMemmapStorage,
@@ -29,12 +30,19 @@ from rl_buffers import (
     ListStorage,
     ListStorageCheckpointer,
     NestedStorageCheckpointer,
+    PrioritizedSampler,
     RandomSampler,
     ReplayBuffer,
+    RoundRobinWriter,
     SamplerWithoutReplacement,
+    SliceSampler,
+    SliceSamplerWithoutReplacement,
     Storage,
     StorageCheckpointerBase,
+    StreamingSliceSampler,
+    TensorDictMaxValueWriter,
     TensorDictReplayBuffer,
+    TensorDictRoundRobinWriter,
     TensorStorageCheckpointer,
 )
 from rl_specs import SpecError
@@ -49,6 +57,23 @@ TENSOR_KINDS: list[Any] = [
 STORAGES: list[Any] = [LazyTensorStorage, LazyMemmapStorage, ListStorage, CompressedListStorage, LazyStackStorage]
 
 
+SAMPLERS: dict[str, Any] = {
+    "consuming": ConsumingSampler,
+    "full batches": lambda: SamplerWithoutReplacement(drop_last=True),
+    "passes": SamplerWithoutReplacement,
+    "prioritized": lambda: PrioritizedSampler(12, 0.7, 0.5),
+    "random": RandomSampler,
+    "slice passes": lambda: SliceSamplerWithoutReplacement(slice_len=2, end_key=("next", "done")),
+    "slices": lambda: SliceSampler(slice_len=2, end_key=("next", "done")),
+    "streaming": lambda: StreamingSliceSampler(slice_len=2, end_key=("next", "done")),
+}
+WRITERS: dict[str, Any] = {
+    "highest": lambda: TensorDictMaxValueWriter("rank"),
+    "numbered": TensorDictRoundRobinWriter,
+    "ring": RoundRobinWriter,
+}
+
+
 def _steps(first: int, count: int) -> TensorDict:
     """Steps in the order of time: what follows one is the next one's observation, but for a reset at every fifth."""
     number = torch.arange(first, first + count).double()
@@ -58,8 +83,16 @@ def _steps(first: int, count: int) -> TensorDict:
     flag = torch.zeros(count, 1, dtype=torch.bool)
     done = (number % 5 == 4).view(-1, 1)
     inner = {"observation": following, "reward": number.view(-1, 1).to(torch.bfloat16), "done": done}
+    inner["truncated"] = flag
+    rank = number * 7 % 5
     return TensorDict(
-        {"observation": observation, "done": flag, "a.b/c": number.to(torch.uint8), "none": torch.zeros(count, 0)}
+        {
+            "observation": observation,
+            "done": flag,
+            "rank": rank,
+            "a.b/c": number.to(torch.uint8),
+            "none": torch.zeros(count, 0),
+        }
         | {"next": inner},
         batch_size=[count],
     )
@@ -123,18 +156,29 @@ def test_lanes_are_saved_in_every_format(kind: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("sampler", [RandomSampler, SamplerWithoutReplacement])
-def test_every_storage_is_saved(storage: Any, sampler: Any, tmp_path: Path) -> None:
-    """By the usual checkpointer any storage comes back, with the same next batches."""
-    buffer = _buffer(storage(12), sampler=sampler)
-    buffer.extend(_steps(0, 9))
-    buffer.extend(_steps(9, 9))
-    buffer.sample()
-    buffer.dumps(tmp_path)
-    other = _buffer(storage(12), seed=1, sampler=sampler)
-    other.loads(tmp_path)
-    for _ in range(3):
-        assert _same(buffer.sample().to_tensordict(), other.sample().to_tensordict())
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_every_combination_is_saved(storage: Any, sampler: str, tmp_path: Path) -> None:
+    """Any storage, sampler and writer come back, in a folder used before, with the same next batches and places."""
+    for name, writer in WRITERS.items():
+        buffer, other = (
+            TensorDictReplayBuffer(
+                storage=storage(12),
+                sampler=SAMPLERS[sampler](),
+                writer=writer(),
+                generator=torch.Generator().manual_seed(seed),
+                batch_size=2,
+            )
+            for seed in range(2)
+        )
+        buffer.extend(_steps(0, 9))
+        buffer.extend(_steps(9, 9))
+        buffer.sample()
+        buffer.dumps(tmp_path)
+        other.loads(tmp_path)
+        for _ in range(2):
+            assert _same(buffer.sample().to_tensordict(), other.sample().to_tensordict()), name
+        assert torch.equal(buffer.extend(_steps(18, 2)), other.extend(_steps(18, 2))), name
+        assert _same(buffer.sample().to_tensordict(), other.sample().to_tensordict()), name
 
 
 def test_plain_tensors_and_unused_buffers_are_saved(tmp_path: Path) -> None:
