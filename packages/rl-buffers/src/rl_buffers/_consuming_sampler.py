@@ -25,14 +25,18 @@ class ConsumingSampler(Sampler):
         ValueError: `max_sample_count` is out of range.
     """
 
+    _rows: Tensor
+    _place: Tensor
+    _drawn: Tensor
+    _count: int
+    _told: int
+    _log: list[tuple[int, Tensor, Tensor, Tensor]] | None
+
     def __init__(self, max_sample_count: int = 1) -> None:
         if not isinstance(max_sample_count, int) or isinstance(max_sample_count, bool) or max_sample_count < 1:
             expected, found = "an integer >= 1", repr(max_sample_count)
             raise ValueError(message("ConsumingSampler", "max_sample_count", expected=expected, found=found))
         self._limit = max_sample_count
-        self._count = 0
-        self._told = 0
-        self._log: list[tuple[int, Tensor, Tensor, Tensor]] | None = None
         self._allocate(0)
 
     @property
