@@ -95,10 +95,13 @@ def test_iteration_ends_when_all_are_consumed() -> None:
 
 
 def test_rows_that_were_there_before() -> None:
-    """Rows that the storage was made with can be drawn."""
+    """Rows that the storage was made with can be drawn, and a storage may have no limit."""
     sampler = ConsumingSampler()
     buffer = ReplayBuffer(storage=TensorStorage(torch.arange(4)), sampler=sampler)
     assert sorted(buffer.sample(4).tolist()) == [0, 1, 2, 3]
+    buffer = ReplayBuffer(storage=ListStorage(None), sampler=ConsumingSampler())
+    buffer.extend(list(torch.arange(200)))
+    assert sorted(buffer.sample(200).tolist()) == list(range(200))
 
 
 def test_a_count_below_one_is_refused() -> None:

@@ -362,3 +362,17 @@ def test_generator_decides_the_batches() -> None:
     first, second = (_buffer([8, 5, 4], SliceSampler(num_slices=3)).sample(9) for _ in range(2))
     assert torch.equal(first["index"], second["index"])
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_storage_without_a_limit_and_rows_in_any_order() -> None:
+    """Rows of a list without a limit, and rows written in another order than that of a ring, are followed too."""
+    sampler = SliceSampler(slice_len=2, end_key=("next", "done"))
+    buffer = TensorDictReplayBuffer(storage=ListStorage(None), sampler=sampler)
+    rows = TensorDict({"x": torch.arange(6), "next": {"done": torch.zeros(6, 1, dtype=torch.bool)}}, [6])
+    buffer.extend(rows)
+    assert set(buffer.sample(200)["x"][::2].tolist()) == {0, 1, 2, 3, 4}
+    sampler.extend(buffer.storage, torch.tensor([4, 1]))  # as a writer that ranks rows would
+    assert set(buffer.sample(200)["index"][::2].tolist()) == {2}
+    sampler.extend(buffer.storage, torch.tensor([2, 3]))
+    assert set(buffer.sample(200)["index"][::2].tolist()) == {1, 2}
+    assert repr(sampler) == "SliceSampler(slice_len=2, strict_length=True, span=False)"

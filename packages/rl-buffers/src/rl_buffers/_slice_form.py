@@ -45,6 +45,10 @@ class SliceForm:
                 expected = "booleans or integers from 0 to slice_len - 1, one or a pair"
                 raise ValueError(message(self.component, "span", expected=expected, found=repr(self.span)))
 
+    def __str__(self) -> str:
+        size = f"slice_len={self.slice_len}" if self.num_slices is None else f"num_slices={self.num_slices}"
+        return f"{size}, strict_length={self.strict_length}, span={self.span}"
+
     def _sides(self) -> tuple[bool | int, bool | int]:
         return self.span if isinstance(self.span, tuple) else (self.span, self.span)
 
