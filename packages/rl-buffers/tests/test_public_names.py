@@ -1,6 +1,7 @@
 """The public names of the package."""
 
 import rl_buffers
+from rl_buffers import datasets
 
 
 def test_public_names() -> None:
@@ -62,3 +63,19 @@ def test_public_names() -> None:
         "split_trajectories",
     ]
     assert all(hasattr(rl_buffers, name) for name in rl_buffers.__all__)
+
+
+def test_public_names_of_data_sets() -> None:
+    """The same for data sets, which are imported by themselves."""
+    assert datasets.__all__ == [
+        "AtariDQNExperienceReplay",
+        "BaseDatasetExperienceReplay",
+        "D4RLExperienceReplay",
+        "EpisodeRecorder",
+        "HDF5Recorder",
+        "LeRobotExperienceReplay",
+        "MinariExperienceReplay",
+        "MinariRecorder",
+        "ParquetRecorder",
+        "RowSource",
+    ]

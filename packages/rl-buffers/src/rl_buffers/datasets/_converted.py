@@ -1,0 +1,94 @@
+"""The converted form of a data set: rows in files that are mapped into memory, and what is known of them."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rl_buffers.datasets._source import RowSource
+from rl_buffers.storages import LazyMemmapStorage
+from rl_specs import SpecError, message
+
+_FORMAT = 1
+_HEAD = "dataset.json"
+_ROWS = "rows"
+
+
+def opened(component: str, source: RowSource, folder: Path) -> tuple[LazyMemmapStorage, dict[str, Any]]:
+    """Storage and metadata of a data set, converted first where that has not been done.
+
+    The conversion goes to a folder of its own, which takes its name when it is complete.
+
+    Args:
+        component: who asks, for messages.
+        source: where rows come from.
+        folder: the converted form.
+    Raises:
+        SpecError: the folder holds another format, or the data set has no rows.
+    """
+    head = folder / _HEAD
+    if not head.is_file():
+        _convert(component, source, folder)
+    try:
+        found = json.loads(head.read_text())
+        version, rows, metadata = found["format"], found["rows"], found["metadata"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(component, head, str(error)) from error
+    if version != _FORMAT:
+        raise _damaged(component, head, f"format {version}, expected {_FORMAT}")
+    storage = LazyMemmapStorage(rows, scratch_dir=folder / _ROWS, existsok=True)
+    if len(storage) != rows:
+        raise _damaged(component, folder / _ROWS, f"{len(storage)} rows, expected {rows}")
+    return storage, metadata
+
+
+def _convert(component: str, source: RowSource, folder: Path) -> None:
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        count = _written(component, source, partial / _ROWS)
+        head = {"format": _FORMAT, "name": source.name, "rows": count, "metadata": source.metadata()}
+        with (partial / _HEAD).open("w") as file:
+            json.dump(head, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _written(component: str, source: RowSource, folder: Path) -> int:
+    """Write all rows to a storage in `folder`; returns their number.
+
+    What is found out while reading (a row too few to follow, say) makes the data set shorter than announced: it is then
+    written a second time, in the capacity that it needs.
+    """
+    announced = source.most_rows()
+    count = _copy(component, source, folder, announced)
+    if count == 0:
+        raise SpecError(message(component, f"the data set {source.name} has no steps"))
+    if count < announced:
+        shutil.rmtree(folder)
+        _copy(component, source, folder, count)
+    return count
+
+
+def _copy(component: str, source: RowSource, folder: Path, capacity: int) -> int:
+    storage = LazyMemmapStorage(max(1, capacity), scratch_dir=folder)
+    start = 0
+    try:
+        for block in source.blocks():
+            checked = storage.check(block, component)
+            if checked.count:
+                storage.write(slice(start, start + checked.count), checked)
+                start += checked.count
+    finally:
+        storage.close()
+    return start
+
+
+def _damaged(component: str, path: Path, problem: str) -> SpecError:
+    fix = "Delete the folder, and the data set is converted anew"
+    return SpecError(message(component, f"{path} is not a converted data set: {problem}", fix=fix))
