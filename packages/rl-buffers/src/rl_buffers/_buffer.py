@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from rl_buffers._index import Index, row_numbers
 from rl_buffers._layout import stack_rows
+from rl_buffers._priority_values import Numbers
 from rl_buffers._state import buffer_state, load_buffer_state, read_folder, write_folder
-from rl_buffers._storage import Storage
+from rl_buffers._storage import Block, Storage, Where
 from rl_buffers.samplers import RandomSampler, Sampler
 from rl_buffers.storages import ListStorage
 from rl_buffers.transforms import InverseTransform, KeepingTransform
 from rl_buffers.writers import RoundRobinWriter, Writer
-from rl_specs import SpecError, message
+from rl_specs import NestedKey, SpecError, message
 
 
 class BufferBase(ABC):
@@ -125,8 +126,11 @@ class BufferBase(ABC):
                 data = self._stored_form([row])
                 return None if _is_empty(data) else int(self._extend(data, "add")[-1])
             block = self._storage.check_row(row, f"{self._name}.add")
+            key = self._priority_entry(row, block)
             index = self._writer.add(self._storage, block)
-            self._sampler.add(index)
+            self._sampler.add(self._storage, index)
+            if key is not None:
+                self._prioritize(key, index)
             return index
 
     def sample(self, batch_size: int | None = None, return_info: bool = False) -> Any:
@@ -187,20 +191,41 @@ class BufferBase(ABC):
             component = f"{self._name}.__setitem__"
             data = self._accept(data, "__setitem__")
             if isinstance(where, int):
-                self._storage.write(where, self._storage.check_row(data, component))
+                block = self._storage.check_row(data, component)
+                key = self._priority_entry(data, block)
+                self._storage.write(where, block)
+                self._sampler.overwrite(self._storage, where)
+                if key is not None:
+                    self._prioritize(key, where)
                 return
             count = where.stop - where.start if isinstance(where, slice) else where.numel()
             block = self._storage.check(data, component)
             if block.count != count:
                 raise SpecError(message(component, "number of rows", expected=count, found=block.count))
-            self._storage.write(where, block)
+            if count:
+                key = self._priority_entry(data, block)
+                self._storage.write(where, block)
+                self._sampler.overwrite(self._storage, where)
+                if key is not None:
+                    self._prioritize(key, where)
+
+    def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
+        """Give rows other priorities; see `Sampler.update_priority`, which also says what is refused.
+
+        Args:
+            index: row numbers, as `info["index"]` of `sample(return_info=True)` gives them, or an integer.
+            priority: a number, or one for each row, >= 0.
+            stamp: `info["_stamp"]`, for rows overwritten since to keep the priorities that they have.
+        """
+        with self._lock:
+            self._sampler.update_priority(index, priority, stamp)
 
     def empty(self) -> None:
         """Forget all rows, those that transforms keep back too. Memory and layout of the rows stay as they are."""
         with self._lock:
             self._storage.clear()
             self._writer.clear()
-            self._sampler.restart()
+            self._sampler.clear()
             for transform in self._transforms:
                 if isinstance(transform, KeepingTransform):
                     transform.clear()
@@ -270,10 +295,25 @@ class BufferBase(ABC):
 
     def _extend(self, data: Any, method: str) -> Tensor:
         block = self._storage.check(data, f"{self._name}.{method}")
+        key = self._priority_entry(data, block)
         index = self._writer.extend(self._storage, block)
         if block.count:
-            self._sampler.extend(index)
+            self._sampler.extend(self._storage, index)
+            if key is not None:
+                self._prioritize(key, index)
         return index
+
+    def _priority_entry(self, data: Any, block: Block) -> NestedKey | None:
+        """Which entry of `data` holds priorities for its rows, found to be good ones; None where there is none."""
+        return None
+
+    def _prioritize(self, key: NestedKey, where: Where) -> None:
+        """Give rows just written the priorities that are stored with them."""
+        if isinstance(where, int):
+            where = slice(where, where + 1)
+        priority = self._storage.read_entry(key, where)
+        index = torch.arange(where.start, where.stop) if isinstance(where, slice) else where
+        self._sampler.update_priority(index, priority)
 
     def _collate(self, rows: Any) -> Any:
         if self._collate_fn is not None:

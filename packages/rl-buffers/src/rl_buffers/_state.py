@@ -39,7 +39,7 @@ def buffer_state(
         "format": FORMAT,
         "storage": storage.state_dict(),
         "sampler": sampler.state_dict(),
-        "sampler_class": type(sampler).__name__,
+        "sampler_class": sampler.kind,
         "sampler_settings": sampler.settings(),
         "writer": writer.state_dict(),
         "writer_class": type(writer).__name__,
@@ -101,7 +101,7 @@ def _part_differences(
         return "with a generator" if is_given else "without a generator"
 
     pairs = [
-        ("sampler", type(sampler).__name__, state["sampler_class"]),
+        ("sampler", sampler.kind, state["sampler_class"]),
         ("sampler settings", sampler.settings(), state["sampler_settings"]),
         ("writer", type(writer).__name__, state["writer_class"]),
         ("randomness", words(generator is not None), words(state["generator"] is not None)),

@@ -4,14 +4,21 @@ from collections.abc import Callable
 from typing import Any, final
 
 import torch
-from tensordict import TensorDictBase
 
 from rl_buffers._buffer import BufferBase
-from rl_buffers._layout import stack_rows
+from rl_buffers._prioritized_buffers import PrioritizedReplayBuffer, TensorDictPrioritizedReplayBuffer
 from rl_buffers._storage import Storage
+from rl_buffers._tensordict_buffer import TensorDictBufferBase
 from rl_buffers.samplers import Sampler
 from rl_buffers.writers import Writer
-from rl_specs import message
+from rl_specs import NestedKey
+
+__all__ = [
+    "PrioritizedReplayBuffer",
+    "ReplayBuffer",
+    "TensorDictPrioritizedReplayBuffer",
+    "TensorDictReplayBuffer",
+]
 
 
 @final
@@ -62,14 +69,16 @@ class ReplayBuffer(BufferBase):
 
 
 @final
-class TensorDictReplayBuffer(BufferBase):
+class TensorDictReplayBuffer(TensorDictBufferBase):
     """A `ReplayBuffer` of TensorDicts, whose batches say where they come from.
 
     Every batch has the entry `"index"` (int64 `[n]`, row numbers) and whatever else the sampler says of the rows. Such
-    a batch can be stored again: the entry `"index"` of data is not stored. In rows that have batch dimensions of their
-    own, these entries are repeated along them.
+    a batch can be stored again: these entries of data are not stored. In rows that have batch dimensions of their own,
+    they are repeated along them.
 
-    Args: as for `ReplayBuffer`.
+    Args: as for `ReplayBuffer`, and
+        priority_key: the entry with priorities, for `update_tensordict_priority` and for rows that are stored with
+            priorities; read with samplers that keep some.
     """
 
     def __init__(
@@ -82,6 +91,7 @@ class TensorDictReplayBuffer(BufferBase):
         batch_size: int | None = None,
         transform: Callable[[Any], Any] | None = None,
         generator: torch.Generator | None = None,
+        priority_key: NestedKey = "td_error",
     ) -> None:
         super().__init__(
             storage=storage,
@@ -91,28 +101,5 @@ class TensorDictReplayBuffer(BufferBase):
             batch_size=batch_size,
             transform=transform,
             generator=generator,
+            priority_key=priority_key,
         )
-
-    def _accept(self, data: Any, method: str) -> Any:
-        if type(data) is list:
-            data = stack_rows(data, f"{self._name}.{method}")
-        if not isinstance(data, TensorDictBase):
-            raise TypeError(
-                message(
-                    f"{self._name}.{method}",
-                    "the data",
-                    expected="a TensorDict",
-                    found=type(data).__name__,
-                    fix="Use ReplayBuffer for other data",
-                )
-            )
-        return data.exclude("index") if "index" in data else data
-
-    def _annotate(self, batch: Any, info: dict[str, Any]) -> Any:
-        batch_size = batch.batch_size
-        for key, value in info.items():
-            if len(batch_size) > 1:
-                lead = value.reshape(len(value), *[1] * (len(batch_size) - 1), *value.shape[1:])
-                value = lead.expand(*batch_size, *value.shape[1:]).contiguous()
-            batch.set(key, value)
-        return batch

@@ -1,0 +1,149 @@
+"""Replay buffers that draw in proportion to priorities."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+
+from rl_buffers._beta_schedule import LinearAnnealing
+from rl_buffers._buffer import BufferBase
+from rl_buffers._prioritized_sampler import Normalization, PrioritizedSampler
+from rl_buffers._priority_values import Reduction
+from rl_buffers._storage import Storage
+from rl_buffers._tensordict_buffer import TensorDictBufferBase
+from rl_buffers.samplers import Sampler
+from rl_buffers.storages import ListStorage
+from rl_buffers.writers import Writer
+from rl_specs import NestedKey, message
+
+
+@final
+class PrioritizedReplayBuffer(BufferBase):
+    """A `ReplayBuffer` that draws rows in proportion to priorities; see `PrioritizedSampler`.
+
+    `sample(return_info=True)` gives the weights as `info["_weight"]`; after the step,
+    `update_priority(info["index"], priority, info["_stamp"])` sets the rows' priorities.
+
+    Args:
+        alpha: exponent of priorities, >= 0.
+        beta: exponent of weights, >= 0: a number or a schedule.
+        eps: added to every priority.
+        dtype: of the weights.
+        reduction: what several priorities of one row amount to.
+        normalization: what weights are divided by.
+        sampler: another sampler by priority, in place of the one that the arguments above describe.
+        storage, writer, collate_fn, batch_size, transform, generator: as for `ReplayBuffer`.
+    Raises:
+        TypeError: `sampler` keeps no priorities.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float,
+        beta: float | LinearAnnealing,
+        eps: float = 1e-8,
+        dtype: torch.dtype = torch.float32,
+        reduction: Reduction = "max",
+        normalization: Normalization = "buffer",
+        storage: Storage | None = None,
+        sampler: Sampler | None = None,
+        writer: Writer | None = None,
+        collate_fn: Callable[[Any], Any] | None = None,
+        batch_size: int | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        storage = storage if storage is not None else ListStorage(1000)
+        sampler = _sampler(self, storage, sampler, alpha, beta, eps, dtype, reduction, normalization)
+        super().__init__(
+            storage=storage,
+            sampler=sampler,
+            writer=writer,
+            collate_fn=collate_fn,
+            batch_size=batch_size,
+            transform=transform,
+            generator=generator,
+        )
+
+    def _accept(self, data: Any, method: str) -> Any:
+        return data
+
+    def _annotate(self, batch: Any, info: dict[str, Any]) -> Any:
+        return batch
+
+
+@final
+class TensorDictPrioritizedReplayBuffer(TensorDictBufferBase):
+    """A `TensorDictReplayBuffer` that draws rows in proportion to priorities; see `PrioritizedSampler`.
+
+    Batches have the weights as `"_weight"`. Once the loss has written the priorities to the batch,
+    `update_tensordict_priority(batch)` sets them. Rows that `extend`, `add` or `buffer[...] = rows` store with an entry
+    `priority_key` enter with these priorities.
+
+    Args:
+        alpha: exponent of priorities, >= 0.
+        beta: exponent of weights, >= 0: a number or a schedule.
+        priority_key: the entry with priorities.
+        eps: added to every priority.
+        dtype: of the weights.
+        reduction: what several priorities of one row amount to.
+        normalization: what weights are divided by.
+        sampler: another sampler by priority, in place of the one that the arguments above describe.
+        storage, writer, collate_fn, batch_size, transform, generator: as for `TensorDictReplayBuffer`.
+    Raises:
+        TypeError: `sampler` keeps no priorities.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float,
+        beta: float | LinearAnnealing,
+        priority_key: NestedKey = "td_error",
+        eps: float = 1e-8,
+        dtype: torch.dtype = torch.float32,
+        reduction: Reduction = "max",
+        normalization: Normalization = "buffer",
+        storage: Storage | None = None,
+        sampler: Sampler | None = None,
+        writer: Writer | None = None,
+        collate_fn: Callable[[Any], Any] | None = None,
+        batch_size: int | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        storage = storage if storage is not None else ListStorage(1000)
+        sampler = _sampler(self, storage, sampler, alpha, beta, eps, dtype, reduction, normalization)
+        super().__init__(
+            storage=storage,
+            sampler=sampler,
+            writer=writer,
+            collate_fn=collate_fn,
+            batch_size=batch_size,
+            transform=transform,
+            generator=generator,
+            priority_key=priority_key,
+        )
+
+
+def _sampler(
+    buffer: BufferBase,
+    storage: Storage,
+    sampler: Sampler | None,
+    alpha: float,
+    beta: float | LinearAnnealing,
+    eps: float,
+    dtype: torch.dtype,
+    reduction: Reduction,
+    normalization: Normalization,
+) -> Sampler:
+    """The sampler given, or the one that the arguments describe."""
+    if sampler is None:
+        return PrioritizedSampler(
+            storage.max_size, alpha, beta, eps=eps, dtype=dtype, reduction=reduction, normalization=normalization
+        )
+    if not (isinstance(sampler, Sampler) and sampler.keeps_priorities):
+        expected = "a sampler that keeps priorities"
+        raise TypeError(message(type(buffer).__name__, "sampler", expected=expected, found=repr(sampler)))
+    return sampler

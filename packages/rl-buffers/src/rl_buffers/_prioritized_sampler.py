@@ -1,0 +1,300 @@
+"""Draws in proportion to priorities, with the weights that make up for it."""
+
+import math
+from math import inf
+from typing import Any, Literal, TypeAlias, final, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rl_buffers._beta_schedule import LinearAnnealing
+from rl_buffers._priority_values import REDUCTIONS, Numbers, Reduction, priority_array, row_array
+from rl_buffers._row_stamps import RowStamps
+from rl_buffers._sampler import Sampler
+from rl_buffers._storage import Storage, Where
+from rl_buffers._sum_tree import SumTree
+from rl_specs import message
+
+Normalization: TypeAlias = Literal["buffer", "batch", "none"]
+
+
+@final
+class PrioritizedSampler(Sampler):
+    """Rows drawn in proportion to priorities, with replacement.
+
+        P(i) = (p_i + eps)^alpha / sum_k (p_k + eps)^alpha
+        w_i  = (N P(i))^-beta / norm
+
+    A batch of n takes one row from each n-th part of the sum, so its rows come in the order of their numbers. A row
+    that is written enters with the largest priority of the rows then stored (1 when there is none), and has it until
+    `update_priority`. A row of priority 0 (with `eps=0`) is never drawn.
+
+    Batches carry the weights as `"_weight"`, the row numbers as `"index"` and, as `"_stamp"`, which writing of each
+    row was drawn: `update_priority` given stamps leaves rows alone that were overwritten since. All of it is computed
+    on the CPU, in float64.
+
+    A state holds `leaves` (float64 `[n]`, `(p + eps)^alpha` of the n rows stored), `stamps` (int64 `[n]`), `clock`
+    (int, the last stamp given), `beta` (the constant, None with a schedule), `beta_step` (int, batches drawn) and
+    `entry_leaf` (float, the largest leaf there ever was).
+
+    Args:
+        max_capacity: number of rows, at least the storage's capacity.
+        alpha: exponent of priorities, >= 0; 0 for uniform draws.
+        beta: exponent of weights, >= 0: a number, to be set again with `sampler.beta = ...` as the run goes on, or a
+            schedule that goes one step with every batch.
+        eps: added to every priority, >= 0.
+        dtype: of the weights.
+        reduction: what several priorities of one row (a trajectory, say) amount to.
+        max_priority_within_buffer: False for new rows to enter with the largest priority that there ever was.
+        normalization: `norm`. `"buffer"`: the largest weight that any row stored could have, so a row's weight does
+            not depend on the rest of the batch; `"batch"`: the largest in the batch; `"none"`: 1.
+    Source: Schaul et al. 2016, section 3.3 and 3.4, https://arxiv.org/abs/1511.05952
+    """
+
+    keeps_priorities = True
+
+    def __init__(
+        self,
+        max_capacity: int,
+        alpha: float,
+        beta: float | LinearAnnealing,
+        *,
+        eps: float = 1e-8,
+        dtype: torch.dtype = torch.float32,
+        reduction: Reduction = "max",
+        max_priority_within_buffer: bool = True,
+        normalization: Normalization = "buffer",
+    ) -> None:
+        if not isinstance(max_capacity, int) or isinstance(max_capacity, bool) or max_capacity < 1:
+            raise ValueError(_wrong("max_capacity", "an integer >= 1", max_capacity))
+        for name, value in (("alpha", alpha), ("eps", eps)):
+            if not 0.0 <= value < inf:
+                raise ValueError(_wrong(name, "a finite number >= 0", value))
+        if reduction not in REDUCTIONS:
+            raise ValueError(_wrong("reduction", f"one of {', '.join(REDUCTIONS)}", reduction))
+        if normalization not in get_args(Normalization):
+            raise ValueError(_wrong("normalization", f"one of {', '.join(get_args(Normalization))}", normalization))
+        self._alpha = float(alpha)
+        self._eps = float(eps)
+        self._dtype = dtype
+        self._reduction: Reduction = reduction
+        self._within_buffer = max_priority_within_buffer
+        self._normalization = normalization
+        self._sum_tree = SumTree(max_capacity)
+        self._stamps = RowStamps(max_capacity)
+        self._first_leaf = math.pow(1.0 + self._eps, self._alpha)
+        self._entry_leaf = self._first_leaf
+        self._beta_step = 0
+        self.beta = beta
+
+    @property
+    def alpha(self) -> float:
+        """Exponent of priorities."""
+        return self._alpha
+
+    @property
+    def eps(self) -> float:
+        """What is added to every priority."""
+        return self._eps
+
+    @property
+    def beta(self) -> float:
+        """Exponent of the next batch's weights."""
+        return self._beta if self._schedule is None else self._schedule.at(self._beta_step)
+
+    @beta.setter
+    def beta(self, beta: float | LinearAnnealing) -> None:
+        self._schedule = beta if isinstance(beta, LinearAnnealing) else None
+        ends = (beta.start, beta.end) if isinstance(beta, LinearAnnealing) else (beta,)
+        if not all(0.0 <= end < inf for end in ends):
+            raise ValueError(_wrong("beta", "a finite number >= 0, or a schedule of such", beta))
+        self._beta = float(ends[0])
+
+    @property
+    def max_priority(self) -> float:
+        """The largest priority of a row stored; 1 when there is no row, or `alpha` is 0 and priorities do not count."""
+        leaf = self._sum_tree.largest()
+        if self._alpha == 0.0 or leaf == 0.0:
+            return 1.0
+        return math.pow(leaf, 1.0 / self._alpha) - self._eps
+
+    def sample(
+        self, storage: Storage, batch_size: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """See `Sampler.sample`; `batch_size` may be greater than the number of rows.
+
+        Raises:
+            RuntimeError: every row has priority 0, or their sum is infinite.
+        """
+        if len(storage) > self._stamps.count:
+            self._enter(storage, self._stamps.count, len(storage))
+        total = self._sum_tree.total
+        if not 0.0 < total < inf:
+            raise _no_draw(total)
+        device = None if generator is None else generator.device
+        targets: NDArray[np.float64] = (
+            torch.rand(batch_size, dtype=torch.float64, generator=generator, device=device).cpu().numpy()
+        )
+        targets += np.arange(batch_size)
+        targets *= total / batch_size
+        rows = self._sum_tree.find(targets)
+        weight = torch.from_numpy(self._weights(self._sum_tree.leaves.take(rows), total))
+        self._beta_step += 1
+        device = storage.device
+        info = {
+            "_weight": weight.to(device, self._dtype),
+            "_stamp": torch.from_numpy(self._stamps.of(rows)).to(device),
+        }
+        return torch.from_numpy(rows).to(device), info
+
+    def _weights(self, leaves: NDArray[np.float64], total: float) -> NDArray[np.float64]:
+        if self._normalization == "none":
+            ratio = leaves * (self._stamps.count / total)
+        elif self._normalization == "batch":
+            ratio = leaves / leaves[leaves.argmin()]
+        else:
+            ratio = leaves / self._sum_tree.smallest()
+        weights: NDArray[np.float64] = ratio**-self.beta
+        return weights
+
+    def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
+        """See `Sampler.update_priority`."""
+        rows = row_array(index, self._stamps.capacity, _UPDATE)
+        values = priority_array(priority, len(rows), self._reduction, _UPDATE, rows)
+        leaves = values + self._eps
+        if self._alpha != 1.0:
+            leaves **= self._alpha
+        if not rows.size:
+            return
+        largest = float(leaves[leaves.argmax()])
+        if not largest < inf:
+            raise ValueError(message(_UPDATE, "priorities to the power alpha", expected="finite numbers", found=inf))
+        stamps = self._stamps.of(rows)
+        is_current = stamps > 0 if stamp is None else stamps == row_stamps(stamp)
+        if not is_current.all():
+            rows, leaves = rows[is_current], leaves[is_current]
+            largest = float(leaves.max()) if leaves.size else 0.0
+        self._sum_tree.set(rows, leaves)
+        self._entry_leaf = max(self._entry_leaf, largest)
+
+    def check_priority(self, priority: Tensor, count: int) -> None:
+        """See `Sampler.check_priority`."""
+        priority_array(priority, count, self._reduction, "PrioritizedSampler")
+
+    def extend(self, storage: Storage, index: Tensor) -> None:
+        """The rows enter with the largest priority."""
+        rows = index.cpu().numpy()
+        first, stop = int(rows.min()), int(rows.max()) + 1
+        if first > self._stamps.count or stop - first == len(rows):
+            self._enter(storage, min(first, self._stamps.count), stop)
+        else:
+            self._enter_scattered(storage, rows)
+
+    def add(self, storage: Storage, index: int) -> None:
+        """The row enters with the largest priority."""
+        self._enter(storage, min(index, self._stamps.count), index + 1)
+
+    def overwrite(self, storage: Storage, where: Where) -> None:
+        """The rows enter with the largest priority."""
+        if isinstance(where, int):
+            self.add(storage, where)
+        elif isinstance(where, slice):
+            self._enter(storage, min(where.start, self._stamps.count), where.stop)
+        else:
+            self._enter_scattered(storage, where.cpu().numpy())
+
+    def _enter(self, storage: Storage, start: int, stop: int) -> None:
+        """Rows that were written get a stamp and the largest priority of those that were not."""
+        if storage.max_size > self._stamps.capacity:
+            raise ValueError(
+                message(
+                    "PrioritizedSampler",
+                    "max_capacity is smaller than the storage",
+                    expected=f"at least {storage.max_size}",
+                    found=self._stamps.capacity,
+                    fix="Give max_capacity the storage's max_size",
+                )
+            )
+        if start <= self._sum_tree.largest_place() < stop:
+            self._sum_tree.fill(start, stop, 0.0)
+        self._sum_tree.fill(start, stop, self._new_leaf())
+        self._stamps.write(start, stop)
+
+    def _enter_scattered(self, storage: Storage, rows: NDArray[np.int64]) -> None:
+        """As `_enter`, for rows `[n]` that are no range."""
+        stop = int(rows.max()) + 1
+        if stop > self._stamps.count:
+            self._enter(storage, self._stamps.count, stop)
+        if (rows == self._sum_tree.largest_place()).any():
+            self._sum_tree.set(rows, np.zeros(len(rows)))
+        self._sum_tree.set(rows, np.full(len(rows), self._new_leaf()))
+        self._stamps.rewrite(rows)
+
+    def _new_leaf(self) -> float:
+        if not self._within_buffer:
+            return self._entry_leaf
+        return self._sum_tree.largest() or self._first_leaf
+
+    def restart(self) -> None:
+        """Nothing is remembered between batches."""
+
+    def clear(self) -> None:
+        """Forget all priorities; the schedule of beta goes on."""
+        self._sum_tree.clear()
+        self._stamps.clear()
+        self._entry_leaf = self._first_leaf
+
+    def settings(self) -> dict[str, Any]:
+        """All but capacity and dtype."""
+        schedule = self._schedule
+        return {
+            "alpha": self._alpha,
+            "eps": self._eps,
+            "reduction": self._reduction,
+            "max_priority_within_buffer": self._within_buffer,
+            "normalization": self._normalization,
+            "beta_schedule": None if schedule is None else [schedule.start, schedule.end, schedule.steps],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """See the class."""
+        return {
+            "leaves": torch.from_numpy(self._sum_tree.leaves[: self._stamps.count].copy()),
+            **self._stamps.state_dict(),
+            "beta": self._beta if self._schedule is None else None,
+            "beta_step": self._beta_step,
+            "entry_leaf": self._entry_leaf,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Sampler.load_state_dict`."""
+        self._stamps.load_state_dict(state)
+        self._sum_tree.load(state["leaves"].cpu().numpy())
+        if state["beta"] is not None:
+            self._beta = state["beta"]
+        self._beta_step = state["beta_step"]
+        self._entry_leaf = state["entry_leaf"]
+
+    def __repr__(self) -> str:
+        beta: object = self._beta if self._schedule is None else self._schedule
+        return f"PrioritizedSampler(max_capacity={self._stamps.capacity}, alpha={self._alpha}, beta={beta})"
+
+
+_UPDATE = "PrioritizedSampler.update_priority"
+
+
+def row_stamps(stamp: Tensor) -> NDArray[np.int64]:
+    """Stamps `[n]` from `[n, ...]` that repeats each along further dimensions."""
+    array: NDArray[np.int64] = stamp.cpu().numpy()
+    return array if array.ndim == 1 else array.reshape(len(array), -1)[:, 0]
+
+
+def _wrong(name: str, expected: str, found: object) -> str:
+    return message("PrioritizedSampler", name, expected=expected, found=repr(found))
+
+
+def _no_draw(total: float) -> RuntimeError:
+    problem = "no row can be drawn: all have priority 0" if total == 0.0 else f"the priorities add up to {total}"
+    return RuntimeError(message("PrioritizedSampler", problem, fix="Call update_priority, or give eps > 0"))

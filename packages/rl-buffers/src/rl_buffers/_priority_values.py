@@ -1,0 +1,95 @@
+"""What users give as priorities, as rows and numbers to be trusted."""
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rl_specs import ShapeError, message
+
+Reduction: TypeAlias = Literal["max", "min", "median", "mean"]
+REDUCTIONS: tuple[Reduction, ...] = ("max", "min", "median", "mean")
+
+Numbers: TypeAlias = int | float | Tensor | Sequence[int] | Sequence[float]
+
+_LISTED = 10
+"""Bad priorities that a message lists."""
+
+
+def row_array(index: Numbers, capacity: int, component: str) -> NDArray[np.int64]:
+    """Row numbers `[n]` from an integer, a sequence, or a tensor `[n, ...]` that repeats each along further dimensions.
+
+    Raises:
+        IndexError: not integers, or rows that there cannot be.
+    """
+    array = _array(index)
+    if array.ndim != 1:
+        array = array.reshape(1) if array.ndim == 0 else array.reshape(len(array), -1)[:, 0]
+    if array.dtype != np.int64:
+        if array.dtype.kind not in "iu" and array.size:
+            found = f"{array.dtype} {list(array.shape)}"
+            raise IndexError(message(component, "row numbers", expected="integers [n]", found=found))
+        array = array.astype(np.int64)
+    if array.size and int(np.ascontiguousarray(array).view(np.uint64).max()) >= capacity:
+        bad = array[(array < 0) | (array >= capacity)][:_LISTED].tolist()
+        raise IndexError(message(component, "row numbers", expected=f"0 to {capacity - 1}", found=bad))
+    return array
+
+
+def priority_array(
+    priority: Numbers, count: int, reduction: Reduction, component: str, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Priorities `[count]`, each finite and not negative.
+
+    Args:
+        priority: a number for all rows, or `[count, ...]`; further dimensions are reduced.
+        count: number of rows.
+        reduction: what several priorities of one row amount to.
+        component: who asks, for the message.
+        rows: numbers `[count]` of the rows, for the message.
+    Raises:
+        ShapeError: another number of priorities than of rows.
+        ValueError: negative, infinite or not a number; places and values are listed.
+    """
+    array = _array(priority)
+    if array.ndim == 0:
+        array = np.full(count, array, dtype=np.float64)
+    elif len(array) != count:
+        found = f"{len(array)} priorities of shape {list(array.shape)}"
+        raise ShapeError(message(component, "priorities", expected=f"one for each of {count} rows", found=found))
+    elif array.ndim > 1:
+        array = _reduced(array.reshape(count, -1), reduction)
+    if array.dtype != np.float64:
+        array = array.astype(np.float64)
+    if count and not (array[array.argmin()] >= 0.0 and array[array.argmax()] < inf):
+        raise _refusal(array, component, rows)
+    return array
+
+
+def _array(values: Numbers) -> NDArray[Any]:
+    if isinstance(values, Tensor):
+        tensor = values.detach()
+        if tensor.dtype is torch.bfloat16:
+            tensor = tensor.float()
+        numbers: NDArray[Any] = tensor.cpu().numpy()
+        return numbers
+    return np.asarray(values)
+
+
+def _reduced(array: NDArray[Any], reduction: Reduction) -> NDArray[Any]:
+    if array.shape[1] == 1:
+        return array[:, 0]
+    out: NDArray[Any] = getattr(np, reduction)(array.astype(np.float64), axis=1)
+    return out
+
+
+def _refusal(array: NDArray[np.float64], component: str, rows: NDArray[np.int64] | None) -> ValueError:
+    bad = np.flatnonzero(~((array >= 0.0) & (array < inf)))
+    shown = [f"{array[at]} at {at}" + ("" if rows is None else f" (row {rows[at]})") for at in bad[:_LISTED]]
+    listed = ", ".join(shown) + (f" and {bad.size - _LISTED} more" if bad.size > _LISTED else "")
+    fix = "Nothing was changed. Give absolute values, and look for what made the error if they are not numbers"
+    return ValueError(message(component, "priorities", expected="finite numbers >= 0", found=listed, fix=fix))

@@ -1,0 +1,102 @@
+"""What buffers of TensorDicts share: batches that say where they come from."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+
+from rl_buffers._buffer import BufferBase
+from rl_buffers._layout import stack_rows
+from rl_buffers._storage import Block, Storage
+from rl_buffers.samplers import Sampler
+from rl_buffers.writers import Writer
+from rl_specs import NestedKey, message, missing_key
+
+_OWN_ENTRIES = ("index", "_weight", "_stamp")
+"""Entries that a buffer adds to batches, not stored again. A batch has the first of them always."""
+
+
+class TensorDictBufferBase(BufferBase):
+    """See `TensorDictReplayBuffer`."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage | None = None,
+        sampler: Sampler | None = None,
+        writer: Writer | None = None,
+        collate_fn: Callable[[Any], Any] | None = None,
+        batch_size: int | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        generator: torch.Generator | None = None,
+        priority_key: NestedKey = "td_error",
+    ) -> None:
+        super().__init__(
+            storage=storage,
+            sampler=sampler,
+            writer=writer,
+            collate_fn=collate_fn,
+            batch_size=batch_size,
+            transform=transform,
+            generator=generator,
+        )
+        self._priority_key = priority_key
+
+    @property
+    def priority_key(self) -> NestedKey:
+        """The entry with priorities."""
+        return self._priority_key
+
+    def update_tensordict_priority(self, data: TensorDictBase) -> None:
+        """Give the rows of a batch the priorities in its entry `priority_key`.
+
+        Rows that were overwritten since the batch was drawn keep the priorities that they have: the batch's entry
+        `"_stamp"` tells. See `Sampler.update_priority` for what is refused.
+
+        Args:
+            data: a batch that `sample` returned, or a part of it, with the new priorities `[n, ...]`.
+        Raises:
+            MissingKeyError: no priorities or no `"index"` in it.
+        """
+        index = data.get("index", None)
+        priority = data.get(self._priority_key, None)
+        if index is None or priority is None:
+            key = "index" if index is None else self._priority_key
+            fix = "Give a batch that sample returned, with the priorities written to it; priority_key names their entry"
+            name = f"{self._name}.update_tensordict_priority"
+            raise missing_key(name, key, data.keys(include_nested=True, leaves_only=True), fix=fix)
+        self.update_priority(index, priority, data.get("_stamp", None))
+
+    def _accept(self, data: Any, method: str) -> Any:
+        if type(data) is list:
+            data = stack_rows(data, f"{self._name}.{method}")
+        if not isinstance(data, TensorDictBase):
+            raise TypeError(
+                message(
+                    f"{self._name}.{method}",
+                    "the data",
+                    expected="a TensorDict",
+                    found=type(data).__name__,
+                    fix="Use ReplayBuffer for other data",
+                )
+            )
+        return data.exclude(*_OWN_ENTRIES) if "index" in data else data
+
+    def _priority_entry(self, data: Any, block: Block) -> NestedKey | None:
+        if not self._sampler.keeps_priorities:
+            return None
+        priority = data.get(self._priority_key, None)
+        if priority is None:
+            return None
+        self._sampler.check_priority(priority if data.ndim else priority.unsqueeze(0), block.count)
+        return self._priority_key
+
+    def _annotate(self, batch: Any, info: dict[str, Any]) -> Any:
+        batch_size = batch.batch_size
+        for key, value in info.items():
+            if len(batch_size) > 1:
+                lead = value.reshape(len(value), *[1] * (len(batch_size) - 1), *value.shape[1:])
+                value = lead.expand(*batch_size, *value.shape[1:]).contiguous()
+            batch.set(key, value)
+        return batch
