@@ -14,7 +14,15 @@ import pytest
 import torch
 
 import rl_cuda
-from rl_cuda import _estimators, _kernels, _library, _reverse_scan, _tree_query, _tree_update
+from rl_cuda import (
+    _estimators,
+    _kernels,
+    _library,
+    _priority_leaves,
+    _reverse_scan,
+    _tree_query,
+    _tree_update,
+)
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 ORDERS = {"emulated": 0, "emulated-backward": 1, "emulated-odd-first": 2}
@@ -24,6 +32,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "tree_rebuild": _tree_update.rebuild_kernels,
     "sum_tree_find": _tree_query.find_kernels,
     "sum_tree_sample": _tree_query.sample_kernels,
+    "priority_leaves": _priority_leaves.leaves_kernels,
     "recurrence": _reverse_scan.recurrence_kernels,
     "gae": _estimators.gae_kernels,
     "lambda_return": _estimators.lambda_return_kernels,

@@ -6,6 +6,7 @@ import rl_cuda
 def test_public_names() -> None:
     """A name is added to or taken from the public interface on purpose only."""
     assert sorted(rl_cuda.__all__) == [
+        "CudaPrioritizedSampler",
         "__version__",
         "generalized_advantage_estimate",
         "is_available",

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ _TREE = (_POINTER, _SIZE)  # tree, leaves
 _SHAPE = (_SIZE, _SIZE, _SIZE)  # rows, steps, segment
 
 _UPDATE = (*_TREE, _POINTER, _POINTER, _SIZE, _POINTER)  # index, value, batch, scratch
-_LAUNCHERS = {
+_LAUNCHERS: dict[str, tuple[Any, ...]] = {
     **{f"{kind}_tree_update": _UPDATE for kind in ("sum", "min", "max")},
     **{f"{kind}_tree_rebuild": _TREE for kind in ("sum", "min", "max")},
     "sum_tree_find": (*_TREE, _POINTER, _SIZE, _POINTER),  # prefix, count, index
@@ -25,6 +26,8 @@ _LAUNCHERS = {
     "vtrace": (*[_POINTER] * 7, *[_NUMBER] * 3, *_SHAPE, *[_POINTER] * 3),
 }
 """Arguments of each launcher after device and stream; each exists for float32 and float64."""
+
+_PRIORITY_LEAVES: tuple[Any, ...] = (*[_POINTER] * 4, _SIZE, *[_NUMBER] * 2, _SIZE, *[_POINTER] * 5)
 
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
@@ -100,8 +103,10 @@ def load_library(path: Path = LIBRARY_PATH) -> ctypes.CDLL:
     for name, arguments in _LAUNCHERS.items():
         for suffix in SUFFIX.values():
             launcher = getattr(library, f"rl_cuda_{name}_{suffix}")
-            launcher.argtypes = (*_PLACE, *arguments)
+            launcher.argtypes = [*_PLACE, *arguments]
             launcher.restype = ctypes.c_int
+    library.rl_cuda_priority_leaves_f64.argtypes = [*_PLACE, *_PRIORITY_LEAVES]
+    library.rl_cuda_priority_leaves_f64.restype = ctypes.c_int
     library.rl_cuda_tree_update_scratch.argtypes = (ctypes.c_int64,)
     library.rl_cuda_tree_update_scratch.restype = ctypes.c_int64
     library.rl_cuda_device_count.argtypes = (ctypes.POINTER(ctypes.c_int),)

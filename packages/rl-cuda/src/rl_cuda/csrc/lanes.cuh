@@ -74,6 +74,13 @@ RL_DEVICE int64_t claim(int64_t* at, int64_t leaf) {
 
 RL_DEVICE void raise_to(int32_t* at, int32_t value) { atomicMax(at, value); }
 
+// For numbers that are not negative, whose bits have the order of the numbers.
+RL_DEVICE void raise_to(double* at, double value) {
+    atomicMax(reinterpret_cast<long long*>(at), __double_as_longlong(value));
+}
+
+RL_DEVICE void increase(int64_t* at) { atomicAdd(reinterpret_cast<unsigned long long*>(at), 1ull); }
+
 template <typename Work>
 __global__ void __launch_bounds__(kThreads, 1) run_warps(int64_t count, const __grid_constant__ Work work) {
     const int64_t warp = (int64_t(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
@@ -163,6 +170,8 @@ inline int64_t claim(int64_t* at, int64_t leaf) {
 }
 
 inline void raise_to(int32_t* at, int32_t value) { if (*at < value) *at = value; }
+inline void raise_to(double* at, double value) { if (*at < value) *at = value; }
+inline void increase(int64_t* at) { ++*at; }
 
 enum Order { kForward = 0, kBackward = 1, kOddFirst = 2 };
 inline int order = kForward;
