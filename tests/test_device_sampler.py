@@ -65,17 +65,16 @@ def plain_torch() -> list[str]:
     tree = torch.zeros(33, dtype=torch.float64, device=DEVICE)
     index, value, stamps = there(1, 2, 1, 99, dtype=torch.int64), there(1, 2, 3, 4), there(1, 1, 1, dtype=torch.int64)
     one, faults = there(1)[0], there(0, 0, dtype=torch.int64)
-    steps = [there(1, 2, 3)[None] for _ in range(5)]
-    ends = [there(0, 1, 0, dtype=torch.bool)[None] for _ in range(2)]
+    steps, ends = there(1, 2, 3)[None], there(0, 1, 0, dtype=torch.bool)[None]
     with waits_recorded() as waits:
         sum_tree_update_torch(tree, index, value)
         tree_rebuild_torch(tree, "sum")
         sum_tree_find_torch(tree, value)
         sum_tree_sample_torch(tree, value, one, one)
         _leaves_torch(index, value, index, stamps, 0.1, 0.6, one.clone(), faults)
-        gae_torch(*steps[:3], *ends, 0.9, 0.9)
-        lambda_return_torch(*steps[:2], *ends, 0.9, 0.9)
-        vtrace_torch(*steps, *ends, 0.9, 0.0, 0.0)
+        gae_torch(steps, steps, steps, ends, ends, 0.9, 0.9)
+        lambda_return_torch(steps, steps, ends, ends, 0.9, 0.9)
+        vtrace_torch(steps, steps, steps, steps, steps, ends, ends, 0.9, 0.0, 0.0)
     return list(waits)
 
 

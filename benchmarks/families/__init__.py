@@ -2,7 +2,7 @@
 
 from _work import Family
 
-from families import backends, collection, device, growth, imports, memory, parts, ppo, replay, update, values
+from families import backends, collection, device, growth, imports, memory, parts, ppo, replay, trees, update, values
 
-MODULES = (collection, parts, backends, ppo, device, update, values, replay, imports, memory, growth)
+MODULES = (collection, parts, backends, ppo, device, update, values, replay, trees, imports, memory, growth)
 FAMILIES: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in MODULES}

@@ -48,7 +48,7 @@ def emulated_library() -> ctypes.CDLL:
     assert sources
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "emulated.so"
-        command = [COMPILER, "-x", "c++", "-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
+        command = [COMPILER, "-x", "c++", "-std=c++17", "-O1", "-ffp-contract=off"]
         command += ["-shared", "-fPIC", "-DRL_CUDA_EMULATE", "-DRL_CUDA_ARCHITECTURES=0", "-o", str(path)]
         done = subprocess.run([*command, *map(str, sources)], text=True, capture_output=True)
         assert done.returncode == 0, done.stderr
