@@ -95,20 +95,21 @@ def test_wheel_holds_the_library_when_it_is_compiled(tmp_path: Path, mode: str) 
             check_library(Path(archive.extract("rl_cuda/librl_cuda.so", tmp_path)), [75, 90])
 
 
-@pytest.mark.parametrize("environment", [os.environ] if has_nvcc() else [])
-def test_every_kernel_compiles_for_every_architecture(tmp_path: Path, environment: dict[str, str]) -> None:
-    """For each architecture from 7.5 to 10.0 there is machine code, whose kernels keep their values in registers."""
-    nvcc = hook.find_nvcc(environment)
-    archs = hook.architectures({}, hook.known_architectures(nvcc))
-    assert (archs[0], archs[-1]) == (75, 100)
-    sources = sorted((PACKAGE / "src/rl_cuda/csrc").glob("*.cu"))
-    library = tmp_path / "librl_cuda.so"
-    report = run([*hook.nvcc_command(nvcc, sources, archs, library), "-Xptxas", "-v"], cwd=tmp_path)
-    check_library(library, archs)
-    spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
-    assert report.count("Compiling entry function") == KERNELS * len(archs)
-    assert set(spills) == {("0", "0", "0")}
-    assert "warning" not in report
+if has_nvcc():  # the one place where all of it is compiled
+
+    def test_every_kernel_compiles_for_every_architecture(tmp_path: Path) -> None:
+        """For each architecture from 7.5 to 10.0 there is machine code, and no kernel spills registers."""
+        nvcc = hook.find_nvcc(os.environ)
+        archs = hook.architectures({}, hook.known_architectures(nvcc))
+        assert (archs[0], archs[-1]) == (75, 100)
+        sources = sorted((PACKAGE / "src/rl_cuda/csrc").glob("*.cu"))
+        library = tmp_path / "librl_cuda.so"
+        report = run([*hook.nvcc_command(nvcc, sources, archs, library), "-Xptxas", "-v"], cwd=tmp_path)
+        check_library(library, archs)
+        spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
+        assert report.count("Compiling entry function") == KERNELS * len(archs)
+        assert set(spills) == {("0", "0", "0")}
+        assert "warning" not in report
 
 
 def check_library(path: Path, archs: list[int]) -> None:

@@ -230,3 +230,59 @@ def test_wrong_settings_are_named(arguments: dict[str, Any], text: str) -> None:
     good: dict[str, Any] = {"max_capacity": 10, "alpha": 1.0, "beta": 1.0}
     with pytest.raises(ValueError, match=rf"CudaPrioritizedSampler: {text}: expected|CudaPrioritizedSampler: {text}"):
         rl_cuda.CudaPrioritizedSampler(**(good | arguments), device="cpu")
+
+
+if rl_cuda.is_available():  # what only a GPU can show
+
+    def test_a_graph_replays_the_whole_cycle() -> None:
+        """Draws and updates are captured in a CUDA graph, and each replay draws anew from the priorities of then."""
+        device = torch.device("cuda")
+        storage = LazyTensorStorage(CAPACITY, device=device)
+        buffer = TensorDictPrioritizedReplayBuffer(
+            alpha=1.0,
+            beta=0.5,
+            storage=storage,
+            sampler=rl_cuda.CudaPrioritizedSampler(CAPACITY, 1.0, 0.5, device=device),
+            batch_size=64,
+        )
+        buffer.extend(rows(0, CAPACITY))
+        sampler = buffer.sampler
+        priority = torch.ones(64, device=device)
+        seen = torch.zeros(64, dtype=torch.int64, device=device)
+
+        def cycle() -> None:
+            index, info = sampler.sample(storage, 64, None)
+            seen.copy_(index)
+            sampler.update_priority(index, priority, info["_stamp"])
+
+        cycle()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            cycle()
+        drawn = []
+        for number in range(20):
+            priority.fill_(number)
+            graph.replay()
+            drawn.append(seen.tolist())
+        assert len(set(map(tuple, drawn))) == 20
+        leaves = sampler.state_dict()["leaves"]
+        expected = torch.ones(CAPACITY, dtype=torch.float64)
+        for number, batch in enumerate(drawn):
+            expected[batch] = number + 1e-8
+        was_drawn = torch.zeros(CAPACITY, dtype=torch.bool)
+        was_drawn[sorted({row for batch in drawn for row in batch})] = True
+        assert torch.equal(leaves[was_drawn], expected[was_drawn])
+
+    def test_bad_priorities_are_raised_by_a_later_call() -> None:
+        """Nobody waits to look at priorities; a later call tells of those that were bad, which changed nothing."""
+        sampler = rl_cuda.CudaPrioritizedSampler(CAPACITY, 1.0, 0.5, device="cuda")
+        buffer = make_buffer(sampler, "cuda")
+        buffer.extend(rows(0, 3))
+        before = sampler._trees.sums.clone()
+        buffer.update_priority([0, 1], [float("nan"), -1.0])
+        assert torch.equal(sampler._trees.sums, before)
+        torch.cuda.synchronize()
+        with pytest.raises(ValueError, match=r"earlier calls.*finite numbers >= 0, found 2 others"):
+            buffer.sample()
+        buffer.sample()

@@ -144,6 +144,15 @@ def test_empty_batch_changes_nothing(device: torch.device) -> None:
     assert not tree.any()
 
 
+def test_a_tree_never_requires_a_gradient(device: torch.device) -> None:
+    """Values that come from a loss leave no graph behind in the tree."""
+    tree = rl_cuda.new_sum_tree(64, device=device)
+    value = torch.ones(2, dtype=torch.float64, device=device, requires_grad=True)
+    rl_cuda.sum_tree_update(tree, torch.tensor([0, 1], device=device), value * 2)
+    assert not tree.requires_grad
+    assert tree[-1].item() == 4.0
+
+
 @pytest.mark.parametrize("index", [[0, -1, 5, 64, 0], [-1, 1 << 40], [64], [63, 64, 2**31]], ids=str)
 @pytest.mark.parametrize("repeat", [1, 300, 2_000])
 def test_without_the_check_entries_out_of_range_are_left_out(

@@ -23,7 +23,7 @@ def sum_tree_update(tree: Tensor, index: Tensor, value: Tensor, *, check_index: 
     Args:
         tree: `[tree_numel(capacity)]` float32 or float64, made by `new_sum_tree`, contiguous.
         index: `[N]` int64, leaves to set, in `[0, capacity)`; capacity counts up to the next multiple of 32.
-        value: `[N]` dtype of `tree`, their new values, not NaN.
+        value: `[N]` dtype of `tree`, their new values, not NaN. No gradient flows to them.
         check_index: whether to check the range of `index`, which on CUDA waits for the device. Without the check,
             entries that are out of range are left out.
     Raises:
@@ -71,7 +71,7 @@ def _update(kind: Kind, tree: Tensor, index: Tensor, value: Tensor, check_index:
     if index.numel() != value.numel() or index.numel() > _MAX_BATCH:
         problem = "index and value need the same number of elements, at most 2**31 - 1"
         raise ShapeError(message(name, problem, found=f"{index.numel()} and {value.numel()}"))
-    torch.ops.rl_cuda.tree_update(tree, index, value, kind, check_index)
+    torch.ops.rl_cuda.tree_update(tree, index, value.detach(), kind, check_index)
 
 
 def _check_range(kind: Kind, index: Tensor, leaves: int) -> None:
