@@ -22,8 +22,8 @@ NAMES = {
 }
 LAUNCHERS = {f"rl_cuda_{name}_{suffix}" for name in NAMES for suffix in ("f32", "f64")}
 EXPORTS = LAUNCHERS | {f"rl_cuda_{name}" for name in ("device_count", "error_string", "architectures")}
-EXPORTS |= {"rl_cuda_tree_update_scratch", "rl_cuda_priority_leaves_f64"}
-KERNELS = 39
+EXPORTS |= {"rl_cuda_tree_update_scratch", "rl_cuda_priority_leaves_f64", "rl_cuda_three_trees_update_f64"}
+KERNELS = 50
 
 
 def load_hook() -> types.ModuleType:

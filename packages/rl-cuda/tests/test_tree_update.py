@@ -84,7 +84,7 @@ def test_equals_slow_reference_bit_for_bit(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("batch", [1, 512, 513, 2048, 2049, 40_000])
+@pytest.mark.parametrize("batch", [1, 64, 65, 2048, 2049, 10_000])
 def test_every_device_gives_the_same_bits(device: torch.device, kind: Kind, dtype: torch.dtype, batch: int) -> None:
     """Batches of all sizes, on either side of each limit between two ways, give the bits of the plain torch form, which
     sets the last value of each leaf.
@@ -113,7 +113,7 @@ def test_hand_computed(device: torch.device) -> None:
     assert tree[-1].item() == 7.0
 
 
-@pytest.mark.parametrize("batch", [500, 2_000, 10_000])
+@pytest.mark.parametrize("batch", [60, 2_000, 10_000])
 def test_last_of_repeated_leaves_wins(device_in_any_order: torch.device, batch: int) -> None:
     """Of many values for one leaf the last one is kept, whatever the order in which the device works."""
     device = device_in_any_order
@@ -154,7 +154,7 @@ def test_a_tree_never_requires_a_gradient(device: torch.device) -> None:
 
 
 @pytest.mark.parametrize("index", [[0, -1, 5, 64, 0], [-1, 1 << 40], [64], [63, 64, 2**31]], ids=str)
-@pytest.mark.parametrize("repeat", [1, 300, 2_000])
+@pytest.mark.parametrize("repeat", [1, 100, 2_000])
 def test_without_the_check_entries_out_of_range_are_left_out(
     device: torch.device, index: list[int], repeat: int
 ) -> None:

@@ -27,7 +27,11 @@ _LAUNCHERS: dict[str, tuple[Any, ...]] = {
 }
 """Arguments of each launcher after device and stream; each exists for float32 and float64."""
 
-_PRIORITY_LEAVES: tuple[Any, ...] = (*[_POINTER] * 4, _SIZE, *[_NUMBER] * 2, _SIZE, *[_POINTER] * 5)
+_DOUBLE_LAUNCHERS: dict[str, tuple[Any, ...]] = {
+    "priority_leaves": (*[_POINTER] * 4, _SIZE, *[_NUMBER] * 2, _SIZE, *[_POINTER] * 5),
+    "three_trees_update": (*[_POINTER] * 3, _SIZE, *[_POINTER] * 3, _SIZE, _POINTER),
+}
+"""Those that exist for float64 alone."""
 
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
@@ -100,13 +104,12 @@ def load_library(path: Path = LIBRARY_PATH) -> ctypes.CDLL:
         AttributeError: it was built from another version of the package.
     """
     library = ctypes.CDLL(str(path))
-    for name, arguments in _LAUNCHERS.items():
-        for suffix in SUFFIX.values():
-            launcher = getattr(library, f"rl_cuda_{name}_{suffix}")
-            launcher.argtypes = [*_PLACE, *arguments]
-            launcher.restype = ctypes.c_int
-    library.rl_cuda_priority_leaves_f64.argtypes = [*_PLACE, *_PRIORITY_LEAVES]
-    library.rl_cuda_priority_leaves_f64.restype = ctypes.c_int
+    for launchers, suffixes in ((_LAUNCHERS, ("f32", "f64")), (_DOUBLE_LAUNCHERS, ("f64",))):
+        for name, arguments in launchers.items():
+            for suffix in suffixes:
+                launcher = getattr(library, f"rl_cuda_{name}_{suffix}")
+                launcher.argtypes = [*_PLACE, *arguments]
+                launcher.restype = ctypes.c_int
     library.rl_cuda_tree_update_scratch.argtypes = (ctypes.c_int64,)
     library.rl_cuda_tree_update_scratch.restype = ctypes.c_int64
     library.rl_cuda_device_count.argtypes = (ctypes.POINTER(ctypes.c_int),)

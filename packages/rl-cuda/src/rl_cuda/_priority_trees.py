@@ -6,8 +6,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from rl_cuda._layout import new_max_tree, new_min_tree, new_sum_tree
-from rl_cuda._tree_update import max_tree_update, min_tree_update, sum_tree_update, tree_rebuild
+from rl_cuda._kernels import define, launch, update_scratch
+from rl_cuda._layout import new_max_tree, new_min_tree, new_sum_tree, tree_leaves
+from rl_cuda._tree_update import max_tree_update, tree_rebuild
+from rl_cuda._tree_update_torch import tree_update_torch
 
 
 @final
@@ -50,11 +52,7 @@ class PriorityTrees:
 
     def update(self, rows: Tensor, leaf: Tensor, floor: Tensor) -> None:
         """Rows `[n]`, of which those out of range are left out, get leaves; `floor` is infinite for a leaf of zero."""
-        sum_tree_update(self.sums, rows, leaf, check_index=False)
-        if self.minima is not None:
-            min_tree_update(self.minima, rows, floor, check_index=False)
-        if self.maxima is not None:
-            max_tree_update(self.maxima, rows, leaf, check_index=False)
+        torch.ops.rl_cuda.three_trees_update(self.sums, self.minima, self.maxima, rows, leaf, floor)
 
     def clear(self) -> None:
         """There are no rows any more."""
@@ -77,3 +75,38 @@ class PriorityTrees:
             self.maxima[: len(leaves)] = leaves
             tree_rebuild(self.maxima, "max")
         self.entry.fill_(entry)
+
+
+def three_trees_kernels(
+    sums: Tensor, minima: Tensor | None, maxima: Tensor | None, index: Tensor, leaf: Tensor, floor: Tensor
+) -> None:
+    """The operator with the CUDA kernels."""
+    batch = index.numel()
+    scratch = update_scratch(batch, sums.device)
+    trees = (sums, minima, maxima, tree_leaves(sums.numel()))
+    launch("three_trees_update", sums, *trees, index, leaf, floor, batch, scratch)
+
+
+def _three_trees_torch(
+    sums: Tensor, minima: Tensor | None, maxima: Tensor | None, index: Tensor, leaf: Tensor, floor: Tensor
+) -> None:
+    tree_update_torch(sums, index, leaf, "sum")
+    if minima is not None:
+        tree_update_torch(minima, index, floor, "min")
+    if maxima is not None:
+        tree_update_torch(maxima, index, leaf, "max")
+
+
+def _fake_three_trees(
+    sums: Tensor, minima: Tensor | None, maxima: Tensor | None, index: Tensor, leaf: Tensor, floor: Tensor
+) -> None:
+    """Nothing to compute: the operator returns nothing."""
+
+
+define(
+    "three_trees_update(Tensor(a!) sums, Tensor(b!)? minima, Tensor(c!)? maxima, Tensor index, Tensor leaf,"
+    " Tensor floor) -> ()",
+    kernels=three_trees_kernels,
+    portable=_three_trees_torch,
+    fake=_fake_three_trees,
+)
