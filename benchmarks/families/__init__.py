@@ -2,7 +2,21 @@
 
 from _work import Family
 
-from families import backends, collection, device, growth, imports, memory, parts, ppo, replay, trees, update, values
+from families import (
+    backends,
+    collection,
+    device,
+    growth,
+    imports,
+    memory,
+    parts,
+    ppo,
+    replay,
+    slices,
+    trees,
+    update,
+    values,
+)
 
-MODULES = (collection, parts, backends, ppo, device, update, values, replay, trees, imports, memory, growth)
+MODULES = (collection, parts, backends, ppo, device, update, values, replay, slices, trees, imports, memory, growth)
 FAMILIES: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in MODULES}

@@ -1,10 +1,23 @@
 """Writers."""
 
+from typing import Any
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensordict import TensorDict
 
-from rl_buffers import LazyTensorStorage, ListStorage, ReplayBuffer, RoundRobinWriter
+from rl_buffers import (
+    ImmutableDatasetWriter,
+    LazyTensorStorage,
+    ListStorage,
+    ReplayBuffer,
+    RoundRobinWriter,
+    TensorDictReplayBuffer,
+    TensorDictRoundRobinWriter,
+    TensorStorage,
+)
 
 
 @given(st.integers(1, 12), st.lists(st.integers(0, 30), max_size=8), st.booleans())
@@ -38,3 +51,69 @@ def test_an_empty_batch_writes_nothing() -> None:
     assert buffer.extend(torch.zeros(0, 3)).tolist() == []
     assert len(buffer) == 0
     assert buffer.extend(torch.zeros(2, 3)).tolist() == [0, 1]
+
+
+def _steps(first: int, count: int, *lead: int) -> TensorDict:
+    numbers = torch.arange(first, first + count).view(-1, *[1] * len(lead))
+    return TensorDict({"a": numbers.expand(count, *lead)}, [count, *lead])
+
+
+@pytest.mark.parametrize("kind", [ReplayBuffer, TensorDictReplayBuffer])
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_rows_carry_their_numbers(kind: Any, lead: tuple[int, ...]) -> None:
+    """Rows of a numbered ring hold "index", through extend, add, seam, larger batches and replacement in place."""
+    buffer = kind(storage=LazyTensorStorage(5), writer=TensorDictRoundRobinWriter(), batch_size=4)
+    buffer.extend(_steps(0, 4, *lead))
+    buffer.add(_steps(4, 1, *lead)[0])
+    buffer.add(_steps(5, 1, *lead)[0])
+    buffer.extend(_steps(6, 13, *lead))
+    buffer[1] = _steps(50, 1, *lead)[0]
+    buffer[2:4] = _steps(60, 2, *lead)
+    buffer[[4, 0]] = _steps(70, 2, *lead)
+    numbers = torch.arange(5).view(-1, *[1] * len(lead)).expand(5, *lead)
+    assert torch.equal(buffer[:]["index"], numbers)
+    assert buffer[3]["index"].tolist() == numbers[3].tolist()
+    plain = ReplayBuffer(storage=LazyTensorStorage(5), writer=RoundRobinWriter())
+    for first, count in ((0, 4), (4, 1), (5, 1), (6, 13)):
+        plain.extend(_steps(first, count, *lead))
+    assert torch.equal(plain[:]["a"][2:4] * 0 + 60 + torch.arange(2).view(-1, *[1] * len(lead)), buffer[2:4]["a"])
+    batch = buffer.sample()
+    assert torch.equal(batch["a"], buffer[batch["index"].reshape(4, -1)[:, 0]]["a"])
+
+
+def test_numbers_need_a_tensordict() -> None:
+    """Other data are refused, and the data given are left as they are."""
+    buffer = ReplayBuffer(storage=LazyTensorStorage(5), writer=TensorDictRoundRobinWriter())
+    with pytest.raises(TypeError, match="Use RoundRobinWriter"):
+        buffer.extend(torch.zeros(3))
+    rows = _steps(0, 2)
+    buffer.extend(rows)
+    assert "index" not in rows
+    assert buffer.extend([_steps(7, 1)[0], _steps(8, 1)[0]]).tolist() == [2, 3]
+    assert buffer[3]["index"].item() == 3
+
+
+def test_an_immutable_data_set_stays_as_it_is() -> None:
+    """It is sampled; extend, add, replacement and empty are refused with what to do, and change nothing."""
+    buffer = ReplayBuffer(storage=TensorStorage(torch.arange(4)), writer=ImmutableDatasetWriter(), batch_size=4)
+    for write in (
+        lambda: buffer.extend(torch.arange(2)),
+        lambda: buffer.add(torch.tensor(1)),
+        lambda: buffer.__setitem__(0, torch.tensor(9)),
+        buffer.empty,
+    ):
+        with pytest.raises(RuntimeError, match=r"immutable.*RoundRobinWriter"):
+            write()
+    assert buffer[:].tolist() == [0, 1, 2, 3]
+    assert set(buffer.sample().tolist()) <= {0, 1, 2, 3}
+    other = ReplayBuffer(storage=TensorStorage(torch.zeros(4, dtype=torch.int64)), writer=ImmutableDatasetWriter())
+    other.load_state_dict(buffer.state_dict())
+    assert other[:].tolist() == [0, 1, 2, 3]
+
+
+def test_a_ring_goes_on_after_the_rows_given() -> None:
+    """Around a storage that holds three of five rows, the next row is the fourth."""
+    buffer = ReplayBuffer(storage=TensorStorage(torch.arange(3), max_size=5))
+    assert buffer.add(torch.tensor(3)) == 3
+    assert buffer.extend(torch.arange(4, 6)).tolist() == [4, 0]
+    assert buffer.write_count == 3

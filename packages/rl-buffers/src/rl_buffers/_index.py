@@ -1,14 +1,35 @@
 """Row numbers from what a user writes between brackets."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from rl_buffers._storage import Storage
 from rl_specs import message
 
-Index: TypeAlias = int | slice | Tensor | Sequence[int] | Sequence[bool]
+Index: TypeAlias = int | slice | Tensor | Sequence[int] | Sequence[bool] | tuple[Any, ...]
+
+
+def grid_numbers(index: Index, storage: Storage, component: str) -> Tensor | None:
+    """Row numbers of `buffer[:]` and `buffer[..., 3:5]`, which take rows of lanes as `[*B, T]`; None for others.
+
+    Args:
+        index: what stands between the brackets.
+        storage: where the rows are.
+        component: who asks, for the message.
+    Raises:
+        IndexError: the grid has no such element.
+    """
+    if storage.ndim == 1 or not (index == slice(None) if isinstance(index, slice) else isinstance(index, tuple)):
+        return None
+    grid = torch.arange(len(storage)).reshape(-1, *storage.lane_shape).movedim(0, -1)
+    try:
+        return grid[index]
+    except (IndexError, TypeError) as error:
+        shape = list(grid.shape)
+        raise IndexError(message(component, f"{error}", expected=f"an index of rows [*B, T] {shape}")) from error
 
 
 def row_numbers(index: Index, length: int, component: str) -> int | slice | Tensor:

@@ -5,6 +5,7 @@ from typing import Any, final
 
 import torch
 
+from rl_buffers._arguments import named_arguments
 from rl_buffers._beta_schedule import LinearAnnealing
 from rl_buffers._buffer import BufferBase
 from rl_buffers._prioritized_sampler import Normalization, PrioritizedSampler
@@ -32,11 +33,12 @@ class PrioritizedReplayBuffer(BufferBase):
         reduction: what several priorities of one row amount to.
         normalization: what weights are divided by.
         sampler: another sampler by priority, in place of the one that the arguments above describe.
-        storage, writer, collate_fn, batch_size, transform, generator: as for `ReplayBuffer`.
+        storage, writer and those after it: as for `ReplayBuffer`.
     Raises:
         TypeError: `sampler` keeps no priorities.
     """
 
+    @named_arguments
     def __init__(
         self,
         *,
@@ -53,6 +55,9 @@ class PrioritizedReplayBuffer(BufferBase):
         batch_size: int | None = None,
         transform: Callable[[Any], Any] | None = None,
         generator: torch.Generator | None = None,
+        prefetch: int | None = None,
+        pin_memory: bool = False,
+        dim_extend: int | None = None,
     ) -> None:
         storage = storage if storage is not None else ListStorage(1000)
         sampler = _sampler(self, storage, sampler, alpha, beta, eps, dtype, reduction, normalization)
@@ -64,6 +69,9 @@ class PrioritizedReplayBuffer(BufferBase):
             batch_size=batch_size,
             transform=transform,
             generator=generator,
+            prefetch=prefetch,
+            pin_memory=pin_memory,
+            dim_extend=dim_extend,
         )
 
     def _accept(self, data: Any, method: str) -> Any:
@@ -90,11 +98,12 @@ class TensorDictPrioritizedReplayBuffer(TensorDictBufferBase):
         reduction: what several priorities of one row amount to.
         normalization: what weights are divided by.
         sampler: another sampler by priority, in place of the one that the arguments above describe.
-        storage, writer, collate_fn, batch_size, transform, generator: as for `TensorDictReplayBuffer`.
+        storage, writer and those after it: as for `TensorDictReplayBuffer`.
     Raises:
         TypeError: `sampler` keeps no priorities.
     """
 
+    @named_arguments
     def __init__(
         self,
         *,
@@ -112,6 +121,9 @@ class TensorDictPrioritizedReplayBuffer(TensorDictBufferBase):
         batch_size: int | None = None,
         transform: Callable[[Any], Any] | None = None,
         generator: torch.Generator | None = None,
+        prefetch: int | None = None,
+        pin_memory: bool = False,
+        dim_extend: int | None = None,
     ) -> None:
         storage = storage if storage is not None else ListStorage(1000)
         sampler = _sampler(self, storage, sampler, alpha, beta, eps, dtype, reduction, normalization)
@@ -123,6 +135,9 @@ class TensorDictPrioritizedReplayBuffer(TensorDictBufferBase):
             batch_size=batch_size,
             transform=transform,
             generator=generator,
+            prefetch=prefetch,
+            pin_memory=pin_memory,
+            dim_extend=dim_extend,
             priority_key=priority_key,
         )
 

@@ -1,7 +1,7 @@
 """Draws in proportion to priorities, with the weights that make up for it."""
 
-import math
 from math import inf
+from math import pow as power
 from typing import Any, Literal, TypeAlias, final, get_args
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rl_buffers._beta_schedule import LinearAnnealing
-from rl_buffers._priority_values import REDUCTIONS, Numbers, Reduction, priority_array, row_array
+from rl_buffers._priority_values import REDUCTIONS, Numbers, Reduction, priority_array, row_array, row_stamps
 from rl_buffers._row_stamps import RowStamps
 from rl_buffers._sampler import Sampler
 from rl_buffers._storage import Storage, Where
@@ -84,7 +84,7 @@ class PrioritizedSampler(Sampler):
         self._normalization = normalization
         self._sum_tree = SumTree(max_capacity)
         self._stamps = RowStamps(max_capacity)
-        self._first_leaf = math.pow(1.0 + self._eps, self._alpha)
+        self._first_leaf = power(1.0 + self._eps, self._alpha)
         self._entry_leaf = self._first_leaf
         self._beta_step = 0
         self.beta = beta
@@ -118,7 +118,7 @@ class PrioritizedSampler(Sampler):
         leaf = self._sum_tree.largest()
         if self._alpha == 0.0 or leaf == 0.0:
             return 1.0
-        return math.pow(leaf, 1.0 / self._alpha) - self._eps
+        return power(leaf, 1.0 / self._alpha) - self._eps
 
     def sample(
         self, storage: Storage, batch_size: int, generator: torch.Generator | None
@@ -128,36 +128,54 @@ class PrioritizedSampler(Sampler):
         Raises:
             RuntimeError: every row has priority 0, or their sum is infinite.
         """
-        if len(storage) > self._stamps.count:
-            self._enter(storage, self._stamps.count, len(storage))
-        total = self._sum_tree.total
-        if not 0.0 < total < inf:
-            raise _no_draw(total)
-        device = None if generator is None else generator.device
-        targets: NDArray[np.float64] = (
-            torch.rand(batch_size, dtype=torch.float64, generator=generator, device=device).cpu().numpy()
-        )
-        targets += np.arange(batch_size)
-        targets *= total / batch_size
-        rows = self._sum_tree.find(targets)
-        weight = torch.from_numpy(self._weights(self._sum_tree.leaves.take(rows), total))
-        self._beta_step += 1
+        self.take_in(storage)
+        rows, weights = self.draw(self._sum_tree, self._stamps.count, batch_size, generator)
+        weight = torch.from_numpy(weights)
         device = storage.device
         info = {
             "_weight": weight.to(device, self._dtype),
-            "_stamp": torch.from_numpy(self._stamps.of(rows)).to(device),
+            "_stamp": torch.from_numpy(self.stamps(rows)).to(device),
         }
         return torch.from_numpy(rows).to(device), info
 
-    def _weights(self, leaves: NDArray[np.float64], total: float) -> NDArray[np.float64]:
+    @property
+    def leaves(self) -> NDArray[np.float64]:
+        """`[max_capacity]`, `(p + eps)^alpha` of each row and 0 where there is none; only to be read."""
+        return self._sum_tree.leaves
+
+    def stamps(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which writing of each row `[n]` is the one that is stored."""
+        return self._stamps.of(rows)
+
+    def take_in(self, storage: Storage) -> None:
+        """Enter rows that nobody told of, such as those that a storage was made with."""
+        if len(storage) > self._stamps.count:
+            self._enter(storage, self._stamps.count, len(storage))
+
+    def draw(
+        self, tree: SumTree, count: int, batch_size: int, generator: torch.Generator | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Rows `[batch_size]` in proportion to the leaves of `tree`, of which `count` may be above 0; and weights."""
+        total = tree.total
+        if not 0.0 < total < inf:
+            raise _no_draw(total)
+        rows = tree.find(stratified_targets(batch_size, total, generator))
+        leaves = tree.leaves.take(rows)
         if self._normalization == "none":
-            ratio = leaves * (self._stamps.count / total)
+            norm = total / count
         elif self._normalization == "batch":
-            ratio = leaves / leaves[leaves.argmin()]
+            norm = leaves[leaves.argmin()]
         else:
-            ratio = leaves / self._sum_tree.smallest()
-        weights: NDArray[np.float64] = ratio**-self.beta
-        return weights
+            norm = tree.smallest()
+        weights: NDArray[np.float64] = norm / leaves
+        weights **= self.step_beta()
+        return rows, weights
+
+    def step_beta(self) -> float:
+        """Exponent of this batch's weights; a schedule then goes one step."""
+        beta = self.beta
+        self._beta_step += 1
+        return beta
 
     def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
         """See `Sampler.update_priority`."""
@@ -165,7 +183,8 @@ class PrioritizedSampler(Sampler):
         values = priority_array(priority, len(rows), self._reduction, _UPDATE, rows)
         leaves = values + self._eps
         if self._alpha != 1.0:
-            leaves **= self._alpha
+            with np.errstate(over="ignore"):
+                leaves **= self._alpha
         if not rows.size:
             return
         largest = float(leaves[leaves.argmax()])
@@ -237,6 +256,14 @@ class PrioritizedSampler(Sampler):
             return self._entry_leaf
         return self._sum_tree.largest() or self._first_leaf
 
+    def mark(self) -> int:
+        """How far the schedule of beta has come."""
+        return self._beta_step
+
+    def rewind(self, mark: int) -> None:
+        """See `Sampler.rewind`."""
+        self._beta_step = mark
+
     def restart(self) -> None:
         """Nothing is remembered between batches."""
 
@@ -285,10 +312,15 @@ class PrioritizedSampler(Sampler):
 _UPDATE = "PrioritizedSampler.update_priority"
 
 
-def row_stamps(stamp: Tensor) -> NDArray[np.int64]:
-    """Stamps `[n]` from `[n, ...]` that repeats each along further dimensions."""
-    array: NDArray[np.int64] = stamp.cpu().numpy()
-    return array if array.ndim == 1 else array.reshape(len(array), -1)[:, 0]
+def stratified_targets(batch_size: int, total: float, generator: torch.Generator | None) -> NDArray[np.float64]:
+    """Numbers `[batch_size]`, one in each of as many equal parts of the range from 0 to `total`, in order."""
+    device = None if generator is None else generator.device
+    targets: NDArray[np.float64] = (
+        torch.rand(batch_size, dtype=torch.float64, generator=generator, device=device).cpu().numpy()
+    )
+    targets += np.arange(batch_size)
+    targets *= total / batch_size
+    return targets
 
 
 def _wrong(name: str, expected: str, found: object) -> str:

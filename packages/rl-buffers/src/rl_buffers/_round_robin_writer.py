@@ -2,10 +2,10 @@
 
 from typing import Any, final
 
-import torch
 from torch import Tensor
 
-from rl_buffers._storage import Block, Storage
+from rl_buffers._ring_writes import ring_extend, ring_order, ring_start
+from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._writer import Writer
 
 
@@ -20,29 +20,36 @@ class RoundRobinWriter(Writer):
     def __init__(self) -> None:
         self._cursor = 0
 
+    def attach(self, storage: Storage) -> None:
+        """Go on after the rows that are there."""
+        self._cursor = ring_start(storage, self._cursor)
+
+    def prepare(self, storage: Storage, data: Any, *, is_row: bool, where: Where | None = None) -> Any:
+        """`data`: nothing is added."""
+        return data
+
     def extend(self, storage: Storage, block: Block) -> Tensor:
         """See `Writer.extend`; for a batch larger than the storage, numbers of the rows kept."""
-        size, count = storage.max_size, block.count
-        skipped = max(0, count - size)
-        start = (self._cursor + skipped) % size
-        kept = count - skipped
-        head = min(kept, size - start)
-        if head == count:
-            storage.write(slice(start, start + head), block)
-        elif head:
-            storage.write(slice(start, start + head), block, slice(skipped, skipped + head))
-        if head < kept:
-            storage.write(slice(0, kept - head), block, slice(skipped + head, count))
-        self._cursor = (start + kept) % size
-        index = torch.arange(start, start + kept)
-        return index if head == kept else index.remainder_(size)
+        index, self._cursor = ring_extend(storage, block, self._cursor)
+        return index
 
     def add(self, storage: Storage, block: Block) -> int:
-        """See `Writer.add`."""
+        """See `Writer.add`; every row is kept."""
         index = self._cursor
-        storage.write(index, block)
+        try:
+            storage.write(index, block)
+        except BaseException:  # as `write_whole`, without its call
+            storage.write(index, block)
+            raise
         self._cursor = (index + 1) % storage.max_size
         return index
+
+    def overwrite(self, storage: Storage, where: Where, block: Block) -> None:
+        """Allowed; the place of the next row stays."""
+
+    def order(self, storage: Storage) -> Tensor:
+        """See `Writer.order`."""
+        return ring_order(storage, self._cursor)
 
     def clear(self) -> None:
         """Start at the first row again."""

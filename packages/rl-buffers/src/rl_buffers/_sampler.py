@@ -1,7 +1,7 @@
 """What a sampler is: the choice of the rows of the next batch."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ class Sampler(ABC):
     that draws by priority says so by `keeps_priorities` and defines `update_priority` and `check_priority`.
     """
 
-    keeps_priorities: ClassVar[bool] = False
+    keeps_priorities: bool = False
     """Whether rows have priorities that decide how often they are drawn."""
 
     @abstractmethod
@@ -38,6 +38,14 @@ class Sampler(ABC):
     def next_batch_size(self, storage: Storage, batch_size: int) -> int:
         """Rows in the next batch of an iteration that wants `batch_size`: 0 at the end of a pass."""
         return batch_size
+
+    def mark(self) -> Any:
+        """Where the sampler is, for `rewind`; None where a draw leaves no trace in it."""
+        return None
+
+    def rewind(self, mark: Any) -> None:
+        """Take back the draws made since `mark`; nothing else happened in between."""
+        assert mark is None
 
     @abstractmethod
     def restart(self) -> None:

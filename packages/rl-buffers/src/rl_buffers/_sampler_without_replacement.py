@@ -71,6 +71,14 @@ class SamplerWithoutReplacement(Sampler):
             return torch.randperm(count, device=storage.device)
         return torch.randperm(count, generator=generator, device=generator.device).to(storage.device)
 
+    def mark(self) -> tuple[Tensor | None, int]:
+        """Order of the pass and how far it has come."""
+        return self._order, self._position
+
+    def rewind(self, mark: tuple[Tensor | None, int]) -> None:
+        """See `Sampler.rewind`."""
+        self._order, self._position = mark
+
     def restart(self) -> None:
         """Begin a new pass, in a new order."""
         self._order = None

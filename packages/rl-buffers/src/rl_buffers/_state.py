@@ -1,6 +1,5 @@
 """Checkpoints of a buffer: one state for all its parts, refused as a whole when it does not fit."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rl_buffers._checkpointer import StorageCheckpointerBase
+from rl_buffers._folder import checkpointer_of, save_folder
+from rl_buffers._manifest import read_manifest
 from rl_buffers._storage import Storage
 from rl_buffers.samplers import Sampler
 from rl_buffers.writers import Writer
 from rl_specs import SpecError, message
 
-FORMAT = 1
-_FILE = "buffer.pt"
+FORMAT = 2
+_READABLE = (1, 2)
 _PARTS = (
     "storage",
     "sampler",
@@ -35,17 +37,60 @@ def buffer_state(
     transforms: Sequence[nn.Module],
 ) -> dict[str, Any]:
     """The state of all parts, with what is needed to tell whether it fits elsewhere."""
+    return {**_state_beside_rows(sampler, writer, generator, transforms), "storage": storage.state_dict()}
+
+
+def _state_beside_rows(
+    sampler: Sampler, writer: Writer, generator: torch.Generator | None, transforms: Sequence[nn.Module]
+) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "storage": storage.state_dict(),
         "sampler": sampler.state_dict(),
         "sampler_class": sampler.kind,
         "sampler_settings": sampler.settings(),
         "writer": writer.state_dict(),
         "writer_class": type(writer).__name__,
+        "writer_settings": writer.settings(),
         "generator": None if generator is None else generator.get_state(),
         "transforms": [dict(transform.state_dict()) for transform in transforms],
+        "transform_classes": [type(transform).__name__ for transform in transforms],
     }
+
+
+def save_buffer(
+    component: str,
+    folder: Path,
+    storage: Storage,
+    sampler: Sampler,
+    writer: Writer,
+    generator: torch.Generator | None,
+    transforms: Sequence[nn.Module],
+    checkpointer: StorageCheckpointerBase | None,
+    more: dict[str, Any],
+) -> None:
+    """Save all parts in a folder, and what `more` there is to keep; see `save_folder`."""
+    state = {**_state_beside_rows(sampler, writer, generator, transforms), **more}
+    save_folder(component, folder, state, storage, checkpointer)
+
+
+def load_buffer(
+    component: str,
+    folder: Path,
+    storage: Storage,
+    sampler: Sampler,
+    writer: Writer,
+    generator: torch.Generator | None,
+    transforms: Sequence[nn.Module],
+) -> dict[str, Any]:
+    """Load what `save_buffer` saved, and return it; see `load_buffer_state`.
+
+    Raises:
+        FileNotFoundError: no save in the folder.
+        SpecError: it does not fit, or its files are damaged; nothing was changed.
+    """
+    state = read_manifest(component, folder)
+    load_buffer_state(component, state, storage, sampler, writer, generator, transforms, folder=folder)
+    return state
 
 
 def load_buffer_state(
@@ -56,8 +101,10 @@ def load_buffer_state(
     writer: Writer,
     generator: torch.Generator | None,
     transforms: Sequence[nn.Module],
+    *,
+    folder: Path | None = None,
 ) -> None:
-    """Give each part its state, after all of it was found to fit.
+    """Give each part its state, after all of it was found to fit; rows that the state does not hold are in `folder`.
 
     Raises:
         SpecError: it does not fit; nothing was changed.
@@ -74,7 +121,12 @@ def load_buffer_state(
                 fix="Nothing was loaded. Build the buffer as the saved one was built",
             )
         )
-    storage.load_state_dict(state["storage"])
+    checkpointer = None if folder is None else checkpointer_of(component, state["storage"])
+    if checkpointer is None or folder is None:
+        storage.load_state_dict(state["storage"])
+    else:
+        checkpointer.assert_whole(component, folder, state["storage"])
+        checkpointer.load(storage, folder, state["storage"])
     sampler.load_state_dict(state["sampler"])
     writer.load_state_dict(state["writer"])
     if generator is not None:
@@ -85,7 +137,7 @@ def load_buffer_state(
 
 def _format_differences(state: dict[str, Any]) -> list[str]:
     version = state.get("format")
-    if version != FORMAT:
+    if version not in _READABLE:
         return [f"format: expected version {FORMAT}, found {version}"]
     return [f"part {name} is missing" for name in _PARTS if name not in state]
 
@@ -104,53 +156,33 @@ def _part_differences(
         ("sampler", sampler.kind, state["sampler_class"]),
         ("sampler settings", sampler.settings(), state["sampler_settings"]),
         ("writer", type(writer).__name__, state["writer_class"]),
+        ("writer settings", writer.settings(), state.get("writer_settings", {})),
         ("randomness", words(generator is not None), words(state["generator"] is not None)),
         ("transforms that are modules", len(transforms), len(state["transforms"])),
     ]
     differences = [f"{name}: expected {here}, found {saved}" for name, here, saved in pairs if here != saved]
-    for number, (transform, saved) in enumerate(zip(transforms, state["transforms"], strict=False)):
-        here, there = _tensor_shapes(transform.state_dict()), _tensor_shapes(saved)
-        if here != there:
-            differences.append(f"transform {number}: expected state {here}, found {there}")
+    classes = state.get("transform_classes", [type(transform).__name__ for transform in transforms])
+    for number, (transform, saved, name) in enumerate(zip(transforms, state["transforms"], classes, strict=False)):
+        if type(transform).__name__ != name:
+            differences.append(f"transform {number}: expected {type(transform).__name__}, found {name}")
+        else:
+            found = _state_differences(_forms(transform.state_dict()), _forms(saved))
+            differences += [f"transform {number}, {difference}" for difference in found]
     return differences
 
 
-def _tensor_shapes(state: Mapping[str, Any]) -> dict[str, list[int]]:
-    """Shapes of the tensors; what a module keeps besides (its extra state) it checks itself."""
-    return {name: list(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
+def _state_differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+    """Where the states of two modules differ, one sentence each."""
+    return [
+        f"{key}: expected {expected.get(key, 'no such entry')}, found {found.get(key, 'nothing')}"
+        for key in {**expected, **found}
+        if expected.get(key) != found.get(key)
+    ]
 
 
-def write_folder(folder: Path, state: dict[str, Any]) -> None:
-    """Write a state to a folder: under another name first, forced to disk, then renamed over the old one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{_FILE}.{os.getpid()}.partial"
-    try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / _FILE)
-    finally:
-        partial.unlink(missing_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_folder(component: str, folder: Path) -> dict[str, Any]:
-    """Read what `write_folder` wrote; nothing in the file is executed.
-
-    Raises:
-        FileNotFoundError: no state in the folder.
-        SpecError: the file is damaged, or holds objects that only running code could restore.
-    """
-    path = folder / _FILE
-    if not path.is_file():
-        raise FileNotFoundError(message(component, f"no saved buffer at {path}", fix="Give the folder given to dumps"))
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise SpecError(message(component, f"{path} cannot be read: {error}")) from error
-    return state
+def _forms(state: Mapping[str, Any]) -> dict[str, str]:
+    """Shape of each tensor; of what a module keeps besides (extra state, which it checks itself) that it is there."""
+    return {
+        key: f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else "another value"
+        for key, value in state.items()
+    }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
 from rl_specs import NestedKey, message
 
@@ -25,6 +25,36 @@ class Block:
     columns: list[Any]
 
 
+class SharedRing(ABC):
+    """Numbers of a ring that live where its rows do, and the lock around both."""
+
+    is_shared: bool
+    """Whether other processes may write to the rows."""
+
+    cursor: int
+    """The row that the next write begins at."""
+
+    written: int
+    """Rows written by rings since the storage was made."""
+
+    replaced: int
+    """How often rows were replaced where they are."""
+
+    clears: int
+    """How often the rows were forgotten."""
+
+    pending: int
+    """Rows written since a buffer last set this to zero."""
+
+    @abstractmethod
+    def acquire(self) -> None:
+        """Wait until no other process uses the rows."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let other processes use them."""
+
+
 class Storage(ABC):
     """A table of rows.
 
@@ -38,8 +68,9 @@ class Storage(ABC):
     def __init__(self, max_size: int) -> None:
         if not isinstance(max_size, int) or isinstance(max_size, bool) or max_size < 1:
             raise ValueError(message(type(self).__name__, "max_size", expected="an integer >= 1", found=repr(max_size)))
+        self._capacity = max_size
         self._max_size = max_size
-        self._length = 0
+        self._numbers: list[int] | memoryview[int] = [0]
 
     @property
     def max_size(self) -> int:
@@ -48,7 +79,15 @@ class Storage(ABC):
 
     def __len__(self) -> int:
         """Number of rows stored: rows `0` to `len - 1` can be read."""
-        return self._length
+        return self._numbers[0]
+
+    @property
+    def _length(self) -> int:
+        return self._numbers[0]
+
+    @_length.setter
+    def _length(self, length: int) -> None:
+        self._numbers[0] = length
 
     @property
     @abstractmethod
@@ -73,14 +112,19 @@ class Storage(ABC):
 
     @abstractmethod
     def check_row(self, row: Any, component: str) -> Block:
-        """As `check`, for a single row without the dimension that counts rows."""
+        """As `check`, for a row without the dimension that counts rows; for one step of all lanes, if several."""
+
+    def check_flat(self, rows: Any, component: str, *, is_single: bool = False) -> Block:
+        """As `check`, for rows in the order of their numbers, `[n, ...]` whatever `ndim` is; `[...]` if `is_single`."""
+        return self.check_row(rows, component) if is_single else self.check(rows, component)
 
     @abstractmethod
     def write(self, where: Where, block: Block, source: slice | None = None) -> None:
         """Copy a block in.
 
         Args:
-            where: row number (for a block from `check_row`), or range or int64 tensor of row numbers (from `check`).
+            where: row number (for a block of one row without the dimension that counts rows), or range or int64 tensor
+                of row numbers.
             block: what `check` or `check_row` returned.
             source: which rows of the block; all of them when None.
         """
@@ -115,6 +159,25 @@ class Storage(ABC):
         """How many sequences are stored side by side: row `r + lanes` follows row `r` in time."""
         return 1
 
+    @property
+    def lane_shape(self) -> Size:
+        """Batch dimensions before time: sequence `b` of row `t * lanes + b` in the order of this shape."""
+        return Size()
+
+    @property
+    def ndim(self) -> int:
+        """How many first dimensions of data count rows: 1 for `[T, ...]`, 2 for `[B, T, ...]`, time last."""
+        return 1
+
+    @property
+    def ring(self) -> "SharedRing | None":
+        """What is kept of the ring beside the rows, for storages that outlive a buffer or are shared by several."""
+        return None
+
+    def refresh(self) -> bool:
+        """Catch up with what other processes did to the rows; whether they could have."""
+        return False
+
     def clear(self) -> None:
         """Forget all rows; memory and layout stay."""
         self._length = 0
@@ -132,13 +195,13 @@ class Storage(ABC):
         """Take over a state in which `differences` found nothing."""
 
     def _grow(self, stop: int) -> None:
-        if stop > self._length:
-            self._length = stop
+        if stop > self._numbers[0]:
+            self._numbers[0] = stop
 
     def _common_differences(self, state: dict[str, Any], kind: str) -> list[str]:
         found = []
         if state["kind"] != kind:
             found.append(f"storage: expected a {kind} storage, found a {state['kind']} storage")
-        if state["max_size"] != self._max_size:
-            found.append(f"capacity: expected {self._max_size} rows, found {state['max_size']}")
+        if state["max_size"] != self._capacity:
+            found.append(f"capacity: expected {self._capacity} rows, found {state['max_size']}")
         return found

@@ -151,10 +151,9 @@ class SumTree:
         offsets = np.arange(-1, _FAN_OUT * len(rest) - 1, _FAN_OUT)
         for depth in range(len(self._tables) - 1, -1, -1):
             rows = torch.index_select(self._tables[depth], 0, torch.from_numpy(node))
-            sums = rows.cumsum(1)
-            flat = sums.numpy().reshape(-1)
+            flat = rows.cumsum(1).numpy().reshape(-1)
             rest = np.minimum(rest, np.nextafter(flat[_FAN_OUT - 1 :: _FAN_OUT], 0.0))
-            child = torch.searchsorted(sums, torch.from_numpy(rest).unsqueeze(1), right=True).numpy().reshape(-1)
+            child = (flat.reshape(-1, _FAN_OUT) > rest[:, None]).argmax(1)
             node = (node << _SHIFT) + child
             if depth:
                 rest -= np.where(child > 0, flat.take(offsets + child), 0.0)

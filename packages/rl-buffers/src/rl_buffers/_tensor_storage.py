@@ -2,14 +2,17 @@
 
 from abc import abstractmethod
 from math import prod
-from typing import Any, final
+from typing import Any
 
 import torch
 from torch import Size, Tensor
 
-from rl_buffers._layout import inferred, leaf_paths, outline, outline_differences, path_str, stack_rows
+from rl_buffers._chunks import Chunks
+from rl_buffers._lanes import by_time, joined, lane_refusal, no_room_for_lanes
+from rl_buffers._layout import Layout, inferred, leaf_paths, outline, outline_differences, path_str, stack_rows
+from rl_buffers._pager import Pager
 from rl_buffers._storage import Block, Storage, Where
-from rl_buffers._structure import Path, Structure, parse
+from rl_buffers._structure import Path, Structure
 from rl_buffers._table import Table, group
 from rl_specs import DeviceError, NestedKey, SpecError, message, missing_key
 
@@ -24,18 +27,42 @@ class BaseTensorStorage(Storage):
     tensorclasses, dicts, lists and tuples of tensors; a list at the root given to `check` is a list of rows. Data on
     another device are moved. What is read is a contiguous copy, without gradient.
 
+    With `ndim` > 1 data are `[*B, T, ...]`, time last. Their rows are stored step by step, row `t * lanes + b` for lane
+    `b` (of `lanes`, the product of `B`) at time `t`: a ring of rows is a ring of time in every lane.
+
     Args:
-        max_size: capacity in rows.
+        max_size: capacity in rows; rounded down to a whole number of steps of all lanes.
         device: where the tables live; None for the device of the first data.
+        ndim: how many first dimensions of data count rows.
+        pager: what reserves room for the tables and gives it back; None for tables in memory.
+        batch_device: where what is read is moved; None for where the tables are.
     """
 
-    def __init__(self, max_size: int, device: torch.device | None) -> None:
+    def __init__(
+        self,
+        max_size: int,
+        device: torch.device | None,
+        *,
+        ndim: int = 1,
+        pager: Pager | None = None,
+        batch_device: torch.device | None = None,
+    ) -> None:
         super().__init__(max_size)
+        if not isinstance(ndim, int) or isinstance(ndim, bool) or ndim < 1:
+            raise ValueError(message(type(self).__name__, "ndim", expected="an integer >= 1", found=repr(ndim)))
+        self._ndim = ndim
+        self._lane_shape = Size()
+        self._lanes = 1
         self._device = device
+        self._batch_device = batch_device
+        self._pager = pager
+        self._chunks = Chunks(1, 1)
         self._structure: Structure | None = None
         self._tables: list[Table] = []
         self._row_shapes: list[Size] = []
         self._dtypes: list[torch.dtype] = []
+        self._to_flatten: list[int] = []
+        self._devices: list[torch.device] = []
         self._entries: dict[Path, int] = {}
         self._views: list[Tensor] = []
 
@@ -53,56 +80,110 @@ class BaseTensorStorage(Storage):
         """True: a batch is one value."""
         return True
 
+    @property
+    def ndim(self) -> int:
+        """See `Storage.ndim`."""
+        return self._ndim
+
+    @property
+    def lanes(self) -> int:
+        """See `Storage.lanes`; the first data decide."""
+        return self._lanes
+
+    @property
+    def lane_shape(self) -> Size:
+        """See `Storage.lane_shape`; the first data decide."""
+        return self._lane_shape
+
     def check(self, data: Any, component: str) -> Block:
         """See `Storage.check`; the first data decide the layout."""
         if type(data) is list:
+            if self._ndim > 1 and data:
+                return joined([self.check_row(step, component) for step in data])
             data = stack_rows(data, component)
-        return self._check(data, component, lead_dims=1)
+        return self._check(data, component, self._ndim)
 
     def check_row(self, row: Any, component: str) -> Block:
         """See `Storage.check_row`."""
-        return self._check(row, component, lead_dims=0)
+        return self._check(row, component, self._ndim - 1)
+
+    def check_flat(self, rows: Any, component: str, *, is_single: bool = False) -> Block:
+        """See `Storage.check_flat`."""
+        self._known_structure()
+        if type(rows) is list and not is_single:
+            rows = stack_rows(rows, component)
+        leaves, lead = self._checked_leaves(rows, component, 0 if is_single else 1)
+        return Block(1 if is_single else lead[0], leaves)
 
     def _check(self, data: Any, component: str, lead_dims: int) -> Block:
         if self._structure is None:
-            self._set_layout(data, component, lead_dims)
+            self.refresh()
+            if self._structure is None:
+                self._set_layout(data, component, lead_dims)
+        leaves, lead = self._checked_leaves(data, component, lead_dims)
+        if self._ndim == 1:
+            return Block(lead[0] if lead_dims else 1, leaves)
+        has_time = lead_dims == self._ndim
+        if lead[: self._ndim - 1] != self._lane_shape:
+            raise lane_refusal(component, self._lane_shape, lead, has_time)
+        return by_time(leaves, self._lanes, lead[-1] if has_time else None)
+
+    def _checked_leaves(self, data: Any, component: str, lead_dims: int) -> tuple[list[Tensor], Size]:
+        """The leaves of `data`, `[*lead, size]` each, on the device of the tables; and `lead`."""
         assert self._structure is not None
         leaves: list[Tensor] = []
         if not self._structure.flatten(data, leaves):
             raise self._refusal(data, component, lead_dims)
         lead = leaves[0].shape[:lead_dims]
-        device = self._device
-        for position, (row_shape, dtype) in enumerate(zip(self._row_shapes, self._dtypes, strict=True)):
-            leaf = leaves[position]
-            if leaf.dtype is not dtype or leaf.shape != lead + row_shape or len(lead) != lead_dims:
-                raise self._refusal(data, component, lead_dims)
-            if len(row_shape) != 1:
-                leaf = leaves[position] = leaf.reshape(*lead, prod(row_shape))
-            if leaf.device != device:
-                if leaf.is_meta:
+        row_shapes = self._row_shapes
+        shapes = [lead + row_shape for row_shape in row_shapes] if lead_dims else row_shapes
+        if (
+            [leaf.shape for leaf in leaves] != shapes
+            or [leaf.dtype for leaf in leaves] != self._dtypes
+            or len(lead) != lead_dims
+        ):
+            raise self._refusal(data, component, lead_dims)
+        for position in self._to_flatten:
+            leaves[position] = leaves[position].reshape(*lead, prod(row_shapes[position]))
+        if any([leaf.requires_grad for leaf in leaves]):  # noqa: C419  # a list is faster than a generator
+            leaves = [leaf.detach() for leaf in leaves]
+        if [leaf.device for leaf in leaves] != self._devices:
+            for position, leaf in enumerate(leaves):
+                if leaf.is_meta and self._device != leaf.device:
                     raise self._no_data(component, position)
-                leaves[position] = leaf.to(device)
-        return Block(lead[0] if lead_dims else 1, leaves)
+            leaves = [leaf.to(self._device) for leaf in leaves]
+        return leaves, lead
 
     def _set_layout(self, data: Any, component: str, lead_dims: int) -> None:
         structure, leaves = inferred(data, component, lead_dims)
         row_shapes = [leaf.shape[lead_dims:] for leaf in leaves]
-        self._adopt(structure, row_shapes, [leaf.dtype for leaf in leaves], leaves[0].device)
+        lane_shape = leaves[0].shape[: self._ndim - 1]
+        device = leaves[0].device
+        self._adopt(Layout(structure, row_shapes, [leaf.dtype for leaf in leaves], lane_shape), device)
 
-    def _adopt(
-        self, structure: Structure, row_shapes: list[Size], dtypes: list[torch.dtype], device: torch.device
-    ) -> None:
+    def _adopt(self, layout: Layout, device: torch.device) -> None:
+        """Allocate tables for rows of a layout, on `device` where the storage has none yet."""
+        lanes = prod(layout.lane_shape)
+        if not 0 < lanes <= self._capacity:
+            raise no_room_for_lanes(type(self).__name__, self._capacity, layout.lane_shape)
         if self._device is None:
             self._device = device
+        self._max_size = self._capacity - self._capacity % lanes
         tables = []
         with torch.inference_mode(False):
-            for number, members in enumerate(group(row_shapes, dtypes)):
-                shapes = [row_shapes[member] for member in members]
+            for number, members in enumerate(group(layout.row_shapes, layout.dtypes)):
+                shapes = [layout.row_shapes[member] for member in members]
                 width = sum(prod(shape) for shape in shapes)
-                tables.append(Table(members, shapes, self._allocate(number, width, dtypes[members[0]], self._device)))
-        self._structure, self._tables, self._row_shapes, self._dtypes = structure, tables, row_shapes, dtypes
-        self._entries = {path: position for position, path in enumerate(leaf_paths(structure, len(dtypes)))}
+                data = self._allocate(number, width, layout.dtypes[members[0]], self._device)
+                tables.append(Table(members, shapes, data))
+        self._structure, self._tables = layout.structure, tables
+        self._row_shapes, self._dtypes = layout.row_shapes, layout.dtypes
+        self._to_flatten = [number for number, shape in enumerate(layout.row_shapes) if len(shape) != 1]
+        self._devices = [self._device] * len(layout.dtypes)
+        self._lane_shape, self._lanes = layout.lane_shape, lanes
+        self._entries = {path: position for position, path in enumerate(layout.paths())}
         self._views = self._columns()
+        self._chunks = Chunks(self._max_size, layout.row_bytes())
 
     def _columns(self) -> list[Tensor]:
         """Every leaf of all rows, `[max_size, *row_shape]`, as views of the tables."""
@@ -145,15 +226,16 @@ class BaseTensorStorage(Storage):
 
     def write(self, where: Where, block: Block, source: slice | None = None) -> None:
         """See `Storage.write`; ranges are plain copies, without an index."""
-        with torch.no_grad():
-            for table in self._tables:
-                table.write(where, block.columns, source)
-        if isinstance(where, int):
-            self._grow(where + 1)
-        elif isinstance(where, slice):
-            self._grow(where.stop)
-        elif where.numel():
-            self._grow(int(where.max()) + 1)
+        pager = self._pager
+        start, stop = _span(where)
+        if pager is not None:
+            pager.before_write(start, stop)
+        for table in self._tables:
+            table.write(where, block.columns, source)
+        self._chunks.mark(start, stop)
+        self._grow(stop)
+        if pager is not None:
+            pager.after_write(stop - start)
 
     def read(self, index: Tensor | slice) -> Any:
         """See `Storage.read`."""
@@ -167,7 +249,7 @@ class BaseTensorStorage(Storage):
                 index = index.to(self._device)
         for table in self._tables:
             table.read(index, leaves)
-        return structure.build(iter(leaves), (count,), self._device)
+        return self._batch(structure, leaves, (count,))
 
     def read_row(self, index: int) -> Any:
         """See `Storage.read_row`."""
@@ -175,7 +257,16 @@ class BaseTensorStorage(Storage):
         leaves = [_NOTHING] * len(self._row_shapes)
         for table in self._tables:
             table.read(slice(index, index + 1), leaves)
-        return structure.build((leaf.squeeze(0) for leaf in leaves), (), self._device)
+        return self._batch(structure, [leaf.squeeze(0) for leaf in leaves], ())
+
+    def _batch(self, structure: Structure, leaves: list[Tensor], lead: tuple[int, ...]) -> Any:
+        """Rows made of leaves, where the user wants them."""
+        if self._pager is not None:
+            self._pager.after_read(lead[0] if lead else 1)
+        device = self._batch_device
+        if device is None:
+            return structure.build(iter(leaves), lead, self._device)
+        return structure.build((leaf.to(device) for leaf in leaves), lead, device)
 
     def read_entry(self, key: NestedKey, index: Tensor | slice) -> Tensor:
         """See `Storage.read_entry`."""
@@ -193,94 +284,89 @@ class BaseTensorStorage(Storage):
             raise RuntimeError(message(type(self).__name__, "nothing was ever stored", fix="Call extend or add first"))
         return self._structure
 
-    def state_dict(self) -> dict[str, Any]:
-        """Rows stored (not the unused part of the tables), entry by entry, and the layout."""
-        layout = None if self._structure is None else self._structure.describe()
-        rows = (view[: self._length] for view in self._views)
+    def head(self) -> dict[str, Any]:
+        """The state but for the rows: capacity, number of rows, layout."""
+        layout = self._layout()
         return {
             "kind": "tensor",
-            "max_size": self._max_size,
+            "max_size": self._capacity,
             "length": self._length,
-            "layout": layout,
-            "columns": [row.clone(memory_format=torch.contiguous_format).cpu() for row in rows],
+            "ndim": self._ndim,
+            **(layout.describe() if layout is not None else {"layout": None}),
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Rows stored (not the unused part of the tables), entry by entry, and the layout."""
+        rows = self.columns().values()
+        return {**self.head(), "columns": [row.to("cpu", copy=True).contiguous() for row in rows]}
+
+    def _layout(self) -> Layout | None:
+        if self._structure is None:
+            return None
+        return Layout(self._structure, self._row_shapes, self._dtypes, self._lane_shape)
+
+    @property
+    def chunks(self) -> Chunks:
+        """Which rows were written since when."""
+        return self._chunks
+
+    def paths(self) -> list[Path]:
+        """Path of every entry of a row."""
+        return list(self._entries)
+
+    def columns(self) -> dict[Path, Tensor]:
+        """Every entry of the rows stored, `[len, *row_shape]`, as views that are not to be written to."""
+        length = self._length
+        return {path: view[:length] for path, view in zip(self._entries, self._views, strict=True)}
+
     def differences(self, state: dict[str, Any]) -> list[str]:
-        """See `Storage.differences`: kind, capacity, keys, shapes, dtypes."""
+        """See `Storage.differences`: kind, capacity, dimensions, keys, shapes, dtypes."""
         found = self._common_differences(state, "tensor")
-        if not found and self._structure is not None and state["layout"] is not None:
-            columns = state["columns"]
-            saved = outline(parse(state["layout"]), [c.shape[1:] for c in columns], [c.dtype for c in columns])
-            found.extend(outline_differences(self._outline(), saved))
+        if found:
+            return found
+        if state.get("ndim", 1) != self._ndim:
+            found.append(f"ndim: expected {self._ndim}, found {state['ndim']}")
+        saved, here = Layout.parse(state), self._layout()
+        if saved is not None and here is not None:
+            if saved.lane_shape != here.lane_shape:
+                found.append(f"lanes: expected {list(here.lane_shape)}, found {list(saved.lane_shape)}")
+            found.extend(outline_differences(here.outline(), saved.outline()))
         return found
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Storage.load_state_dict`; a storage without rows takes the layout of the state."""
-        columns: list[Tensor] = state["columns"]
-        length: int = state["length"]
-        if state["layout"] is None:
-            self._length = 0
+        self.begin_load(state)
+        layout = Layout.parse(state)
+        if layout is not None:
+            for path, column in zip(layout.paths(), state["columns"], strict=True):
+                self.put(path, 0, column)
+
+    def begin_load(self, head: dict[str, Any]) -> None:
+        """Take over the layout of a state, without its rows, and forget all rows."""
+        self.clear()
+        layout = Layout.parse(head)
+        if layout is not None and self._structure is None:
+            self._adopt(layout, torch.device("cpu"))
+
+    def put(self, path: Path, start: int, values: Tensor) -> None:
+        """Write one entry `[n, *row_shape]` of rows from `start`; the rows are whole once all entries were put."""
+        stop = start + values.shape[0]
+        if stop == start:
             return
-        structure = parse(state["layout"])
-        if self._structure is None:
-            row_shapes = [column.shape[1:] for column in columns]
-            self._adopt(structure, row_shapes, [column.dtype for column in columns], columns[0].device)
-        saved = dict(zip(leaf_paths(structure, len(columns)), columns, strict=True))
-        assert self._structure is not None
+        if self._pager is not None:
+            self._pager.before_write(start, stop)
         with torch.no_grad():
-            for path, column in zip(self._entries, self._views, strict=True):
-                column[:length] = saved[path]
-        self._length = length
+            self._views[self._entries[path]][start:stop] = values
+        self._chunks.mark(start, stop)
+        self._grow(stop)
+        if self._pager is not None:
+            self._pager.after_write(stop - start)
 
 
-def _resolved(device: torch.device | str) -> torch.device:
-    """`device` with its number, as tensors report it."""
-    return torch.empty(0, device=device).device
-
-
-@final
-class LazyTensorStorage(BaseTensorStorage):
-    """Tensors in memory, allocated when the first data arrive, with their keys, shapes and dtypes.
-
-    Args:
-        max_size: capacity in rows.
-        device: where the rows are kept; `"auto"` for the device of the first data.
-    """
-
-    def __init__(self, max_size: int, *, device: torch.device | str = "cpu") -> None:
-        super().__init__(max_size, None if device == "auto" else _resolved(device))
-
-    def _allocate(self, number: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return torch.empty(self._max_size, width, dtype=dtype, device=device)
-
-    def __repr__(self) -> str:
-        return f"LazyTensorStorage(max_size={self._max_size}, length={self._length}, device={self.device})"
-
-
-@final
-class TensorStorage(BaseTensorStorage):
-    """A storage that starts with a copy of given rows.
-
-    Args:
-        data: batch whose first dimension counts rows; all of it is stored.
-        max_size: capacity in rows; None for as many as `data` has.
-        device: where the rows are kept; None for where `data` is.
-    """
-
-    def __init__(self, data: Any, *, max_size: int | None = None, device: torch.device | str | None = None) -> None:
-        _, leaves = inferred(data, "TensorStorage", lead_dims=1)
-        count = leaves[0].shape[0]
-        super().__init__(count if max_size is None else max_size, None if device is None else _resolved(device))
-        if count > self._max_size:
-            raise ValueError(
-                message(
-                    "TensorStorage", "max_size", expected=f"at least the {count} rows of data", found=self._max_size
-                )
-            )
-        self.write(slice(0, count), self.check(data, "TensorStorage"))
-
-    def _allocate(self, number: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return torch.empty(self._max_size, width, dtype=dtype, device=device)
-
-    def __repr__(self) -> str:
-        return f"TensorStorage(max_size={self._max_size}, length={self._length}, device={self.device})"
+def _span(where: Where) -> tuple[int, int]:
+    """First row, and one more than the last."""
+    if isinstance(where, int):
+        return where, where + 1
+    if isinstance(where, slice):
+        return where.start, where.stop
+    return (int(where.min()), int(where.max()) + 1) if where.numel() else (0, 0)

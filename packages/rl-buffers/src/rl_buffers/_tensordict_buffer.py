@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import TensorDict, TensorDictBase
 
+from rl_buffers._arguments import named_arguments
 from rl_buffers._buffer import BufferBase
 from rl_buffers._layout import stack_rows
 from rl_buffers._storage import Block, Storage
@@ -20,6 +21,7 @@ _OWN_ENTRIES = ("index", "_weight", "_stamp")
 class TensorDictBufferBase(BufferBase):
     """See `TensorDictReplayBuffer`."""
 
+    @named_arguments
     def __init__(
         self,
         *,
@@ -30,6 +32,9 @@ class TensorDictBufferBase(BufferBase):
         batch_size: int | None = None,
         transform: Callable[[Any], Any] | None = None,
         generator: torch.Generator | None = None,
+        prefetch: int | None = None,
+        pin_memory: bool = False,
+        dim_extend: int | None = None,
         priority_key: NestedKey = "td_error",
     ) -> None:
         super().__init__(
@@ -40,6 +45,9 @@ class TensorDictBufferBase(BufferBase):
             batch_size=batch_size,
             transform=transform,
             generator=generator,
+            prefetch=prefetch,
+            pin_memory=pin_memory,
+            dim_extend=dim_extend,
         )
         self._priority_key = priority_key
 
@@ -94,7 +102,11 @@ class TensorDictBufferBase(BufferBase):
 
     def _annotate(self, batch: Any, info: dict[str, Any]) -> Any:
         batch_size = batch.batch_size
+        is_new = self._collate_fn is None and type(batch) is TensorDict and len(batch_size) == 1
         for key, value in info.items():
+            if is_new and type(key) is str:  # of a batch made here, `set` would check what samplers promise
+                batch._set_str(key, value, validated=True, inplace=False, non_blocking=False)
+                continue
             if len(batch_size) > 1:
                 lead = value.reshape(len(value), *[1] * (len(batch_size) - 1), *value.shape[1:])
                 value = lead.expand(*batch_size, *value.shape[1:]).contiguous()

@@ -1,19 +1,14 @@
 """Replay buffers, for rows of any kind and for TensorDicts."""
 
-from collections.abc import Callable
 from typing import Any, final
 
-import torch
-
 from rl_buffers._buffer import BufferBase
+from rl_buffers._her_buffer import HERReplayBuffer
 from rl_buffers._prioritized_buffers import PrioritizedReplayBuffer, TensorDictPrioritizedReplayBuffer
-from rl_buffers._storage import Storage
 from rl_buffers._tensordict_buffer import TensorDictBufferBase
-from rl_buffers.samplers import Sampler
-from rl_buffers.writers import Writer
-from rl_specs import NestedKey
 
 __all__ = [
+    "HERReplayBuffer",
     "PrioritizedReplayBuffer",
     "ReplayBuffer",
     "TensorDictPrioritizedReplayBuffer",
@@ -38,28 +33,15 @@ class ReplayBuffer(BufferBase):
         transform: callable applied to every batch; with a method `inv`, which acts on what is stored, it is an
             `InverseTransform`. See also `append_transform`.
         generator: source of randomness; None for torch's global one.
+        prefetch: how many batches a thread makes ahead; None for none. They are the batches that would be made without,
+            in the same order: whatever changes the buffer takes back those that wait, so that it pays where several
+            batches are drawn after each write. New priorities alone do not: they count from the batches on that are
+            chosen after them. Transforms and `collate_fn` run in that thread; those that draw from torch's global
+            generator, or keep a state of their own, also do so for batches that are taken back.
+        pin_memory: copy batches to page-locked memory, for a fast way to a GPU; needs one.
+        dim_extend: which dimension of the data given to `extend` counts rows; None for the first one, or the last batch
+            dimension of a storage with `ndim` > 1. `add` is not affected.
     """
-
-    def __init__(
-        self,
-        *,
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(
-            storage=storage,
-            sampler=sampler,
-            writer=writer,
-            collate_fn=collate_fn,
-            batch_size=batch_size,
-            transform=transform,
-            generator=generator,
-        )
 
     def _accept(self, data: Any, method: str) -> Any:
         return data
@@ -80,26 +62,3 @@ class TensorDictReplayBuffer(TensorDictBufferBase):
         priority_key: the entry with priorities, for `update_tensordict_priority` and for rows that are stored with
             priorities; read with samplers that keep some.
     """
-
-    def __init__(
-        self,
-        *,
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-        priority_key: NestedKey = "td_error",
-    ) -> None:
-        super().__init__(
-            storage=storage,
-            sampler=sampler,
-            writer=writer,
-            collate_fn=collate_fn,
-            batch_size=batch_size,
-            transform=transform,
-            generator=generator,
-            priority_key=priority_key,
-        )

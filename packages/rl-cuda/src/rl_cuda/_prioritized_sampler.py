@@ -165,7 +165,7 @@ class CudaPrioritizedSampler(Sampler):
         """The leaf whose weight is 1, up to what is divided by afterwards."""
         if self._trees.minima is not None:
             return self._trees.minima[-1]
-        return self._trees.sums[-1] / self._count
+        return self._trees.sums[-1] if self._normalization == "batch" else self._trees.sums[-1] / self._count
 
     def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
         """See `Sampler.update_priority`; on an accelerator, errors of values are raised by a later call."""
@@ -240,6 +240,14 @@ class CudaPrioritizedSampler(Sampler):
         self._trees.enter(rows, is_new=False)
         self._clock += 1
         self._stamps.index_fill_(0, rows, self._clock)
+
+    def mark(self) -> int:
+        """How far the schedule of beta has come."""
+        return self._beta_step
+
+    def rewind(self, mark: int) -> None:
+        """See `Sampler.rewind`."""
+        self._beta_step = mark
 
     def restart(self) -> None:
         """Nothing is remembered between batches."""

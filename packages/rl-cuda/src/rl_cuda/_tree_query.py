@@ -34,7 +34,7 @@ def sum_tree_find(tree: Tensor, prefix: Tensor) -> Tensor:
 def sum_tree_sample(tree: Tensor, uniform: Tensor, *, reference: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
     """Stratified sample of leaves, in proportion to their values, with importance weights; on CUDA in one launch.
 
-        stratum i is [i / N, (i + 1) / N) of the sum;  weight_i = (tree[index_i] / reference) ** -beta
+        stratum i is [i / N, (i + 1) / N) of the sum;  weight_i = (reference / tree[index_i]) ** beta
 
     With the smallest leaf as `reference` no weight is above 1; with `tree[-1] / rows` the weight is
     `(rows * P(i)) ** -beta`. Both are tensors, so that they may change between replays of a CUDA graph.

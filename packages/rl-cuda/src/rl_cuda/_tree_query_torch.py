@@ -40,7 +40,7 @@ def sum_tree_sample_torch(tree: Tensor, uniform: Tensor, reference: Tensor, beta
     width = tree[-1].to(torch.float64) / torch.full((), count, dtype=torch.float64, device=tree.device)
     index = sum_tree_find_torch(tree, (strata + uniform) * width)
     leaf = tree[index.clamp(min=0)].to(torch.float64)
-    weight = (leaf / reference.to(torch.float64)) ** -beta
+    weight = (reference.to(torch.float64) / leaf) ** beta
     return index, torch.where(index < 0, torch.nan, weight).to(tree.dtype)
 
 

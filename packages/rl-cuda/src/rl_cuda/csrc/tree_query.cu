@@ -67,7 +67,7 @@ struct Sample {
         const int64_t leaf = tree.find((double(stratum) + uniform[stratum]) * width);
         once([&] {
             index[stratum] = leaf;
-            weight[stratum] = leaf < 0 ? scalar_t(NAN) : scalar_t(pow(double(tree.tree[leaf]) / double(*reference), -*beta));
+            weight[stratum] = scalar_t(leaf < 0 ? NAN : pow(double(*reference) / double(tree.tree[leaf]), *beta));
         });
     }
 };
@@ -100,7 +100,7 @@ int sample(int device, void* stream, const scalar_t* tree, int64_t leaves, const
 
 // find: index[i] is the leaf at prefix sum prefix[i], -1 in a tree whose sum is not positive.
 // sample: the sum is cut into `count` equal strata; index[i] is the leaf at uniform[i], in [0, 1), of stratum i, and
-// weight[i] = (tree[index[i]] / *reference) ** -*beta, or (-1, NaN) in a tree whose sum is not positive.
+// weight[i] = (*reference / tree[index[i]]) ** *beta, or (-1, NaN) in a tree whose sum is not positive.
 #define RL_CUDA_SUM_TREE(suffix, scalar_t)                                                                            \
     RL_CUDA_EXPORT int rl_cuda_sum_tree_find_##suffix(int device, void* stream, const scalar_t* tree, int64_t leaves, \
                                                       const double* prefix, int64_t count, int64_t* index) {          \

@@ -1,0 +1,137 @@
+"""The lock of a buffer: threads, and for storages that several processes use, processes.
+
+A storage in named files keeps the writer's place beside its rows, so that a buffer opened on it later goes on where the
+last one stopped. With `shared_init=True` several buffers, each with a sampler of its own, use the rows at once: whoever
+enters first waits for the others, takes over the place in the ring, and tells its sampler which rows were written
+meanwhile. All of that happens here; storages, samplers and writers know nothing of each other's processes.
+"""
+
+import threading
+from types import TracebackType
+from typing import Protocol, final
+
+import torch
+
+from rl_buffers._sampler import Sampler
+from rl_buffers._storage import SharedRing, Storage
+from rl_buffers._writer import Writer
+from rl_specs import message
+
+
+class Lock(Protocol):
+    """What a buffer uses of a lock."""
+
+    def __enter__(self) -> object:
+        """Wait for it."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool | None:
+        """Give it back."""
+
+
+def buffer_lock(component: str, storage: Storage, sampler: Sampler, writer: Writer) -> Lock:
+    """The lock around the parts of a buffer; it may be entered again by the thread that holds it.
+
+    Raises:
+        ValueError: a writer that keeps more than a place in a ring, on a storage shared between processes.
+    """
+    ring = storage.ring
+    if ring is None:
+        return threading.RLock()
+    if writer.state_dict().keys() == {"cursor"}:
+        return RingLock(ring, storage, sampler, writer)
+    if ring.is_shared:
+        raise ValueError(
+            message(
+                component,
+                "a storage shared between processes",
+                expected="a writer whose state is a place in a ring, such as RoundRobinWriter()",
+                found=repr(writer),
+            )
+        )
+    return threading.RLock()
+
+
+@final
+class RingLock:
+    """Keeps a buffer in step with the ring of its storage; see `buffer_lock`."""
+
+    def __init__(self, ring: SharedRing, storage: Storage, sampler: Sampler, writer: Writer) -> None:
+        self._threads = threading.RLock()
+        self._depth = 0
+        self._ring = ring
+        self._storage = storage
+        self._sampler = sampler
+        self._writer = writer
+        self._seen = (0, 0, 0)
+        ring.pending = 0
+        self._catch_up()
+
+    def __enter__(self) -> object:
+        self._threads.acquire()
+        self._depth += 1
+        if self._depth == 1 and self._ring.is_shared:
+            try:
+                self._catch_up()
+            except BaseException:
+                self._depth -= 1
+                self._threads.release()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool | None:
+        try:
+            if self._depth == 1:
+                self._publish()
+        finally:
+            self._depth -= 1
+            self._threads.release()
+        return None
+
+    def _catch_up(self) -> None:
+        ring, storage = self._ring, self._storage
+        ring.acquire()
+        try:
+            storage.refresh()
+            if (ring.clears, ring.written, ring.replaced) != self._seen:
+                self._tell_sampler()
+        except BaseException:
+            ring.release()
+            raise
+        if self._depth == 0:
+            ring.release()
+
+    def _tell_sampler(self) -> None:
+        ring, storage = self._ring, self._storage
+        clears, written, replaced = self._seen
+        if ring.clears != clears:
+            self._sampler.clear()
+        self._writer.load_state_dict({"cursor": ring.cursor})
+        count = min(ring.written - written, len(storage))
+        if count:
+            rows = torch.arange(ring.cursor - count, ring.cursor) % storage.max_size
+            self._sampler.extend(storage, rows)
+        if ring.replaced != replaced:
+            self._sampler.overwrite(storage, slice(0, len(storage)))
+        self._seen = (ring.clears, ring.written, ring.replaced)
+
+    def _publish(self) -> None:
+        """Leave the place in the ring beside the rows, and let other processes in."""
+        ring = self._ring
+        try:
+            cursor = self._writer.state_dict()["cursor"]
+            if ring.pending:
+                size = self._storage.max_size
+                if cursor != ring.cursor or ring.pending % size == 0:
+                    ring.written += ring.pending
+                else:
+                    ring.replaced += 1
+                ring.pending = 0
+            ring.cursor = cursor
+            self._seen = (ring.clears, ring.written, ring.replaced)
+        finally:
+            if ring.is_shared:
+                ring.release()

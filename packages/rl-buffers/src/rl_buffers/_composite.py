@@ -1,0 +1,199 @@
+"""What buffers made of other buffers share: transforms of their own, and one checkpoint for all."""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from rl_buffers._buffer import BufferBase
+from rl_buffers._pinned import assert_can_pin, pinned
+from rl_buffers._save import PendingSave
+from rl_buffers._state_file import read_folder, write_folder
+from rl_specs import SpecError, message
+
+_FORMAT = 1
+
+
+class CompositeBuffer(ABC):
+    """Buffers that are sampled together; see `ReplayBufferEnsemble`."""
+
+    def __init__(
+        self,
+        buffers: Sequence[BufferBase],
+        *,
+        batch_size: int | None,
+        transform: Callable[[Any], Any] | None,
+        generator: torch.Generator | None,
+        pin_memory: bool,
+    ) -> None:
+        self._buffers = tuple(buffers)
+        self._batch_size = batch_size
+        if batch_size is not None:
+            self._valid_batch_size(batch_size)
+        self._transforms: list[Callable[[Any], Any]] = []
+        self._generator = generator
+        self._lock = threading.RLock()
+        self._is_pinned = pin_memory
+        if pin_memory:
+            assert_can_pin(self._name)
+        if transform is not None:
+            self.append_transform(transform)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows in a batch when `sample` is not told."""
+        return self._batch_size
+
+    @property
+    def write_count(self) -> int:
+        """Rows written to all members so far."""
+        return sum(buffer.write_count for buffer in self._buffers)
+
+    def __len__(self) -> int:
+        """Number of rows stored in all members."""
+        return sum(len(buffer) for buffer in self._buffers)
+
+    def sample(self, batch_size: int | None = None, return_info: bool = False) -> Any:
+        """A batch of rows of the members; it is a copy and belongs to the caller.
+
+        Args:
+            batch_size: how many rows in all; None for the buffer's own.
+            return_info: also return which rows they are, and what else the samplers say of them.
+        Returns:
+            The batch after `collate_fn` and transforms, or `(batch, info)`.
+        """
+        if batch_size is None:
+            batch_size = self._batch_size
+            if batch_size is None:
+                problem = "the batch size is not known"
+                fix = f"Give batch_size to {self._name}(...) or to sample(batch_size)"
+                raise ValueError(message(f"{self._name}.sample", problem, fix=fix))
+        batch, info = self._draw(self._valid_batch_size(batch_size))
+        for transform in self._transforms:
+            batch = transform(batch)
+        if self._is_pinned:
+            batch = pinned(batch)
+        return (batch, info) if return_info else batch
+
+    def __iter__(self) -> Iterator[Any]:
+        """Batches without end."""
+        while True:
+            yield self.sample()
+
+    def next(self) -> Any:
+        """The next batch, as `sample` gives it."""
+        return self.sample()
+
+    def append_transform(self, transform: Callable[[Any], Any]) -> Self:
+        """Apply a callable to every batch from now on, after those appended before and those of the members."""
+        return self.insert_transform(len(self._transforms), transform)
+
+    def insert_transform(self, index: int, transform: Callable[[Any], Any]) -> Self:
+        """As `append_transform`, at a place among the transforms."""
+        if not callable(transform):
+            raise TypeError(message(self._name, "transform", expected="a callable", found=repr(transform)))
+        self._transforms = [*self._transforms[:index], transform, *self._transforms[index:]]
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the members, and what decides how they are sampled. The members change one after the other."""
+        with self._lock:
+            return {
+                "format": _FORMAT,
+                "class": self._name,
+                "settings": self._settings(),
+                "buffers": [buffer.state_dict() for buffer in self._buffers],
+                "generator": None if self._generator is None else self._generator.get_state(),
+                "transforms": [dict(module.state_dict()) for module in self._modules()],
+            }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state: the next batches are those that the saved buffer would have given.
+
+        Raises:
+            SpecError: it does not fit; the differences are listed, and nothing was changed.
+        """
+        with self._lock:
+            self._assert_fits(state)
+            before = self.state_dict()["buffers"]
+            try:
+                for buffer, saved in zip(self._buffers, state["buffers"], strict=True):
+                    buffer.load_state_dict(saved)
+            except BaseException:
+                for buffer, saved in zip(self._buffers, before, strict=True):
+                    buffer.load_state_dict(saved)
+                raise
+            if self._generator is not None:
+                self._generator.set_state(state["generator"])
+            for module, saved in zip(self._modules(), state["transforms"], strict=True):
+                module.load_state_dict(saved)
+            self._take_settings(state["settings"])
+
+    def dumps(self, path: str | Path) -> None:
+        """Save the state in the folder `path`; what was there stays whole until the new file replaces it."""
+        write_folder(Path(path), self.state_dict())
+
+    def dumps_in_background(self, path: str | Path) -> PendingSave:
+        """Save as `dumps` does while the program goes on; see `ReplayBuffer.dumps_in_background`."""
+        return PendingSave(Path(path), self.state_dict())
+
+    def loads(self, path: str | Path) -> None:
+        """Load what `dumps` saved. See `load_state_dict`."""
+        self.load_state_dict(read_folder(self._name, Path(path)))
+
+    def empty(self) -> None:
+        """Forget the rows of all members; one whose data set is immutable refuses."""
+        for buffer in self._buffers:
+            buffer.empty()
+
+    def close(self) -> None:
+        """End the threads of the members. May be called again."""
+        for buffer in self._buffers:
+            buffer.close()
+
+    @abstractmethod
+    def _draw(self, batch_size: int) -> tuple[Any, dict[str, Any]]:
+        """A batch of the members, before the transforms."""
+
+    @abstractmethod
+    def _settings(self) -> dict[str, Any]:
+        """What decides how the members are sampled, besides the generator."""
+
+    @abstractmethod
+    def _take_settings(self, settings: dict[str, Any]) -> None:
+        """Take over those of a state that may differ."""
+
+    @abstractmethod
+    def _differences(self, settings: dict[str, Any]) -> list[str]:
+        """What in the settings of a state does not fit."""
+
+    def _modules(self) -> list[nn.Module]:
+        return [transform for transform in self._transforms if isinstance(transform, nn.Module)]
+
+    def _assert_fits(self, state: dict[str, Any]) -> None:
+        if state.get("format") != _FORMAT or state.get("class") != self._name:
+            found = f"a state of {state.get('class', 'another kind of buffer')}, version {state.get('format')}"
+            raise SpecError(message(self._name, "the state", expected=f"version {_FORMAT} of its own", found=found))
+        pairs = [
+            ("buffers", len(self._buffers), len(state["buffers"])),
+            ("a generator", self._generator is not None, state["generator"] is not None),
+            ("transforms that are modules", len(self._modules()), len(state["transforms"])),
+        ]
+        differences = [f"{name}: expected {here}, found {saved}" for name, here, saved in pairs if here != saved]
+        differences += self._differences(state["settings"])
+        if differences:
+            problem = "the state does not fit: " + "; ".join(differences)
+            raise SpecError(message(self._name, problem, fix="Nothing was loaded"))
+
+    def _valid_batch_size(self, batch_size: int) -> int:
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+            raise ValueError(message(self._name, "batch_size", expected="an integer >= 1", found=repr(batch_size)))
+        return batch_size

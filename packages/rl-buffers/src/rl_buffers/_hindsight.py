@@ -1,0 +1,210 @@
+"""Which goals replace those of a batch in hindsight."""
+
+from enum import StrEnum
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from rl_buffers._episode_index import EpisodeIndex
+from rl_buffers._priority_values import Numbers
+from rl_buffers._sampler import Sampler
+from rl_buffers._storage import Storage, Where
+from rl_buffers._writer import Writer
+from rl_specs import NestedKey, ShapeError, key_str, message
+
+
+class HindsightStrategy(StrEnum):
+    """Where the goal of a relabelled row comes from. Each row stands for the state that its step led to."""
+
+    FUTURE = "future"
+    """A row of the same episode, the row itself or a later one."""
+    FINAL = "final"
+    """The last row of the same episode; of one that goes on, the last one stored."""
+    EPISODE = "episode"
+    """Any row of the same episode."""
+    RANDOM = "random"
+    """Any row of the buffer."""
+
+
+def goal_rows(
+    strategy: HindsightStrategy, episodes: EpisodeIndex, index: Tensor, chance: Tensor, length: int, size: int
+) -> Tensor:
+    """Rows whose achieved goals replace the goals of others.
+
+    Args:
+        strategy: which rows come into question.
+        episodes: of the ring.
+        index: int64 `[n]` rows that get a goal.
+        chance: float64 `[n]` in `[0, 1)`, uniform: which of the rows that come into question is taken.
+        length: number of rows stored.
+        size: capacity of the ring.
+    Returns:
+        int64 `[n]` row numbers.
+    Source: Andrychowicz et al. 2017, section 4.5, https://arxiv.org/abs/1707.01495
+    """
+    if strategy is HindsightStrategy.RANDOM:
+        return (chance * length).long().clamp_(max=length - 1)
+    number, first, stop = episodes.bounds(index)
+    if strategy is HindsightStrategy.FINAL:
+        return (stop - 1) % size
+    low = number if strategy is HindsightStrategy.FUTURE else first
+    span = stop - low
+    return (low + torch.minimum((chance * span).long(), span - 1)) % size
+
+
+@final
+class HindsightSampler(Sampler):
+    """Another sampler's rows, and for a part of them the row whose achieved goal replaces their goal.
+
+    Args:
+        sampler: chooses the rows.
+        writer: the ring that they are written to.
+        ratio: part of the rows that are relabelled, on average.
+        strategy: where goals come from.
+        end_key: entry that is true in the last row of an episode, `[1]` or `[]`.
+        trajectory_key: entry that differs between the rows of different episodes; None to go by `end_key` alone.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        writer: Writer,
+        *,
+        ratio: float,
+        strategy: HindsightStrategy,
+        end_key: NestedKey,
+        trajectory_key: NestedKey | None,
+    ) -> None:
+        self._sampler = sampler
+        self.keeps_priorities = sampler.keeps_priorities
+        self._writer = writer
+        self._ratio = ratio
+        self._strategy = strategy
+        self._end_key = end_key
+        self._trajectory_key = trajectory_key
+        self._episodes: EpisodeIndex | None = None
+        self._last: Tensor | None = None
+        self._pending = 0
+
+    def sample(
+        self, storage: Storage, batch_size: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """See `Sampler.sample`; adds `"goal_index"`, the row that each goal comes from, and `"is_relabelled"`."""
+        index, info = self._sampler.sample(storage, batch_size, generator)
+        episodes = self._up_to_date(storage)
+        count = len(index)
+        where = "cpu" if generator is None else generator.device
+        chance = torch.rand(2, count, generator=generator, device=where, dtype=torch.float64).cpu()
+        rows = index.cpu()
+        is_relabelled = chance[0] < self._ratio
+        goals = goal_rows(self._strategy, episodes, rows, chance[1], len(storage), storage.max_size)
+        info["goal_index"] = torch.where(is_relabelled, goals, rows).to(index.device)
+        info["is_relabelled"] = is_relabelled.to(index.device)
+        return index, info
+
+    def _up_to_date(self, storage: Storage) -> EpisodeIndex:
+        """Where episodes end among all rows; looks at those written since the last batch, or at all of them."""
+        pending, self._pending = self._pending, 0
+        size = storage.max_size
+        if self._episodes is not None and pending < size:
+            if pending:
+                start = self._episodes.written
+                self._note(storage, self._episodes, torch.arange(start, start + pending).remainder_(size))
+            return self._episodes
+        order = self._writer.order(storage)
+        episodes = EpisodeIndex(size)
+        episodes.extend(int(order[0]), torch.empty(0, dtype=torch.int64))
+        self._last = None
+        self._note(storage, episodes, order)
+        self._episodes = episodes
+        return episodes
+
+    def _note(self, storage: Storage, episodes: EpisodeIndex, index: Tensor) -> None:
+        """Rows `index` were written, one after the other."""
+        count = len(index)
+        is_end = _flat(storage.read_entry(self._end_key, index), self._end_key).bool().cpu()
+        ends = is_end.nonzero().flatten() + 1
+        if self._trajectory_key is not None:
+            name = _flat(storage.read_entry(self._trajectory_key, index), self._trajectory_key).cpu()
+            is_new = torch.zeros(count + 1, dtype=torch.bool)
+            is_new[ends] = True
+            is_new[1:count] |= name[1:] != name[:-1]
+            is_new[0] = self._last is not None and bool(self._last != name[0])
+            self._last = name[-1]
+            ends = is_new.nonzero().flatten()
+        episodes.extend(count, ends)
+
+    def next_batch_size(self, storage: Storage, batch_size: int) -> int:
+        """See `Sampler.next_batch_size`."""
+        return self._sampler.next_batch_size(storage, batch_size)
+
+    def mark(self) -> Any:
+        """See `Sampler.mark`."""
+        return self._sampler.mark()
+
+    def rewind(self, mark: Any) -> None:
+        """See `Sampler.rewind`."""
+        self._sampler.rewind(mark)
+
+    def restart(self) -> None:
+        """See `Sampler.restart`."""
+        self._sampler.restart()
+
+    def clear(self) -> None:
+        """Forget the episodes."""
+        self._episodes = None
+        self._sampler.clear()
+
+    def extend(self, storage: Storage, index: Tensor) -> None:
+        """See `Sampler.extend`; episodes are looked for when the next batch is drawn."""
+        self._pending += len(index)
+        self._sampler.extend(storage, index)
+
+    def add(self, storage: Storage, index: int) -> None:
+        """See `Sampler.add`."""
+        self._pending += 1
+        self._sampler.add(storage, index)
+
+    def overwrite(self, storage: Storage, where: Where) -> None:
+        """See `Sampler.overwrite`; all episodes are looked for again when the next batch is drawn."""
+        self._episodes = None
+        self._sampler.overwrite(storage, where)
+
+    def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
+        """See `Sampler.update_priority`."""
+        self._sampler.update_priority(index, priority, stamp)
+
+    def check_priority(self, priority: Tensor, count: int) -> None:
+        """See `Sampler.check_priority`."""
+        self._sampler.check_priority(priority, count)
+
+    def settings(self) -> dict[str, Any]:
+        """Those of the sampler inside, and how goals are chosen."""
+        return {
+            "sampler": self._sampler.kind,
+            "sampler_settings": self._sampler.settings(),
+            "strategy": str(self._strategy),
+            "ratio": self._ratio,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the sampler inside; episodes are found again in the rows."""
+        return self._sampler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Sampler.load_state_dict`."""
+        self._episodes = None
+        self._sampler.load_state_dict(state)
+
+    def __repr__(self) -> str:
+        return f"HindsightSampler({self._sampler!r}, ratio={self._ratio}, strategy={str(self._strategy)!r})"
+
+
+def _flat(entry: Tensor, key: NestedKey) -> Tensor:
+    """`[n]` from `[n]` or `[n, 1]`."""
+    if entry.numel() != len(entry):
+        raise ShapeError(
+            message("HERReplayBuffer", f"the entry {key_str(key)}", expected="one value a row", found=list(entry.shape))
+        )
+    return entry.reshape(-1)

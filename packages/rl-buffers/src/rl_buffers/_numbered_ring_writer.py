@@ -1,0 +1,102 @@
+"""A ring whose rows carry their own numbers."""
+
+from typing import Any, final
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from rl_buffers._layout import stack_rows
+from rl_buffers._ring_writes import ring_extend, ring_order, ring_start
+from rl_buffers._storage import Block, Storage, Where
+from rl_buffers._writer import Writer, write_whole
+from rl_specs import message
+
+
+@final
+class TensorDictRoundRobinWriter(Writer):
+    """A ring of TensorDicts: each row is stored with its number, under `"index"`.
+
+    The entry is int64 and has the batch dimensions of the data. An entry `"index"` of the data themselves is replaced.
+    Batches of a `TensorDictReplayBuffer` carry their numbers whatever the writer; this one serves buffers whose batches
+    do not, and rows read one by one.
+    """
+
+    def __init__(self) -> None:
+        self._cursor = 0
+
+    def attach(self, storage: Storage) -> None:
+        """Go on after the rows that are there.
+
+        Raises:
+            ValueError: the storage keeps several sequences side by side.
+        """
+        if storage.ndim > 1:
+            fix = "Use RoundRobinWriter; batches of TensorDictReplayBuffer say which rows they are"
+            raise ValueError(message("TensorDictRoundRobinWriter", "ndim", expected=1, found=storage.ndim, fix=fix))
+        self._cursor = ring_start(storage, self._cursor)
+
+    def prepare(self, storage: Storage, data: Any, *, is_row: bool, where: Where | None = None) -> Any:
+        """`data` with the numbers that its rows will have.
+
+        Raises:
+            TypeError: the data are no TensorDict.
+        """
+        if type(data) is list and not is_row:
+            data = stack_rows(data, "TensorDictRoundRobinWriter")
+        if not isinstance(data, TensorDictBase):
+            raise TypeError(
+                message(
+                    "TensorDictRoundRobinWriter",
+                    "the data",
+                    expected="a TensorDict",
+                    found=type(data).__name__,
+                    fix="Use RoundRobinWriter for other data",
+                )
+            )
+        shape = data.batch_size
+        if is_row:
+            index = torch.full(shape, where if isinstance(where, int) else self._cursor, device=data.device)
+        else:
+            numbers = self._numbers(storage, shape[0], where).to(data.device)
+            index = numbers.view(-1, *[1] * (len(shape) - 1)).expand(shape)
+        return data.copy().set("index", index)
+
+    def _numbers(self, storage: Storage, count: int, where: Where | None) -> Tensor:
+        if where is None:
+            return torch.arange(self._cursor, self._cursor + count).remainder_(storage.max_size)
+        return torch.arange(where.start, where.stop) if isinstance(where, slice) else torch.as_tensor(where)
+
+    def extend(self, storage: Storage, block: Block) -> Tensor:
+        """See `RoundRobinWriter.extend`."""
+        index, self._cursor = ring_extend(storage, block, self._cursor)
+        return index
+
+    def add(self, storage: Storage, block: Block) -> int:
+        """See `Writer.add`; every row is kept."""
+        index = self._cursor
+        write_whole(storage, index, block)
+        self._cursor = (index + 1) % storage.max_size
+        return index
+
+    def overwrite(self, storage: Storage, where: Where, block: Block) -> None:
+        """Allowed: the numbers of the rows stay what they are."""
+
+    def order(self, storage: Storage) -> Tensor:
+        """See `Writer.order`."""
+        return ring_order(storage, self._cursor)
+
+    def clear(self) -> None:
+        """Start at the first row again."""
+        self._cursor = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The next row to write."""
+        return {"cursor": self._cursor}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Writer.load_state_dict`."""
+        self._cursor = state["cursor"]
+
+    def __repr__(self) -> str:
+        return f"TensorDictRoundRobinWriter(cursor={self._cursor})"

@@ -1,0 +1,146 @@
+"""Buffers of several processes over one storage."""
+
+import multiprocessing
+import os
+import signal
+import warnings
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from rl_buffers import (
+    LazyMemmapStorage,
+    LazyTensorStorage,
+    ReplayBuffer,
+    RoundRobinWriter,
+    Sampler,
+    SamplerWithoutReplacement,
+    TensorDictReplayBuffer,
+)
+from rl_buffers._buffer_lock import buffer_lock
+from rl_buffers._random_sampler import RandomSampler
+
+SIZE = 64
+FORK = multiprocessing.get_context("fork")
+
+
+def _checked_rows(writer: int, first: int, count: int) -> TensorDict:
+    """Rows whose wide entry is made of their numbers, so that a torn row shows."""
+    number = torch.arange(first, first + count) + 1_000_000 * writer
+    return TensorDict({"number": number, "wide": number.double().view(-1, 1) + torch.arange(500)}, batch_size=[count])
+
+
+def _torn(batch: TensorDict) -> Tensor:
+    right: Tensor = batch["wide"] == batch["number"].double().view(-1, 1) + torch.arange(500)
+    return ~right.all(-1)
+
+
+def _buffer(folder: Path, sampler: Sampler | None = None) -> TensorDictReplayBuffer:
+    storage = LazyMemmapStorage(SIZE, scratch_dir=folder, shared_init=True)
+    return TensorDictReplayBuffer(storage=storage, sampler=sampler, batch_size=32)
+
+
+def _work(folder: Path, writer: int, rounds: int) -> None:
+    """Store rows, alone and together, and look at what others stored."""
+    torch.set_num_threads(1)
+    buffer = _buffer(folder)
+    for turn in range(rounds):
+        buffer.extend(_checked_rows(writer, turn * 10, 9))
+        buffer.add(_checked_rows(writer, turn * 10 + 9, 1)[0])
+        assert not _torn(buffer.sample()).any()
+
+
+def _die_writing(folder: Path) -> None:
+    """Die in the middle of a row."""
+    buffer = _buffer(folder)
+    storage = buffer.storage
+
+    class HalfTable:
+        """Stops half way."""
+
+        def write(self, *arguments: object) -> None:
+            """Write a part of the rows."""
+            storage._views[1][5:8, :250] = -1.0  # type: ignore[attr-defined]  # behind the storage's back
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    storage._tables = [HalfTable()]  # type: ignore[attr-defined]  # likewise
+    buffer.extend(_checked_rows(3, 0, 3))
+
+
+def _started(target: Callable[..., None], *arguments: object) -> BaseProcess:
+    process = FORK.Process(target=target, args=arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking a process with threads
+        process.start()
+    return process
+
+
+def _finished(process: BaseProcess) -> int | None:
+    process.join(60)
+    code = process.exitcode
+    process.kill()
+    return code
+
+
+def test_processes_share_rows_and_ring(tmp_path: Path) -> None:
+    """Three processes that start at once write and read one ring: no row is torn, none is lost."""
+    rounds = 30
+    workers = [_started(_work, tmp_path, number, rounds) for number in range(2)]
+    _work(tmp_path, 2, rounds)
+    assert [_finished(worker) for worker in workers] == [0, 0]
+    buffer = _buffer(tmp_path)
+    ring = buffer.storage.ring
+    assert ring is not None
+    assert (ring.written, ring.cursor, len(buffer)) == (3 * 10 * rounds, 3 * 10 * rounds % SIZE, SIZE)
+    numbers = buffer[:]["number"]
+    assert numbers.unique().numel() == SIZE
+    assert not _torn(buffer[:]).any()
+
+
+def test_a_process_that_dies_leaves_no_torn_row(tmp_path: Path) -> None:
+    """The lock of a killed writer is free again, and rows that it was overwriting are mended with a warning."""
+    buffer = _buffer(tmp_path)
+    buffer.extend(_checked_rows(0, 0, SIZE + 5))
+    assert _finished(_started(_die_writing, tmp_path)) == -signal.SIGKILL
+    with pytest.warns(RuntimeWarning, match="died while it wrote rows 5 to 7; they are copies of row 4"):
+        batch = buffer.sample()
+    assert not _torn(batch).any()
+    assert buffer[5:8]["number"].tolist() == [SIZE + 4] * 3
+
+
+def test_samplers_hear_of_rows_that_others_wrote(tmp_path: Path) -> None:
+    """A pass of one buffer covers the rows written through another, after emptying too."""
+    one, other = _buffer(tmp_path), _buffer(tmp_path, SamplerWithoutReplacement())
+    one.extend(_checked_rows(0, 0, 3))
+    assert sorted(other.sample(3)["number"].tolist()) == [0, 1, 2]
+    one.extend(_checked_rows(0, 3, 2))
+    assert sorted(other.sample(5)["number"].tolist()) == [0, 1, 2, 3, 4]
+    one.empty()
+    assert len(other) == 0
+    assert other.add(_checked_rows(0, 9, 1)[0]) == 0
+    assert one.add(_checked_rows(0, 10, 1)[0]) == 1
+    one[0] = _checked_rows(0, 11, 1)[0]
+    assert other[:]["number"].tolist() == [11, 10]
+    assert one.extend(_checked_rows(0, 20, 3)).tolist() == [2, 3, 4]
+
+
+def test_a_state_is_loaded_for_all(tmp_path: Path) -> None:
+    """A state that one buffer loads is what the other one sees and goes on from."""
+    one, other = _buffer(tmp_path), _buffer(tmp_path)
+    one.extend(_checked_rows(0, 0, SIZE + 3))
+    state = one.state_dict()
+    other.extend(_checked_rows(0, 200, 7))
+    one.load_state_dict(state)
+    assert other.add(_checked_rows(0, 300, 1)[0]) == 3
+
+
+def test_storages_of_one_buffer_have_a_plain_lock() -> None:
+    """Storages that nobody else can open are locked against threads alone, and a writer without a ring is refused."""
+    plain = type(ReplayBuffer()._lock)
+    for storage in (LazyTensorStorage(3), LazyMemmapStorage(3)):
+        assert type(buffer_lock("test", storage, RandomSampler(), RoundRobinWriter())) is plain
