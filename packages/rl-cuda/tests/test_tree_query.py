@@ -33,13 +33,15 @@ def doubles(numbers: list[float], device: torch.device) -> Tensor:
 )
 @lax
 def test_finds_what_a_running_sum_finds(device: torch.device, leaves: list[int], fractions: list[float]) -> None:
-    """With integers, whose sums are exact, the leaf is the first with which the running sum exceeds the prefix."""
+    """With integers, whose sums are exact, the leaf is the first with which the running sum exceeds the prefix, or zero
+    where the prefix is below that.
+    """
     tree = tree_of([float(leaf) for leaf in leaves], device)
     total = sum(leaves)
     upto = torch.tensor(leaves).cumsum(0)
     last = max(i for i, leaf in enumerate(leaves) if leaf)
     prefixes = [float(int(fraction * total)) for fraction in fractions]
-    expected = [int((upto > prefix).nonzero()[0]) if prefix < total else last for prefix in prefixes]
+    expected = [int((upto > max(prefix, 0)).nonzero()[0]) if prefix < total else last for prefix in prefixes]
     assert rl_cuda.sum_tree_find(tree, doubles(prefixes, device)).tolist() == expected
 
 

@@ -90,7 +90,6 @@ class CudaPrioritizedSampler(Sampler):
         self._stamps = torch.zeros(max_capacity, dtype=torch.int64, device=self._device)
         self._clock, self._count, self._beta_step = 0, 0, 0
         self._faults = Faults(_NAME, self._device)
-        self._one = torch.ones((), dtype=torch.float64, device=self._device)
         self._exponent = torch.zeros((), dtype=torch.float64, device=self._device)
         self._exponent_is = 0.0
         self._may_be_zero = self._alpha > 0 and not self._eps**self._alpha > 0
