@@ -28,8 +28,9 @@ class CudaPrioritizedSampler(Sampler):
         w_i  = (N P(i))^-beta / norm
 
     Rows, weights, entries of the batch and states are those of `PrioritizedSampler`, and each loads the states of the
-    other, so that a buffer saved on a GPU goes on on a CPU and the reverse. With a generator on the CPU, both draw the
-    same rows. The kernels do the work where they can run (`is_available`), plain torch elsewhere.
+    other, so that a buffer saved on a GPU goes on on a CPU and the reverse. With a generator on the CPU both draw the
+    same rows, but for draws within rounding of the edge between two. The kernels do the work where they can run
+    (`is_available`), plain torch elsewhere.
 
     On an accelerator no call waits to look at priorities and rows: those that are negative, infinite, not numbers or
     out of range are left out, and a later call of this sampler, at the latest `state_dict`, raises what
