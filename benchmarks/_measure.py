@@ -14,8 +14,8 @@ from pathlib import Path
 from _paths import CASES
 from _work import Comparison, Contender
 
-UNITS = ("frames/s", "us", "s", "MB")
-HIGHER_IS_BETTER = ("frames/s",)
+UNITS = ("frames/s", "us", "s", "MB", "%")
+HIGHER_IS_BETTER = ("frames/s", "%")
 
 
 class ContenderError(RuntimeError):

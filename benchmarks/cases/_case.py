@@ -15,7 +15,7 @@ def report(values: dict[str, float], unit: str) -> None:
 
     Args:
         values: label of a row -> figure.
-        unit: `"frames/s"`, `"us"`, `"s"` or `"MB"`.
+        unit: `"frames/s"`, `"us"`, `"s"`, `"MB"` or `"%"`, a share of what can be reached.
     """
     print(json.dumps({"values": values, "unit": unit}), flush=True)
 

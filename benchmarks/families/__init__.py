@@ -14,10 +14,11 @@ from families import (
     prioritized,
     replay,
     slices,
+    trees,
     update,
     values,
 )
 
 LEARNING = (collection, parts, backends, ppo, device, update, values)
-MODULES = (*LEARNING, replay, prioritized, slices, imports, memory, growth)
+MODULES = (*LEARNING, replay, prioritized, slices, trees, imports, memory, growth)
 FAMILIES: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in MODULES}

@@ -101,8 +101,21 @@ def known_architectures(nvcc: str) -> list[int]:
 
 
 def nvcc_command(nvcc: str, sources: Sequence[Path], archs: Sequence[int], output: Path) -> list[str]:
-    """The compilation: machine code for each architecture, PTX of the newest for those to come."""
-    command = [nvcc, "-O3", "-std=c++17", "-shared", "-Xcompiler", "-fPIC,-fvisibility=hidden", "-cudart=static"]
+    """The compilation: machine code for each architecture, PTX of the newest for those to come.
+
+    Products are rounded before they are added, as torch does it on a CPU, so that results are the same bits; the
+    kernels wait for memory, not for arithmetic.
+    """
+    command = [
+        nvcc,
+        "-O3",
+        "-std=c++17",
+        "-fmad=false",
+        "-shared",
+        "-Xcompiler",
+        "-fPIC,-fvisibility=hidden",
+        "-cudart=static",
+    ]
     command += ["-Xlinker", "--exclude-libs,ALL", "--threads", "0"]
     command += [f"-DRL_CUDA_ARCHITECTURES={' '.join(map(str, archs))}"]
     command += [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 
 import rl_cuda
-from rl_cuda import _library, _sum_tree
+from rl_cuda import _library
 
 
 def test_available_exactly_when_there_is_no_reason_against() -> None:
@@ -31,11 +30,3 @@ def test_broken_library_is_a_reason_not_a_crash(tmp_path: Path) -> None:
     reason = _library._reason(path)
     assert reason is not None
     assert "cannot be loaded" in reason
-
-
-def test_cuda_tensors_without_kernels_raise_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The launch of a kernel that cannot run raises an error that holds the reason and names the alternative."""
-    monkeypatch.setattr(_sum_tree, "why_unavailable", lambda: "there is no GPU in this test")
-    tree = rl_cuda.new_sum_tree(32)
-    with pytest.raises(RuntimeError, match=r"there is no GPU in this test.*sum_tree_update_torch"):
-        _sum_tree._launch(tree, torch.tensor([0]), torch.tensor([1.0], dtype=torch.float64))

@@ -3,22 +3,37 @@
 import ctypes
 import functools
 from pathlib import Path
+from typing import Any
 
 import torch
 
 LIBRARY_PATH = Path(__file__).with_name("librl_cuda.so")
 
-_POINTER = ctypes.c_void_p
-_UPDATE_ARGUMENTS = (
-    ctypes.c_int,  # device
-    _POINTER,  # stream
-    _POINTER,  # tree
-    ctypes.c_int64,  # leaves
-    _POINTER,  # index
-    _POINTER,  # value
-    ctypes.c_int64,  # batch
-    _POINTER,  # owner
-)
+_PLACE = (ctypes.c_int, ctypes.c_void_p)  # device, stream
+_POINTER, _SIZE, _NUMBER = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+_TREE = (_POINTER, _SIZE)  # tree, leaves
+_SHAPE = (_SIZE, _SIZE, _SIZE)  # rows, steps, segment
+
+_UPDATE = (*_TREE, _POINTER, _POINTER, _SIZE, _POINTER)  # index, value, batch, scratch
+_LAUNCHERS: dict[str, tuple[Any, ...]] = {
+    **{f"{kind}_tree_update": _UPDATE for kind in ("sum", "min", "max")},
+    **{f"{kind}_tree_rebuild": _TREE for kind in ("sum", "min", "max")},
+    "sum_tree_find": (*_TREE, _POINTER, _SIZE, _POINTER),  # prefix, count, index
+    "sum_tree_sample": (*_TREE, _POINTER, _SIZE, *[_POINTER] * 4),  # uniform, count, reference, beta, index, weight
+    "recurrence": (*[_POINTER] * 2, *_SHAPE, *[_POINTER] * 2),
+    "gae": (*[_POINTER] * 5, *[_NUMBER] * 2, *_SHAPE, *[_POINTER] * 3),
+    "lambda_return": (*[_POINTER] * 4, *[_NUMBER] * 2, *_SHAPE, *[_POINTER] * 2),
+    "vtrace": (*[_POINTER] * 7, *[_NUMBER] * 3, *_SHAPE, *[_POINTER] * 3),
+}
+"""Arguments of each launcher after device and stream; each exists for float32 and float64."""
+
+_DOUBLE_LAUNCHERS: dict[str, tuple[Any, ...]] = {
+    "priority_leaves": (*[_POINTER] * 4, _SIZE, *[_NUMBER] * 2, _SIZE, *[_POINTER] * 5),
+    "three_trees_update": (*[_POINTER] * 3, _SIZE, *[_POINTER] * 3, _SIZE, _POINTER),
+}
+"""Those that exist for float64 alone."""
+
+SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
 
 def is_available() -> bool:
@@ -45,6 +60,8 @@ def _reason(path: Path) -> str | None:
         library = load_library(path)
     except OSError as error:
         return f"the CUDA library cannot be loaded ({error}). Reinstall rl-cuda on this machine with RL_CUDA_BUILD=1"
+    except AttributeError as error:
+        return f"the CUDA library is of another version of rl-cuda ({error}). Reinstall rl-cuda with RL_CUDA_BUILD=1"
     if torch.version.cuda is None:
         return f"this torch ({torch.__version__}) is built without CUDA. Install a CUDA build of torch"
     if not _has_driver():
@@ -84,11 +101,17 @@ def load_library(path: Path = LIBRARY_PATH) -> ctypes.CDLL:
 
     Raises:
         OSError: it is not there, or not for this machine.
+        AttributeError: it was built from another version of the package.
     """
     library = ctypes.CDLL(str(path))
-    for launcher in (library.rl_cuda_sum_tree_update_f32, library.rl_cuda_sum_tree_update_f64):
-        launcher.argtypes = _UPDATE_ARGUMENTS
-        launcher.restype = ctypes.c_int
+    for launchers, suffixes in ((_LAUNCHERS, ("f32", "f64")), (_DOUBLE_LAUNCHERS, ("f64",))):
+        for name, arguments in launchers.items():
+            for suffix in suffixes:
+                launcher = getattr(library, f"rl_cuda_{name}_{suffix}")
+                launcher.argtypes = [*_PLACE, *arguments]
+                launcher.restype = ctypes.c_int
+    library.rl_cuda_tree_update_scratch.argtypes = (ctypes.c_int64,)
+    library.rl_cuda_tree_update_scratch.restype = ctypes.c_int64
     library.rl_cuda_device_count.argtypes = (ctypes.POINTER(ctypes.c_int),)
     library.rl_cuda_device_count.restype = ctypes.c_int
     library.rl_cuda_error_string.argtypes = (ctypes.c_int,)
