@@ -238,6 +238,10 @@ class TensorSpec(ABC):
             problem = f"{name} does not fit the shape {tuple(self.shape)}: {error}"
             raise ShapeError(message(type(self).__name__, problem)) from error
 
+    def _owned(self) -> Self:
+        """A spec that nobody else changes: itself, where it cannot be changed."""
+        return self
+
     # -- what a subclass writes ---------------------------------------------------------------------------------
 
     @abstractmethod

@@ -1,11 +1,13 @@
 """What the specs of categories share."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Size, Tensor
 
-from rl_specs._leaf import LeafSpec, dtype_str
+from rl_specs._leaf import LeafSpec, as_tensor, dtype_str
+from rl_specs._one_hot_math import check_whole_numbers
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, shape_fits
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 
@@ -36,9 +38,15 @@ def check_integer_dtype(component: str, dtype: torch.dtype, n: int) -> None:
         raise DTypeError(message(component, problem, fix="Use int64"))
 
 
-def to_indices(value: Tensor) -> Tensor:
-    """`value` as int64, rounded to the nearest."""
-    return (value.round() if value.is_floating_point() else value).to(torch.int64)
+def as_categories(component: str, value: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Category numbers from numpy or Python as a tensor.
+
+    Raises:
+        SpecError: one, on the host, is not whole.
+    """
+    numbers = as_tensor(value, None, device)
+    check_whole_numbers(component, numbers)
+    return numbers.to(dtype)
 
 
 def sized(component: str, shape: SizeLike | None, last: int) -> Size:

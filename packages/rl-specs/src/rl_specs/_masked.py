@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Generator, Size, Tensor
@@ -72,6 +73,9 @@ class MaskedSpec(LeafSpec):
     @abstractmethod
     def _mask_blocks(self) -> list[int]:
         """Number of categories of each variable that the last dimension of a mask holds."""
+
+    def _owned(self) -> Self:
+        return self.clone()
 
     def _mask_str(self) -> str:
         if self._mask is None:

@@ -12,6 +12,7 @@ from torch import Generator, Size, Tensor
 from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, dtype_str
 from rl_specs._listing import check_listable
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, trailing_str
+from rl_specs._whole_numbers import to_whole
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 from rl_specs.spaces import ContinuousBox, bound_str
 
@@ -109,14 +110,12 @@ class Bounded(LeafSpec):
         return value.to(self._dtype).clamp(low, high)
 
     def project(self, value: Tensor) -> Tensor:
-        """`value` clamped to the bounds, in the spec's dtype; integers are rounded first. NaN stays NaN."""
-        if value.is_floating_point() and not self._dtype.is_floating_point:
-            low, high = self._box.low.to(value.dtype), self._box.high.to(value.dtype)
-            value = value.round().clamp(low, high)
-        elif value.dtype != self._dtype and not value.is_floating_point() and not self._dtype.is_floating_point:
-            value = value.to(torch.int64).clamp(self._box.low.to(torch.int64), self._box.high.to(torch.int64))
+        """`value` clamped to the bounds, in the spec's dtype; integers are rounded first. NaN stays NaN, or `low`."""
+        low, high = self._box.low, self._box.high
         try:
-            return value.to(self._dtype).clamp(self._box.low, self._box.high)
+            if value.dtype == self._dtype or self._dtype.is_floating_point:
+                return value.to(self._dtype).clamp(low, high)
+            return to_whole(value).clamp(low.to(torch.int64), high.to(torch.int64)).to(self._dtype)
         except RuntimeError as error:
             fix = "Pass a value whose last dimensions are those of the spec, on its device"
             expected, found = trailing_str(self._shape), f"{tuple(value.shape)} on {value.device}"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_count, check_integer_dtype, is_encoded, moved_shape, sized, to_indices
+from rl_specs._discrete import as_categories, check_count, check_integer_dtype, is_encoded, moved_shape, sized
 from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
 from rl_specs._listing import check_listable
 from rl_specs._masked import MaskedSpec, allowed_scores, is_allowed, nearest_allowed, random_allowed
@@ -23,6 +23,7 @@ from rl_specs._one_hot_math import (
     random_one_hot,
 )
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
+from rl_specs._whole_numbers import to_whole
 from rl_specs.spaces import CategoricalBox
 
 _NO_SIZE: Final = Size(())
@@ -75,7 +76,7 @@ class Categorical(MaskedSpec):
 
     def project(self, value: Tensor) -> Tensor:
         """The nearest category that the mask allows, in the spec's dtype."""
-        index = to_indices(value)
+        index = to_whole(value)
         nearest = index.clamp(0, self.n - 1) if self._mask is None else nearest_allowed(index, self._mask)
         return nearest.to(self._dtype)
 
@@ -83,9 +84,10 @@ class Categorical(MaskedSpec):
         """Category numbers as a tensor of the spec's dtype on its device; the range is not checked.
 
         Raises:
+            SpecError: a number is not whole.
             ShapeError: the shape does not end in that of the spec.
         """
-        return check_encoded(self, as_tensor(value, self._dtype, self._device))
+        return check_encoded(self, as_categories("Categorical.encode", value, self._dtype, self.device))
 
     def cardinality(self) -> int:
         """Number of categories."""
@@ -115,14 +117,14 @@ class Categorical(MaskedSpec):
 
     def to_one_hot(self, value: Tensor) -> Tensor:
         """`value` `[*B, *shape]` as bool `[*B, *shape, n]`."""
-        return expand_index(to_indices(value), self.n)
+        return expand_index(to_whole(value), self.n)
 
     def to_one_hot_spec(self) -> "OneHot":
         """The spec of `to_one_hot(value)`."""
         return OneHot(self.n, (*self._shape, self.n), self._device, mask=self._mask)
 
     def _valid(self, value: Tensor) -> Tensor:
-        index = to_indices(value)
+        index = to_whole(value)
         is_valid = (index >= 0) & (index < self.n)
         return is_valid if self._mask is None else is_valid & is_allowed(index, self._mask)
 
@@ -200,7 +202,7 @@ class OneHot(MaskedSpec):
         """One-hot vectors of category numbers, of shape `[*batch]`; vectors of the spec's shape and dtype pass.
 
         Raises:
-            SpecError: a category is out of range.
+            SpecError: a category is out of range, or no whole number.
             ShapeError: the shape does not end in that of the spec.
         """
         index = as_tensor(value, None, self._device)

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_integer_dtype, check_nvec, is_encoded, moved_shape, sized, to_indices
+from rl_specs._discrete import as_categories, check_integer_dtype, check_nvec, is_encoded, moved_shape, sized
 from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
 from rl_specs._listing import check_listable
 from rl_specs._masked import MaskedSpec, allowed_scores, is_allowed, nearest_allowed, random_allowed
 from rl_specs._one_hot_math import (
     check_indices,
+    check_one_hot,
     expand_index,
     greatest_index,
     is_one_hot,
@@ -24,6 +25,7 @@ from rl_specs._one_hot_math import (
     random_one_hot,
 )
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
+from rl_specs._whole_numbers import to_whole
 from rl_specs.spaces import MultiCategoricalBox
 
 
@@ -80,19 +82,20 @@ class MultiCategorical(MaskedSpec):
     def project(self, value: Tensor) -> Tensor:
         """The nearest categories that the mask allows, in the spec's dtype."""
         if self._mask is not None:
-            columns, blocks = to_indices(value).unbind(-1), self._split_mask(self._mask)
+            columns, blocks = to_whole(value).unbind(-1), self._split_mask(self._mask)
             nearest = [nearest_allowed(column, block) for column, block in zip(columns, blocks, strict=True)]
             return torch.stack(nearest, -1).to(self._dtype)
-        index = to_indices(value).clamp_min(0)
+        index = to_whole(value).clamp_min(0)
         return torch.minimum(index, self._counts - 1).to(self._dtype)
 
     def encode(self, value: Any) -> Tensor:
         """Category numbers as a tensor of the spec's dtype on its device; the range is not checked.
 
         Raises:
+            SpecError: a number is not whole.
             ShapeError: the shape does not end in that of the spec.
         """
-        return check_encoded(self, as_tensor(value, self._dtype, self._device))
+        return check_encoded(self, as_categories("MultiCategorical.encode", value, self._dtype, self.device))
 
     def cardinality(self) -> int:
         """Number of combinations of categories."""
@@ -124,7 +127,7 @@ class MultiCategorical(MaskedSpec):
 
     def to_one_hot(self, value: Tensor) -> Tensor:
         """`value` `[*B, len(nvec)]` as bool `[*B, sum(nvec)]`."""
-        index = to_indices(value)
+        index = to_whole(value)
         return torch.cat([expand_index(index[..., i], n) for i, n in enumerate(self.nvec)], -1)
 
     def to_one_hot_spec(self) -> "MultiOneHot":
@@ -132,7 +135,7 @@ class MultiCategorical(MaskedSpec):
         return MultiOneHot(self.nvec, (*self._shape[:-1], sum(self.nvec)), self._device, mask=self._mask)
 
     def _valid(self, value: Tensor) -> Tensor:
-        index = to_indices(value)
+        index = to_whole(value)
         is_valid = (index >= 0) & (index < self._counts)
         if self._mask is None:
             return is_valid
@@ -228,17 +231,18 @@ class MultiOneHot(MaskedSpec):
         return torch.cat([nearest_one_hot(block) for block in self._blocks(scores)], -1).to(self._dtype)
 
     def encode(self, value: Any) -> Tensor:
-        """One-hot blocks of category numbers `[*batch, len(nvec)]`; vectors of the spec's shape and dtype pass.
+        """One-hot blocks of category numbers `[*batch, len(nvec)]`; vectors of the spec's shape, of any dtype, pass.
 
         Raises:
-            SpecError: a category is out of range.
+            SpecError: a category is out of range, or no whole number; the blocks of a vector are not one-hot.
             ShapeError: the shape does not end in that of the spec.
         """
         index = as_tensor(value, None, self._device)
         if is_encoded(self, index):
             return index
         if index.ndim == 0 or index.shape[-1] != len(self.nvec):
-            return check_encoded(self, index)
+            check_one_hot("MultiOneHot.encode", self._blocks(check_encoded(self, index)))
+            return index.to(self._dtype)
         check_indices("MultiOneHot.encode", index, torch.tensor(self.nvec))
         blocks = [expand_index(index[..., i], n) for i, n in enumerate(self.nvec)]
         return check_encoded(self, torch.cat(blocks, -1).to(self._dtype))

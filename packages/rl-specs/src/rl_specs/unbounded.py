@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, check_equal_but_shape
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
+from rl_specs._whole_numbers import to_whole
 from rl_specs.spaces import ContinuousBox
 
 
@@ -43,15 +44,18 @@ class Unbounded(LeafSpec):
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """Standard normal numbers, or integers uniform over the dtype (the highest int64 is left out)."""
         size = as_size(shape) + self._shape
-        if self._dtype.is_floating_point or self._dtype.is_complex:
+        if not self._is_of_integers:
             return torch.randn(size, generator=generator, dtype=self._dtype, device=self._device)
         low, high = _limits(self._dtype)
         end = min(int(high), 2**63 - 2) + 1
         return torch.randint(int(low), end, size, generator=generator, device=self._device).to(self._dtype)
 
     def project(self, value: Tensor) -> Tensor:
-        """`value` in the spec's dtype."""
-        return value.to(self._dtype)
+        """`value` in the spec's dtype; integers are the nearest that it holds."""
+        if value.dtype == self._dtype or not self._is_of_integers:
+            return value.to(self._dtype)
+        low, high = _limits(self._dtype)
+        return to_whole(value).clamp(int(low), min(int(high), 2**63 - 1)).to(self._dtype)
 
     def encode(self, value: Any) -> Tensor:
         """`value` as a tensor of the spec's dtype on its device.
@@ -61,9 +65,13 @@ class Unbounded(LeafSpec):
         """
         return check_encoded(self, as_tensor(value, self._dtype, self._device))
 
+    @property
+    def _is_of_integers(self) -> bool:
+        return not (self._dtype.is_floating_point or self._dtype.is_complex)
+
     def cardinality(self) -> int | float:
         """Number of values, infinite for floating-point dtypes."""
-        if self._dtype.is_floating_point or self._dtype.is_complex:
+        if not self._is_of_integers:
             return math.inf
         low, high = _limits(self._dtype)
         return math.prod([int(high) - int(low) + 1] * self.numel())
