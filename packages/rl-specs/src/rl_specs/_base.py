@@ -68,6 +68,11 @@ class TensorSpec(ABC):
         """Number of elements of the shape."""
         return self._shape.numel()
 
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a size is open, -1 in the shape of a tensor, so that values of any size there are in the spec."""
+        return False
+
     # -- values -------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -327,6 +332,7 @@ def stack_specs(specs: Sequence[TensorSpec], dim: int = 0, *, strict: bool = Fal
     first, others = _of_one_kind("stack", specs)
     at = check_dim(dim, first.ndim + 1, "stack")
     try:
+        front_dim(at, first.ndim + 1, first._front + 1, "stack")
         return first._combine(others, lambda values: stacked(values, at))
     except (SpecError, ShapeError):
         if strict:
@@ -347,7 +353,7 @@ def cat_specs(tensors: Sequence[TensorSpec], dim: int = 0) -> TensorSpec:
         ShapeError: they differ in another dimension, or one value goes along `dim`.
     """
     first, others = _of_one_kind("cat", tensors)
-    at = check_dim(dim, first.ndim, "cat")
+    at = front_dim(dim, first.ndim, first._front, "cat")
     return first._combine(others, lambda values: concatenated(values, at))
 
 

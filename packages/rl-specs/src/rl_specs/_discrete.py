@@ -8,7 +8,7 @@ from torch import Size, Tensor
 
 from rl_specs._leaf import LeafSpec, as_tensor, dtype_str
 from rl_specs._one_hot_math import check_whole_numbers
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, shape_fits
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, known, moved_size, shape_fits
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 
 
@@ -74,7 +74,7 @@ def moved_shape(specs: Sequence[LeafSpec], op: ShapeOp) -> Size:
     """
     last, device = specs[0].shape[-1], specs[0].device
     marks = torch.arange(last, device=device)
-    moved = op([marks.expand(spec.shape) for spec in specs])
+    moved = op([marks.expand(known(spec.shape)) for spec in specs])
     if moved.ndim == 0 or moved.shape[-1] != last or not bool((moved == marks).all()):
         raise ShapeError(
             message(
@@ -85,7 +85,7 @@ def moved_shape(specs: Sequence[LeafSpec], op: ShapeOp) -> Size:
                 fix="Operate on batch dimensions only",
             )
         )
-    return moved.shape
+    return moved_size([spec.shape for spec in specs], device, op)
 
 
 def check_nvec(component: str, nvec: Sequence[int] | Tensor) -> tuple[int, ...]:

@@ -66,6 +66,11 @@ class LazyStack(TensorSpec):
         """The dimension along which they are stacked."""
         return self._dim
 
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a size of one of the stacked specs is open."""
+        return any(spec.is_dynamic for spec in self._specs)
+
     def numel(self) -> int:
         """Number of elements of all the shapes."""
         return sum(spec.numel() for spec in self._specs)

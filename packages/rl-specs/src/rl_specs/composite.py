@@ -52,6 +52,9 @@ class Composite(KeyedSpec):
             shape = specs.shape if shape is None else shape
             device = specs.device if device is None else device
         super().__init__(as_size(() if shape is None else shape), None if device is None else resolve_device(device))
+        if any(size < 0 for size in self._shape):
+            fix = "Give the sizes; entries may have open ones behind them"
+            raise ShapeError(message("Composite", "batch sizes are known", found=tuple(self._shape), fix=fix))
         self._specs: dict[str, TensorSpec] = {}
         given = {} if specs is None else dict(specs.items())
         for key, spec in [*given.items(), *entries.items()]:
@@ -162,6 +165,11 @@ class Composite(KeyedSpec):
     def empty(self) -> "Composite":
         """A spec of the same shape and device without entries."""
         return Composite(shape=self._shape, device=self._device)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a size of an entry is open."""
+        return any(spec.is_dynamic for spec in self._specs.values())
 
     def is_empty(self) -> bool:
         """Whether there is no leaf at any level."""
@@ -292,7 +300,7 @@ class Composite(KeyedSpec):
                     fix="Keywords other than specs, shape and device are entries",
                 )
             )
-        if -1 in spec.shape:
+        if -1 in spec.shape and not spec.is_dynamic:
             problem = "tensors of different shapes are no entry of one TensorDict"
             found, fix = repr(spec).splitlines()[0], "Stack Composites that hold them"
             raise ShapeError(message(component, problem, found=found, fix=fix))

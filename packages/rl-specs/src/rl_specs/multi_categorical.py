@@ -3,7 +3,6 @@
 The two forms of the same variables stand together because each converts to the other.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -12,7 +11,7 @@ import torch
 from torch import Generator, Size, Tensor
 
 from rl_specs._discrete import as_categories, check_integer_dtype, check_nvec, is_encoded, moved_shape, sized
-from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
+from rl_specs._leaf import as_tensor, check_encoded, tensor_to_numpy
 from rl_specs._listing import check_listable
 from rl_specs._masked import MaskedSpec, allowed_scores, is_allowed, nearest_allowed, random_allowed
 from rl_specs._one_hot_math import (
@@ -24,13 +23,13 @@ from rl_specs._one_hot_math import (
     nearest_one_hot,
     random_one_hot,
 )
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, known
+from rl_specs._variables import SeveralVariables
 from rl_specs._whole_numbers import to_whole
-from rl_specs.spaces import MultiCategoricalBox
 
 
 @final
-class MultiCategorical(MaskedSpec):
+class MultiCategorical(SeveralVariables):
     """Tensor `[*batch, len(nvec)]` of integers, the i-th of the last dimension from 0 to `nvec[i] - 1`.
 
     Args:
@@ -54,28 +53,16 @@ class MultiCategorical(MaskedSpec):
         mask: Tensor | None = None,
     ) -> None:
         counts = check_nvec("MultiCategorical", nvec)
-        super().__init__(sized("MultiCategorical", shape, len(counts)), device, dtype)
         check_integer_dtype("MultiCategorical", dtype, max(counts))
-        self._space = MultiCategoricalBox(counts)
+        super().__init__(counts, sized("MultiCategorical", shape, len(counts)), device, dtype, mask)
         self._counts = torch.tensor(counts, device=self._device)
-        self.update_mask(mask)
-
-    @property
-    def space(self) -> MultiCategoricalBox:
-        """The numbers of categories, `space.nvec`."""
-        return self._space
-
-    @property
-    def nvec(self) -> tuple[int, ...]:
-        """Number of categories of each variable."""
-        return self._space.nvec
 
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """Categories drawn uniformly, of shape `[*shape, *self.shape]`."""
+        size = self._sample_size(shape)[:-1]
         if self._mask is not None:
             allowed = [random_allowed(block, as_size(shape), generator) for block in self._split_mask(self._mask)]
             return torch.stack(allowed, -1).to(self._dtype)
-        size = (*as_size(shape), *self._shape[:-1])
         draws = [torch.randint(0, n, size, generator=generator, device=self._device) for n in self.nvec]
         return torch.stack(draws, -1).to(self._dtype)
 
@@ -96,10 +83,6 @@ class MultiCategorical(MaskedSpec):
             ShapeError: the shape does not end in that of the spec.
         """
         return check_encoded(self, as_categories("MultiCategorical.encode", value, self._dtype, self.device))
-
-    def cardinality(self) -> int:
-        """Number of combinations of categories."""
-        return math.prod(self.nvec)
 
     def enumerate(self, *, use_mask: bool = False) -> Tensor:
         """Every combination of categories, `[cardinality, *shape]`, the last variable changing fastest.
@@ -149,10 +132,6 @@ class MultiCategorical(MaskedSpec):
     def _mask_shape(self) -> Size:
         return Size((*self._shape[:-1], sum(self.nvec)))
 
-    @property
-    def _mask_blocks(self) -> list[int]:
-        return list(self.nvec)
-
     def _moved_mask(self, others: Sequence[MaskedSpec], op: ShapeOp) -> Tensor | None:
         specs = [self, *others]
         if all(spec._mask is None for spec in specs):
@@ -161,25 +140,20 @@ class MultiCategorical(MaskedSpec):
         masks = [spec._unmasked().reshape(-1, self._mask_shape[-1]) for spec in specs]
         numbers, first = [], 0
         for spec, rows in zip(specs, masks, strict=True):
-            number = torch.arange(first, first + len(rows), device=self._device)
-            numbers.append(number.reshape(*spec.shape[:-1], 1).expand(spec.shape))
+            number, size = torch.arange(first, first + len(rows), device=self._device), known(spec.shape)
+            numbers.append(number.reshape(*size[:-1], 1).expand(size))
             first += len(rows)
         return torch.cat(masks)[op(numbers)[..., 0]]
 
-    def _domain_str(self) -> str:
-        return f"nvec={list(self.nvec)}{self._mask_str()}"
+    def _moved_shape(self, others: Sequence[MaskedSpec], op: ShapeOp) -> Size:
+        return moved_shape([self, *others], op)
 
-    def _combine(self, others: Sequence["MultiCategorical"], op: ShapeOp) -> "MultiCategorical":
-        check_equal_but_shape(self, list(others))
-        shape = moved_shape([self, *others], op)
-        return MultiCategorical(self.nvec, shape, self._device, self._dtype, self._moved_mask(others, op))
-
-    def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "MultiCategorical":
-        return MultiCategorical(self.nvec, self._shape, device or self._device, dtype or self._dtype, self._mask)
+    def _remade(self, shape: Size, device: torch.device, dtype: torch.dtype, mask: Tensor | None) -> "MultiCategorical":
+        return MultiCategorical(self.nvec, shape, device, dtype, mask)
 
 
 @final
-class MultiOneHot(MaskedSpec):
+class MultiOneHot(SeveralVariables):
     """Tensor `[*batch, sum(nvec)]` whose last dimension is one-hot vectors of lengths `nvec`, one after the other.
 
     Args:
@@ -202,27 +176,15 @@ class MultiOneHot(MaskedSpec):
         mask: Tensor | None = None,
     ) -> None:
         counts = check_nvec("MultiOneHot", nvec)
-        super().__init__(sized("MultiOneHot", shape, sum(counts)), device, dtype)
-        self._space = MultiCategoricalBox(counts)
-        self.update_mask(mask)
-
-    @property
-    def space(self) -> MultiCategoricalBox:
-        """The numbers of categories, `space.nvec`."""
-        return self._space
-
-    @property
-    def nvec(self) -> tuple[int, ...]:
-        """Number of categories of each variable."""
-        return self._space.nvec
+        super().__init__(counts, sized("MultiOneHot", shape, sum(counts)), device, dtype, mask)
 
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """One-hot vectors of uniformly drawn categories, of shape `[*shape, *self.shape]`."""
+        size = self._sample_size(shape)[:-1]
         if self._mask is not None:
             indices = [random_allowed(block, as_size(shape), generator) for block in self._blocks(self._mask)]
             blocks = [expand_index(index, n) for index, n in zip(indices, self.nvec, strict=True)]
             return torch.cat(blocks, -1).to(self._dtype)
-        size = as_size(shape) + self._shape[:-1]
         return torch.cat([random_one_hot(n, size, self._dtype, self.device, generator) for n in self.nvec], -1)
 
     def project(self, value: Tensor) -> Tensor:
@@ -250,10 +212,6 @@ class MultiOneHot(MaskedSpec):
     def to_numpy(self, value: Tensor) -> np.ndarray[Any, Any]:
         """Category numbers `[*batch, len(nvec)]` of one-hot blocks."""
         return tensor_to_numpy(self.to_categorical(value))
-
-    def cardinality(self) -> int:
-        """Number of combinations of categories."""
-        return math.prod(self.nvec)
 
     def enumerate(self, *, use_mask: bool = False) -> Tensor:
         """Every combination of categories as blocks, `[cardinality, *shape]`, the last variable changing fastest.
@@ -297,17 +255,8 @@ class MultiOneHot(MaskedSpec):
     def _mask_shape(self) -> Size:
         return self._shape
 
-    @property
-    def _mask_blocks(self) -> list[int]:
-        return list(self.nvec)
+    def _moved_shape(self, others: Sequence[MaskedSpec], op: ShapeOp) -> Size:
+        return moved_shape([self, *others], op)
 
-    def _domain_str(self) -> str:
-        return f"nvec={list(self.nvec)}{self._mask_str()}"
-
-    def _combine(self, others: Sequence["MultiOneHot"], op: ShapeOp) -> "MultiOneHot":
-        check_equal_but_shape(self, list(others))
-        shape = moved_shape([self, *others], op)
-        return MultiOneHot(self.nvec, shape, self._device, self._dtype, self._moved_mask(others, op))
-
-    def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "MultiOneHot":
-        return MultiOneHot(self.nvec, self._shape, device or self._device, dtype or self._dtype, self._mask)
+    def _remade(self, shape: Size, device: torch.device, dtype: torch.dtype, mask: Tensor | None) -> "MultiOneHot":
+        return MultiOneHot(self.nvec, shape, device, dtype, mask)
