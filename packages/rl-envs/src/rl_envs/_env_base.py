@@ -301,7 +301,7 @@ class EnvBase(SpecHolder):
         auto_cast_to_device: bool = False,
         break_when_any_done: bool = True,
         break_when_all_done: bool = False,
-        return_contiguous: bool = True,
+        return_contiguous: bool | None = None,
         tensordict: TensorDictBase | None = None,
         set_truncation: bool = False,
         set_truncated: bool = False,
@@ -323,7 +323,8 @@ class EnvBase(SpecHolder):
             break_when_any_done: stop as soon as an env of the batch is done. Otherwise done envs are reset and go on.
             break_when_all_done: run until every env of the batch has been done once; an env that is done stays as it
                 is, its flags set. Needs `break_when_any_done=False`.
-            return_contiguous: stack the steps; otherwise return a lazy stack of them, whose shapes may differ.
+            return_contiguous: stack the steps; otherwise return a lazy stack of them, whose shapes may differ. None:
+                stack them, unless the specs leave a size open (see `has_dynamic_specs`).
             tensordict: root entries to start from, with `auto_reset=False`, or to hand to the reset, such as parameters
                 or, for an env that is not `batch_locked`, a batch size.
             set_truncation: mark the last step `truncated` (and `done`) where it is not done.
@@ -457,6 +458,7 @@ class EnvBase(SpecHolder):
         transform: "Transform | None" = None,
         reward_key: NestedKey | None = None,
         info_keys: Sequence[NestedKey] | None = None,
+        sum_rewards: bool = False,
         reward_threshold: float | None = None,
         nondeterministic: bool = False,
         max_episode_steps: int | None = None,
@@ -474,6 +476,7 @@ class EnvBase(SpecHolder):
             transform=transform,
             reward_key=reward_key,
             info_keys=info_keys,
+            sum_rewards=sum_rewards,
             reward_threshold=reward_threshold,
             nondeterministic=nondeterministic,
             max_episode_steps=max_episode_steps,

@@ -15,6 +15,7 @@ from rl_envs._plain_network import as_policy
 from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_envs._reset_masks import done_rows
 from rl_envs._rollout_out import check_out, written_steps
+from rl_envs._row_choice import chosen_rows
 from rl_specs import FlatDict, NestedKey, ShapeError, canonical_key, join_key, key_str, message
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class RolloutOptions:
     auto_cast_to_device: bool
     break_when_any_done: bool
     break_when_all_done: bool
-    return_contiguous: bool
+    return_contiguous: bool | None
     tensordict: TensorDictBase | None
     set_truncation: bool
     out: TensorDictBase | None
@@ -52,7 +53,10 @@ def rollout(
         steps[-1] = steps[-1][0], _truncated(steps[-1][1], _done_groups(env))
     if options.out is not None:
         return written_steps(options.out, [_merged(step) for step in steps], len(env.batch_size))
-    return _batch(steps, env.batch_size, options.storing_device or env.device, options.return_contiguous)
+    is_contiguous = options.return_contiguous
+    if is_contiguous is None:
+        is_contiguous = not env.has_dynamic_specs
+    return _batch(steps, env.batch_size, options.storing_device or env.device, is_contiguous)
 
 
 def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, options: RolloutOptions) -> "list[_Step]":
@@ -126,14 +130,14 @@ class _FinishedRows:
         """Whether every row has finished."""
         return self._rows is not None and bool(self._rows.all())
 
-    def _frozen(self, key: NestedKey, value: Tensor, rows: Tensor) -> Tensor:
+    def _frozen(self, key: NestedKey, value: Tensor, rows: Tensor) -> Any:
         is_reward = key in self._reward_keys
         return _chosen(rows, torch.zeros_like(value) if is_reward else self._last[1].get(key, value), value)
 
 
-def _chosen(rows: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+def _chosen(rows: Tensor, inside: Any, outside: Any) -> Any:
     """`inside` in the rows of a mask `[*B]`, `outside` elsewhere."""
-    return torch.where(rows.reshape(rows.shape + (1,) * (outside.ndim - rows.ndim)), inside, outside)
+    return chosen_rows(rows.reshape(rows.shape + (1,) * (outside.ndim - rows.ndim)), inside, outside)
 
 
 def _check_arguments(max_steps: int, options: RolloutOptions) -> None:
@@ -154,7 +158,7 @@ def _check_arguments(max_steps: int, options: RolloutOptions) -> None:
                 fix="Pass break_when_any_done=False with break_when_all_done=True",
             )
         )
-    if options.out is not None and not options.return_contiguous:
+    if options.out is not None and options.return_contiguous is False:
         problem = "out is given, and a lazy stack asked for"
         raise ValueError(message("rollout", problem, fix="Pass return_contiguous=True, or no out"))
 

@@ -125,6 +125,12 @@ class SpecViews(ABC):
         return Composite({"output_spec": specs.output_spec(), "input_spec": specs.input_spec()}, shape=self.batch_size)
 
     @property
+    def has_dynamic_specs(self) -> bool:
+        """Whether a spec leaves a size open (-1 in its shape), so that steps may differ in size."""
+        specs = self._env_specs()
+        return any(spec.is_dynamic for spec in (specs.observation, specs.action, specs.reward, specs.done, specs.state))
+
+    @property
     def full_observation_spec_unbatched(self) -> Composite:
         """`full_observation_spec` of one row."""
         return self._row(self.full_observation_spec)

@@ -86,6 +86,10 @@ class LeafSpec(TensorSpec):
         """Whether a size is open, -1 in the shape, so that values of any size there are in the spec."""
         return -1 in self._shape
 
+    def fits(self, shape: Size) -> bool:
+        """Whether `shape` is that of one value: any size where the spec leaves it open."""
+        return shape == self._shape or shape_fits(shape, self._shape, Size())
+
     def sized(self, *sizes: int) -> Self:
         """The spec with its open sizes set, from the first on.
 

@@ -258,11 +258,11 @@ def _refuses(env: EnvBase, data: TensorDictBase) -> bool:
 def _check_exported(env: EnvBase, reward_key: NestedKey) -> None:
     from gymnasium.utils.env_checker import check_env
 
-    check_env(to_gymnasium(env, reward_key=reward_key), skip_render_check=True)
+    check_env(to_gymnasium(env, reward_key=reward_key, sum_rewards=True), skip_render_check=True)
 
 
 def _check_vector(env: EnvBase, reward_key: NestedKey) -> None:
-    exported = to_gymnasium_vector(env, reward_key=reward_key)
+    exported = to_gymnasium_vector(env, reward_key=reward_key, sum_rewards=True)
     observation, _ = exported.reset(seed=0)
     assert observation in exported.observation_space, "an observation outside the space"
     exported.action_space.seed(0)
