@@ -20,8 +20,8 @@ def test_rows_of_text() -> None:
     mask = torch.tensor([[[True], [False]], [[False], [True]]])
     inside = NonTensorStack(text("a", "b"), text("c", "d"))
     outside = NonTensorData("-", batch_size=[2, 2])
-    assert chosen_rows(mask, inside, outside).tolist() == [["a", "-"], ["-", "d"]]
-    assert chosen_rows(mask, outside, inside).tolist() == [["-", "b"], ["c", "-"]]
+    assert chosen_rows("text", mask, inside, outside).tolist() == [["a", "-"], ["-", "d"]]
+    assert chosen_rows("text", mask, outside, inside).tolist() == [["-", "b"], ["c", "-"]]
 
 
 def test_text_of_rows_that_go_on() -> None:
@@ -77,3 +77,9 @@ def test_a_batch_is_not_widened_by_a_reset() -> None:
     root = env.step_mdp(stepped).set("_reset", torch.tensor([[True], [False]]))
     with pytest.raises(ShapeError, match='"points" has rows of different sizes'):
         TransformedEnv(env, StepCounter()).reset(root.set("points", torch.zeros(2, 5, 2)))
+
+
+def test_finished_rows_of_any_size() -> None:
+    """With `break_when_all_done` steps of an environment of any size are its own until it is done."""
+    rolled = GrowingEnv((2,), max_steps=3).rollout(9, break_when_any_done=False, break_when_all_done=True)
+    assert [step["next", "points"].shape for step in rolled.unbind(1)] == [(2, 2, 2), (2, 3, 2), (2, 4, 2)]

@@ -15,7 +15,7 @@ from torch import Tensor
 from rl_envs._action_masks import ActionMasks
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._output_checks import check_first_step, not_entries
-from rl_envs._row_choice import chosen_rows, different_sizes
+from rl_envs._row_choice import chosen_rows
 from rl_specs import FlatDict, NestedKey, TensorMap, canonical_key, missing_key
 
 if TYPE_CHECKING:
@@ -244,13 +244,8 @@ def merge_reset(before: FlatDict, fresh: FlatDict, mask: Tensor, batch_dims: int
 
 
 def _merged_entry(key: NestedKey, mask: Tensor, value: Any, old: Any, batch_dims: int) -> Any:
-    if not isinstance(value, Tensor):
-        return chosen_rows(mask, value, old)
-    if value.shape == old.shape:
-        return torch.where(_beside(mask, value, batch_dims), value, old)
-    if mask.device.type == "cpu" and bool(mask.all()):
-        return value
-    raise different_sizes("reset of some rows", key, value, old)
+    beside = _beside(mask, value, batch_dims) if isinstance(value, Tensor) else mask
+    return chosen_rows(key, beside, value, old)
 
 
 def _beside(mask: Tensor, value: Tensor, batch_dims: int) -> Tensor:

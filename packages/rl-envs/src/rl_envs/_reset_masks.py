@@ -107,7 +107,7 @@ def keep_members(merged: FlatDict, before: FlatDict, masks: ResetMasks) -> FlatD
         for key, old in before.items():
             fresh = kept.get(key)
             if fresh is not None and _path(key)[: len(path)] == path and fresh.shape[: len(shape)] == shape:
-                kept[key] = chosen_rows(mask.reshape(shape + (1,) * (fresh.ndim - len(shape))), fresh, old)
+                kept[key] = chosen_rows(key, mask.reshape(shape + (1,) * (fresh.ndim - len(shape))), fresh, old)
     return kept
 
 

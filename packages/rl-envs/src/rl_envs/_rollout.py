@@ -118,7 +118,8 @@ class _FinishedRows:
         if rows is not None:
             root, following = step
             before, after = self._last
-            root = {key: _chosen(rows, after.get(key, before.get(key, value)), value) for key, value in root.items()}
+            states = {key: after.get(key, before.get(key, value)) for key, value in root.items()}
+            root = {key: _chosen(key, rows, states[key], value) for key, value in root.items()}
             following = {key: self._frozen(key, value, rows) for key, value in following.items()}
             step = root, following
         done = torch.stack([step[1][key].flatten(self._dims).any(-1) for key in self._done_keys]).any(0)
@@ -132,12 +133,12 @@ class _FinishedRows:
 
     def _frozen(self, key: NestedKey, value: Tensor, rows: Tensor) -> Any:
         is_reward = key in self._reward_keys
-        return _chosen(rows, torch.zeros_like(value) if is_reward else self._last[1].get(key, value), value)
+        return _chosen(key, rows, torch.zeros_like(value) if is_reward else self._last[1].get(key, value), value)
 
 
-def _chosen(rows: Tensor, inside: Any, outside: Any) -> Any:
+def _chosen(key: NestedKey, rows: Tensor, inside: Any, outside: Any) -> Any:
     """`inside` in the rows of a mask `[*B]`, `outside` elsewhere."""
-    return chosen_rows(rows.reshape(rows.shape + (1,) * (outside.ndim - rows.ndim)), inside, outside)
+    return chosen_rows(key, rows.reshape(rows.shape + (1,) * (outside.ndim - rows.ndim)), inside, outside)
 
 
 def _check_arguments(max_steps: int, options: RolloutOptions) -> None:

@@ -11,18 +11,27 @@ from rl_specs import NestedKey, ShapeError, key_str, message
 _FIX = "Step such environments one by one, or bring their entries to one size with a transform"
 
 
-def chosen_rows(mask: Tensor, inside: Any, outside: Any) -> Any:
+def chosen_rows(key: NestedKey, mask: Tensor, inside: Any, outside: Any) -> Any:
     """`inside` in the rows of a mask, `outside` elsewhere.
 
     Args:
+        key: name of the entry, for messages.
         mask: bool; its dimensions, but for those of size 1 behind, are the first ones of the entries.
         inside: entry `[*B, ...]`, a tensor, `NonTensorData` or `NonTensorStack`.
         outside: the same.
     Returns:
-        A new entry.
+        The entry; one of those given where they differ in size and the mask leaves no choice.
+    Raises:
+        ShapeError: the mask takes rows of both, and they differ in size.
     """
     if isinstance(inside, Tensor):
-        return torch.where(mask, inside, outside)
+        if inside.shape == outside.shape:
+            return torch.where(mask, inside, outside)
+        if bool(mask.all()):
+            return inside
+        if bool(mask.any()):
+            raise different_sizes("rows of a batch", key, inside, outside)
+        return outside
     return _chosen_objects(mask.reshape(inside.batch_size), inside, outside)
 
 
