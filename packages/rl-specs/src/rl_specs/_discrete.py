@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Size, Tensor
 
@@ -44,6 +45,8 @@ def as_categories(component: str, value: Any, dtype: torch.dtype, device: torch.
     Raises:
         SpecError: one, on the host, is not whole.
     """
+    if isinstance(value, (int, np.integer)) or (isinstance(value, np.ndarray) and value.dtype.kind in "iub"):
+        return as_tensor(value, dtype, device)
     numbers = as_tensor(value, None, device)
     check_whole_numbers(component, numbers)
     return numbers.to(dtype)
