@@ -16,6 +16,7 @@ from rl_specs import (
     DTypeError,
     MultiCategorical,
     MultiOneHot,
+    NestedKey,
     OneHot,
     ShapeError,
     TensorMap,
@@ -38,22 +39,26 @@ class ActionMasks:
     """
 
     def __init__(self, specs: EnvSpecs) -> None:
-        actions = dict(specs.action.flat_items())
+        actions, entries = dict(specs.action.flat_items()), _entries(specs)
         found = [(actions[action], entry) for action, entry in specs.action_masks]
-        self._pairs = [(spec, _blocks(spec), entry) for spec, entry in found if isinstance(spec, MaskedSpec)]
+        self._pairs = [
+            (spec, _blocks(spec), entry, _is_of_one_place(spec, entries[entry]))
+            for spec, entry in found
+            if isinstance(spec, MaskedSpec)
+        ]
 
     def follow(self, data: TensorMap) -> None:
         """Take the masks from `data`, root entries or those of a step; an entry that is not there changes nothing."""
-        for spec, blocks, entry in self._pairs:
+        for spec, blocks, entry, is_of_one_place in self._pairs:
             mask = data.get(entry, None)
             if mask is not None:
-                spec.update_mask(_with_choice(mask, blocks))
+                allowed = _with_choice(mask, blocks)
+                spec.update_mask(allowed.unsqueeze(-2) if is_of_one_place else allowed)
 
 
 def mask_problems(specs: EnvSpecs) -> list[str]:
     """What is wrong with `specs.action_masks`, one sentence each."""
-    actions = dict(specs.action.flat_items())
-    entries = {**dict(specs.state.flat_items()), **dict(specs.observation.flat_items())}
+    actions, entries = dict(specs.action.flat_items()), _entries(specs)
     problems = []
     for action, entry in specs.action_masks:
         problem = _problem(actions.get(action), entries.get(entry))
@@ -69,10 +74,20 @@ def _problem(action: TensorSpec | None, entry: TensorSpec | None) -> str:
     if not isinstance(action, MaskedSpec):
         return f"a {type(action).__name__} has no categories to be masked"
     try:
-        action.clone().update_mask(torch.ones_like(entry.zero()))
+        mask = torch.ones_like(entry.zero())
+        action.clone().update_mask(mask.unsqueeze(-2) if _is_of_one_place(action, entry) else mask)
     except (DTypeError, ShapeError) as error:
         return str(error).rstrip(".")
     return ""
+
+
+def _entries(specs: EnvSpecs) -> dict[NestedKey, TensorSpec]:
+    return {**dict(specs.state.flat_items()), **dict(specs.observation.flat_items())}
+
+
+def _is_of_one_place(action: MaskedSpec, mask: TensorSpec) -> bool:
+    """Whether an action is `[*B, 1]`, one category, and its mask `[*B, n]` without that dimension of size 1."""
+    return isinstance(action, Categorical) and mask.ndim == action.ndim and action.shape[-1:] == (1,)
 
 
 def _blocks(spec: MaskedSpec) -> list[int]:

@@ -7,7 +7,7 @@ holds. The two functions here go from one form to the other without copying a te
 from typing import Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase, is_tensor_collection
+from tensordict import NonTensorStack, TensorDict, TensorDictBase, is_tensor_collection
 
 from rl_specs import FlatDict, NestedKey, TensorMap, message
 
@@ -53,9 +53,14 @@ def unpack_flat(data: TensorMap) -> FlatDict:
         )
     flat: FlatDict = {}
     for key, value in data.items():
-        if is_tensor_collection(type(value)) and isinstance(value, TensorDictBase):
+        if is_tensor_collection(type(value)) and isinstance(value, TensorDictBase) and not _is_objects(value):
             for inner, leaf in unpack_flat(value).items():
                 flat[(key, inner) if isinstance(inner, str) else (key, *inner)] = leaf
         else:
             flat[key] = value
     return flat
+
+
+def _is_objects(value: TensorDictBase) -> bool:
+    """Whether `value` is an entry of text or objects rather than a level of entries."""
+    return isinstance(value, NonTensorStack)

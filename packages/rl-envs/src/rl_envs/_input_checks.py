@@ -131,7 +131,7 @@ def check_first_action(component: str, root: FlatDict, spec: Composite) -> None:
 
 
 def _check_form(where: str, value: Tensor, spec: TensorSpec, fix: str = _SHAPE_FIX) -> None:
-    if value.shape != spec.shape:
+    if value.shape != spec.shape and not (isinstance(spec, LeafSpec) and spec.fits(value.shape)):
         raise ShapeError(
             message(
                 where,

@@ -5,9 +5,11 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor
 
 from rl_envs._env_base import EnvBase
 from rl_envs._env_specs import EnvSpecs
+from rl_envs._row_choice import different_sizes
 from rl_specs import FlatDict, NestedKey, SpecError, explain_difference, message
 
 EnvKwargs: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
@@ -123,7 +125,7 @@ def check_state_parts(component: str, state: Mapping[str, Any], count: int) -> l
 
 def stacked_rows(rows: Sequence[FlatDict]) -> FlatDict:
     """Entries of environments `[*B]` as those of their batch `[N, *B]`."""
-    return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+    return {key: _stacked(key, [row[key] for row in rows]) for key in rows[0]}
 
 
 def stacked_resets(rows: Sequence[FlatDict | None], specs: EnvSpecs) -> FlatDict:
@@ -137,6 +139,18 @@ def stacked_resets(rows: Sequence[FlatDict | None], specs: EnvSpecs) -> FlatDict
     if model is None:
         return {key: spec.zero() for key, spec in specs.observation.flat_items()}
     keys = [key for key in model if key in reset_keys(specs)]
-    return {
-        key: torch.stack([torch.zeros_like(model[key]) if row is None else row[key] for row in rows]) for key in keys
-    }
+    found: FlatDict = {}
+    for key in keys:
+        first: Any = model[key]
+        other = torch.zeros_like(first) if isinstance(first, Tensor) else first
+        found[key] = _stacked(key, [other if row is None else row[key] for row in rows])
+    return found
+
+
+def _stacked(key: NestedKey, values: list[Tensor]) -> Tensor:
+    try:
+        return torch.stack(values)
+    except RuntimeError:
+        if len({value.shape for value in values}) == 1:
+            raise
+        raise different_sizes("batch of environments", key, *values) from None
