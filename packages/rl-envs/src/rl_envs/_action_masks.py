@@ -47,7 +47,7 @@ class ActionMasks:
         for spec, blocks, entry in self._pairs:
             mask = data.get(entry, None)
             if mask is not None:
-                spec.update_mask(_with_choice(mask, blocks))
+                spec.update_mask(_beside_action(spec, _with_choice(mask, blocks)))
 
 
 def mask_problems(specs: EnvSpecs) -> list[str]:
@@ -69,7 +69,7 @@ def _problem(action: TensorSpec | None, entry: TensorSpec | None) -> str:
     if not isinstance(action, MaskedSpec):
         return f"a {type(action).__name__} has no categories to be masked"
     try:
-        action.clone().update_mask(torch.ones_like(entry.zero()))
+        action.clone().update_mask(_beside_action(action, torch.ones_like(entry.zero())))
     except (DTypeError, ShapeError) as error:
         return str(error).rstrip(".")
     return ""
@@ -78,6 +78,12 @@ def _problem(action: TensorSpec | None, entry: TensorSpec | None) -> str:
 def _blocks(spec: MaskedSpec) -> list[int]:
     """Number of categories of each variable that the last dimension of the mask holds; empty for one variable."""
     return list(spec.nvec) if isinstance(spec, (MultiCategorical, MultiOneHot)) else []
+
+
+def _beside_action(spec: MaskedSpec, mask: Tensor) -> Tensor:
+    """A mask `[*B, n]` of indices `[*B, 1]` in the form of these, `[*B, 1, n]`; any other as it is."""
+    is_index = isinstance(spec, Categorical) and spec.shape[-1:] == (1,)
+    return mask.unsqueeze(-2) if is_index and mask.shape[:-1] == spec.shape[:-1] else mask
 
 
 def _with_choice(mask: Tensor, blocks: list[int]) -> Tensor:
