@@ -131,7 +131,8 @@ class EnvBase(SpecHolder):
 
     @property
     def driver(self) -> object | None:
-        """Who moved the simulator last: the token given to `drive`, None after `reset`, `step` or `rollout`."""
+        """Who moved the simulator last: the token given to `drive`, None after `reset`, `step`, `rollout` or
+        `set_state`."""
         return self._simulator()._driver
 
     def drive(self, driver: object | None) -> None:
@@ -396,6 +397,8 @@ class EnvBase(SpecHolder):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned, in this or another object of the same make.
 
+        An environment that has this calls `self.drive(None)` in it: whoever was stepping it is told that it has moved.
+
         Raises:
             StateNotSupportedError: the simulator cannot be written; see `has_exact_state`.
         """
@@ -412,6 +415,7 @@ class EnvBase(SpecHolder):
         unknown = sorted(set(state) - {"simulator"})
         if unknown:
             raise KeyError(f"{self._name}.load_state_dict: unknown entries {unknown}; known: ['simulator'].")
+        self.drive(None)
         if "simulator" in state:
             self.set_state(state["simulator"])
 

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from rl_envs._closing import closed_on_error
 from rl_envs._env_base import EnvBase
 from rl_envs._env_specs import EnvSpecs
 from rl_specs import FlatDict, NestedKey, SpecError, explain_difference, message
@@ -64,18 +65,22 @@ def _options_of_each(component: str, count: int, create_env_kwargs: object) -> l
 
 
 def make_envs(component: str, makers: Sequence[Callable[[], Any]]) -> list[EnvBase]:
-    """What the callables make.
+    """What the callables make; where one of them fails, what the others made is closed.
 
     Raises:
         TypeError: one makes something else than an environment.
         ValueError: two give the same one.
     """
-    envs = [make() for make in makers]
-    for env in envs:
-        if not isinstance(env, EnvBase):
-            problem, fix = "create_env_fn gave no environment", "Wrap it: rl_envs.GymWrapper(env) for a Gymnasium one"
-            found = type(env).__name__
-            raise TypeError(message(component, problem, expected="an rl_envs.EnvBase", found=found, fix=fix))
+    envs: list[EnvBase] = []
+    with closed_on_error(envs):
+        for make in makers:
+            env = make()
+            if not isinstance(env, EnvBase):
+                problem = "create_env_fn gave no environment"
+                fix = "Wrap it: rl_envs.GymWrapper(env) for a Gymnasium one"
+                found = type(env).__name__
+                raise TypeError(message(component, problem, expected="an rl_envs.EnvBase", found=found, fix=fix))
+            envs.append(env)
     if len({id(env) for env in envs}) != len(envs):
         problem = "create_env_fn gave the same environment twice"
         fix = "Make the environment inside the callable, so that every call gives a new one"

@@ -128,6 +128,7 @@ class PendulumEnv(EnvBase):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned, from any device; entries left out stay as they are."""
         values = {name: value.to(self._keys.device).expand(self._batch_size).clone() for name, value in state.items()}
+        self.drive(None)
         self._angle = values.get("angle", self._angle)
         self._speed = values.get("speed", self._speed)
         self._keys = values.get("keys", self._keys)

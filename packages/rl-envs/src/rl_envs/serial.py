@@ -5,6 +5,7 @@ from typing import Any, final
 
 import torch
 
+from rl_envs._closing import close_every, closed_on_error
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY, STEP_KEY, EnvPlan
 from rl_envs._flat import unpack_flat
@@ -44,7 +45,9 @@ class SerialEnv(EnvBase):
         *,
         create_env_kwargs: EnvKwargs = None,
     ) -> None:
-        self._adopt(make_envs("SerialEnv", env_makers("SerialEnv", num_workers, create_env_fn, create_env_kwargs)))
+        envs = make_envs("SerialEnv", env_makers("SerialEnv", num_workers, create_env_fn, create_env_kwargs))
+        with closed_on_error(envs):
+            self._adopt(envs)
 
     @classmethod
     def _of(cls, envs: list[EnvBase]) -> "SerialEnv":
@@ -70,10 +73,12 @@ class SerialEnv(EnvBase):
         return list(self._envs)
 
     def _reset(self, data: TensorMap | None) -> FlatDict:
-        mask = None if data is None else data.get(RESET_KEY, None)
-        if data is None or mask is None:
+        if data is None:
             return stacked_rows([plan.reset() for plan in self._plans])
         entries = unpack_flat(data)
+        if RESET_KEY not in entries:
+            given = [{key: value[index] for key, value in entries.items()} for index in range(len(self._plans))]
+            return stacked_rows([plan.fresh(root) for plan, root in zip(self._plans, given, strict=True)])
         rows: list[FlatDict | None] = []
         for index, plan in enumerate(self._plans):
             root = {key: value[index] for key, value in entries.items()}
@@ -124,8 +129,7 @@ class SerialEnv(EnvBase):
             env.train(mode)
 
     def _close(self) -> None:
-        for env in self._envs:
-            env.close()
+        close_every(self._envs)
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
         return self._envs[0]._carried_keys()
@@ -149,7 +153,9 @@ class SerialEnv(EnvBase):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned."""
-        for env, part in zip(self._envs, check_state_parts("SerialEnv.set_state", state, len(self._envs)), strict=True):
+        parts = check_state_parts("SerialEnv.set_state", state, len(self._envs))
+        self.drive(None)
+        for env, part in zip(self._envs, parts, strict=True):
             env.set_state(part)
 
     def state_dict(self) -> dict[str, Any]:
@@ -158,7 +164,7 @@ class SerialEnv(EnvBase):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        for env, part in zip(
-            self._envs, check_state_parts("SerialEnv.load_state_dict", state, len(self._envs)), strict=True
-        ):
+        parts = check_state_parts("SerialEnv.load_state_dict", state, len(self._envs))
+        self.drive(None)
+        for env, part in zip(self._envs, parts, strict=True):
             env.load_state_dict(part)

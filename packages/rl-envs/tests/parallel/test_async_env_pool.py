@@ -235,6 +235,16 @@ def test_results_of_named_environments(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("options", BACKENDS)
+def test_an_environment_named_twice(options: dict[str, Any]) -> None:
+    """It is refused, and its result still waits."""
+    with AsyncEnvPool([CountingEnv] * 2, **options) as pool:
+        pool.async_reset_send()
+        with pytest.raises(ValueError, match=r"names an environment twice. Found \[0, 0\]"):
+            pool.async_reset_recv(env_index=[0, 0])
+        assert pool.async_reset_recv(env_index=[1, 0])["env_index"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("options", BACKENDS)
 def test_entries_of_the_caller_come_back(options: dict[str, Any]) -> None:
     """What a policy writes beside the action comes back with the step and stays in the root, as in `step`."""
     with AsyncEnvPool([lambda: CountingEnv(max_steps=2)] * 2, **options) as pool:

@@ -6,15 +6,27 @@ from functools import partial
 from typing import Any, final
 
 import cloudpickle  # type: ignore[import-untyped]  # ships no types
+import torch
 from torch import Tensor
 
+from rl_envs._closing import close_every
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import WorkerTimeoutError
 from rl_envs._many_envs import make_envs
 from rl_envs.parallel._async_backend import AsyncBackend
 from rl_envs.parallel._env_row import Answer, EnvRow, Request, call_env
-from rl_envs.parallel._env_task import CONTROL, FRESH, NEXT, ROOT, Description, check_entries, describe, table_layout
+from rl_envs.parallel._env_task import (
+    CONTROL,
+    FRESH,
+    NEXT,
+    ROOT,
+    Description,
+    check_entries,
+    describe,
+    portable_rows,
+    table_layout,
+)
 from rl_envs.parallel._pool import PoolOptions, WorkerPool
 from rl_envs.parallel._split import split_rows
 from rl_envs.parallel._table import Table
@@ -64,6 +76,11 @@ class ProcessesBackend(AsyncBackend):
         self._pool.check_usable()
         given: list[NestedKey] = []
         mask = None if root is None else root.get(RESET_KEY)
+        if root is not None and request == "reset" and mask is None:
+            row = index - self._slices[self._worker_of[index]].start
+            handed_on = portable_rows(root, ...)
+            self._ask(index, request, cloudpickle.dumps((_ASK, (row, request, (), False, False, handed_on))))
+            return
         if root is not None:
             for key, target in self._root[index].items():
                 value = root.get(key)
@@ -72,9 +89,12 @@ class ProcessesBackend(AsyncBackend):
                     given.append(key)
         if mask is not None:
             self._mask[index].copy_(mask)
+        self._ask(index, request, self._payload(index, request, tuple(given), root is not None, mask is not None))
+
+    def _ask(self, index: int, request: Request, payload: bytes) -> None:
         worker = self._worker_of[index]
         self._owed[worker].append((index, request))
-        self._pool.request(worker, self._payload(index, request, tuple(given), root is not None, mask is not None))
+        self._pool.request(worker, payload)
 
     def receive(self, wait_s: float | None) -> list[tuple[int, Answer]]:
         """See `AsyncBackend`."""
@@ -94,6 +114,9 @@ class ProcessesBackend(AsyncBackend):
         """See `AsyncBackend`."""
         answers = self._pool.call(method, [list(arguments[part]) for part in self._slices])
         return [answer for part in answers for answer in part]
+
+    def to(self, device: torch.device) -> None:
+        """See `AsyncBackend`; the environments stay where they are in their processes, and so does the memory."""
 
     def give_up_on(self, late: Sequence[int]) -> WorkerTimeoutError:
         """See `AsyncBackend`."""
@@ -174,11 +197,20 @@ class AsyncTask(Task):
 
     def close(self) -> None:
         """See `Task`."""
-        for env in self._envs:
-            env.close()
+        close_every(self._envs)
 
-    def _ask(self, row: int, request: Request, given: tuple[NestedKey, ...], has_root: bool, has_mask: bool) -> None:
+    def _ask(
+        self,
+        row: int,
+        request: Request,
+        given: tuple[NestedKey, ...],
+        has_root: bool,
+        has_mask: bool,
+        handed_on: FlatDict | None = None,
+    ) -> None:
         root: FlatDict | None = None
+        if handed_on is not None:
+            root = {key: self._moved(value) for key, value in handed_on.items()}
         if has_root:
             root = {key: self._moved(self._root[row][key].clone()) for key in given}
             if has_mask:

@@ -7,6 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from rl_envs._closing import close_every
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
@@ -90,6 +91,7 @@ class EnvTask(Task):
         self._envs = make_envs("ParallelEnv", makers)
         self._first = first
         self._serial: SerialEnv | None = None
+        self._handed_on: FlatDict | None = None
         self._is_checked = {NEXT: False, FRESH: False}
 
     def describe(self) -> Description:
@@ -130,7 +132,7 @@ class EnvTask(Task):
     def reset(self, *, is_partial: bool) -> None:
         """See `Task`."""
         assert self._serial is not None
-        root: FlatDict | None = None
+        root, self._handed_on = self._handed_on, None
         if is_partial:
             self._read_sources()
             rows = [self._row_root(row) for row in range(len(self._envs))]
@@ -153,6 +155,8 @@ class EnvTask(Task):
                 serial._set_stream(argument[0], argument[1] + rows)
             case "train":
                 serial.train(argument)
+            case "hand_on":
+                self._handed_on = {key: self._moved(value) for key, value in argument.items()}
             case "get_state":
                 return serial.get_state()["envs"]
             case "state_dict":
@@ -167,8 +171,7 @@ class EnvTask(Task):
 
     def close(self) -> None:
         """See `Task`."""
-        for env in self._envs:
-            env.close()
+        close_every(self._envs)
 
     def _read_sources(self) -> None:
         seen = self._sources.tobytes()
@@ -191,6 +194,11 @@ class EnvTask(Task):
 
     def _moved(self, value: Tensor) -> Tensor:
         return value.to(self._device) if self._moves else value
+
+
+def portable_rows(entries: FlatDict, rows: Any) -> FlatDict:
+    """Entries of some environments on their way to another process, which does not get those of the others."""
+    return {key: value[rows].detach().cpu().clone() for key, value in entries.items()}
 
 
 def check_entries(where: str, entries: FlatDict, targets: FlatDict) -> None:

@@ -273,8 +273,11 @@ class AsyncEnvPool(EnvBase):
         where = f"{NAME}.reset"
         every = list(range(self.num_envs))
         mask: Tensor | None = None if data is None else data.get(RESET_KEY, None)
-        if data is None or mask is None:
+        if data is None:
             parcels = {index: Sent(None, {}) for index in every}
+        elif mask is None:
+            entries = unpack_flat(data)
+            parcels = {index: Sent({key: value[index] for key, value in entries.items()}, {}) for index in every}
         else:
             entries = unpack_flat(data)
             concerned = mask.detach().cpu().reshape(self.num_envs, -1).any(1).tolist()
@@ -290,6 +293,12 @@ class AsyncEnvPool(EnvBase):
     def _set_stream(self, seed: int, first_index: int) -> None:
         rows = self._row_batch_size.numel()
         self._call("set_stream", [(seed, first_index + index * rows) for index in range(self.num_envs)])
+
+    def _to(self, device: torch.device) -> None:
+        self._traffic.check_free(f"{NAME}.to", range(self.num_envs))
+        self._backend.to(device)
+        self._row_specs = self._row_specs.to(device)
+        self._specs_of = {self.num_envs: self._specs}
 
     def _set_training(self, mode: bool) -> None:
         self._call("train", [mode] * self.num_envs)
@@ -317,7 +326,7 @@ class AsyncEnvPool(EnvBase):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned, here or in a `SerialEnv`."""
-        self._call("set_state", check_state_parts(f"{NAME}.set_state", state, self.num_envs))
+        self._scatter("set_state", state)
 
     def state_dict(self) -> dict[str, Any]:
         """`state_dict` of each environment, as that of a `SerialEnv`."""
@@ -325,7 +334,12 @@ class AsyncEnvPool(EnvBase):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned, here or in a `SerialEnv`."""
-        self._call("load_state_dict", check_state_parts(f"{NAME}.load_state_dict", state, self.num_envs))
+        self._scatter("load_state_dict", state)
+
+    def _scatter(self, method: str, state: Mapping[str, Any]) -> None:
+        parts = check_state_parts(f"{NAME}.{method}", state, self.num_envs)
+        self._call(method, parts)
+        self.drive(None)
 
     def _call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
         self._check_open(method)

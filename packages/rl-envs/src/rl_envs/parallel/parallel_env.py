@@ -13,6 +13,7 @@ from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import StateNotSupportedError
+from rl_envs._flat import unpack_flat
 from rl_envs._many_envs import EnvKwargs, check_same_specs, check_state_parts, env_makers, expanded_specs
 from rl_envs.parallel._broken_episodes import BrokenEpisodes
 from rl_envs.parallel._env_task import (
@@ -25,6 +26,7 @@ from rl_envs.parallel._env_task import (
     SOURCES,
     Description,
     EnvTask,
+    portable_rows,
     table_layout,
 )
 from rl_envs.parallel._launch import StartMethod
@@ -42,8 +44,9 @@ class ParallelEnv(EnvBase):
 
     Actions and what comes back travel through shared memory; nothing is pickled in a step. A worker is handed those
     root entries that are in the specs of its environment: other entries, such as what a policy writes besides the
-    action, stay here. Tensors are copies: gradients do not pass. Each worker computes with one torch thread. Draws from
-    the global generators of torch, numpy and `random` differ between workers and follow this process's torch seed.
+    action, stay here. A reset of everything is handed all entries that it is given. Tensors are copies: gradients do
+    not pass. Each worker computes with one torch thread. Draws from the global generators of torch, numpy and `random`
+    differ between workers and follow this process's torch seed.
 
     The workers end with `close()`, with this object, and with this process, however it ends, and so does what they have
     started themselves. When one fails, the error has its index and its traceback, exit code or signal, and all of them
@@ -149,6 +152,8 @@ class ParallelEnv(EnvBase):
         rows: Tensor | None = None
         replaced: Sequence[int] = ()
         if data is None or mask is None:
+            if data is not None:
+                self._hand_on(data)
             replaced = self._run(RESET_ALL)
         else:
             rows = mask.detach().cpu().reshape(self._mask.shape)
@@ -162,6 +167,12 @@ class ParallelEnv(EnvBase):
         if self._broken is not None:
             self._broken.after_reset(fresh, rows, replaced)
         return self._moved(fresh) if self._moves else fresh
+
+    def _hand_on(self, data: TensorMap) -> None:
+        """Send entries to a reset of everything, which is rare: all of them, whether specs have them or not."""
+        entries = unpack_flat(data)
+        self._pool.call("hand_on", [portable_rows(entries, part) for part in self._slices])
+        self._note_replaced()
 
     def _run(self, command: bytes, workers: Sequence[int] | None = None) -> Sequence[int]:
         try:
@@ -265,6 +276,7 @@ class ParallelEnv(EnvBase):
     def _scatter(self, method: str, state: Mapping[str, Any]) -> None:
         self._check_open(method)
         parts = check_state_parts(f"ParallelEnv.{method}", state, self._batch_size[0])
+        self.drive(None)
         self._pool.call(method, [parts[rows] for rows in self._slices], is_lasting=True)
         self._note_replaced()
         if self._broken is not None:

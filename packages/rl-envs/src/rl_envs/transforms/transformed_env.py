@@ -308,6 +308,7 @@ class TransformedEnv(EnvBase):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned."""
+        self.drive(None)
         self._base_env.set_state(state["base_env"])
         self._transform.load_state_dict(state["transform"])
 
@@ -325,6 +326,7 @@ class TransformedEnv(EnvBase):
         if set(state) != {"base_env", "transform"}:
             problem = "not the state of a TransformedEnv"
             raise KeyError(message("TransformedEnv.load_state_dict", problem, found=sorted(state)))
+        self.drive(None)
         self._base_env.load_state_dict(state["base_env"])
         self._transform.load_state_dict(state["transform"])
         self._connect()
