@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import LazyStackedTensorDict, TensorDict, TensorDictBase
 
 from rl_envs._env_plan import RESET_KEY, EnvPlan
 from rl_envs._env_specs import EnvSpecs
@@ -15,6 +15,7 @@ from rl_envs._fake_data import fake_tensordict
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._gym_registry import register_gym
 from rl_envs._input_checks import check_step_input, check_tensordict
+from rl_envs._mixed_envs import write_random_rows
 from rl_envs._reset_masks import done_rows, keep_members, masked_entries, take_reset_masks, whole_rows
 from rl_envs._rollout import RolloutOptions, rollout
 from rl_envs._seeding import next_seed, stream_seed
@@ -81,6 +82,9 @@ class EnvBase(SpecHolder):
 
     def _random_action(self, data: TensorMap, specs: Sequence[tuple[NestedKey, TensorSpec]]) -> None:
         """Write random actions into the root entries; overridden where what is allowed depends on the entries."""
+        if self._specs.rows:
+            write_random_rows(data, self._specs.rows)
+            return
         for key, spec in specs:
             data[key] = spec.rand()
 
@@ -281,12 +285,18 @@ class EnvBase(SpecHolder):
         if self._is_of_other_size(tensordict):
             with self._resized(tensordict.batch_size):
                 return self.rand_action(tensordict)
-        data = TensorDict({}, batch_size=self._batch_size, device=self._device) if tensordict is None else tensordict
         specs = self._env_specs()
+        data = self._without_entries(specs) if tensordict is None else tensordict
         if specs.action_masks:
             self._plan().follow_masks(data)
         self._random_action(data, specs.action.flat_items())
         return data
+
+    def _without_entries(self, specs: EnvSpecs) -> TensorDictBase:
+        if not specs.rows:
+            return TensorDict({}, batch_size=self._batch_size, device=self._device)
+        rows = [TensorDict({}, batch_size=self._batch_size[1:], device=self._device) for _ in specs.rows]
+        return LazyStackedTensorDict(*rows, stack_dim=0)
 
     def rand_step(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         """One step with actions drawn from the action spec."""

@@ -9,22 +9,19 @@ from rl_envs._closing import close_every, closed_on_error
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY, STEP_KEY, EnvPlan
 from rl_envs._flat import unpack_flat
-from rl_envs._many_envs import (
-    EnvKwargs,
-    check_same_specs,
-    check_state_parts,
-    env_makers,
-    expanded_specs,
-    make_envs,
-    stacked_resets,
-    stacked_rows,
-)
+from rl_envs._many_envs import EnvKwargs, check_state_parts, env_makers, make_envs, stacked_resets, stacked_rows
+from rl_envs._mixed_envs import joined_resets, stacked_env_specs, zero_steps
+from rl_envs._ragged import joined_rows, row_entries
 from rl_specs import FlatDict, NestedKey, TensorMap
 
 
 @final
 class SerialEnv(EnvBase):
     """Environments stepped one after the other and stacked, `[N, *B]`; each row is what its env alone would give.
+
+    The environments may differ in their observations, actions and states: then the specs are `StackedComposite`s, and
+    what resets, steps and rollouts return are lazy stacks along the first dimension, of entries that not all
+    environments have or that have another shape in each. Batch sizes, devices, rewards and flags are the same.
 
     Args:
         num_workers: number of environments `N`.
@@ -33,7 +30,8 @@ class SerialEnv(EnvBase):
     Raises:
         ValueError: another number of callables than `num_workers`, or callables that give one environment twice.
         TypeError: something that is not a callable, or not one that gives an environment.
-        SpecError: the environments have different specs.
+        SpecError: the environments differ in batch size, device, rewards or flags, or have entries of one name that
+            cannot be stacked.
     """
 
     accepts_mapping = True
@@ -60,12 +58,13 @@ class SerialEnv(EnvBase):
         self._envs = envs
         first = envs[0]
         super().__init__(device=first.device, batch_size=(len(envs), *first.batch_size))
-        check_same_specs("SerialEnv", [env._env_specs() for env in envs])
         self._set_specs()
 
     def _set_specs(self) -> None:
-        self._specs = expanded_specs(self._envs[0]._env_specs(), self._batch_size)
+        self._specs = stacked_env_specs("SerialEnv", [env._env_specs() for env in self._envs])
         self._plans = [EnvPlan(env) for env in self._envs]
+        self._is_mixed = bool(self._specs.rows)
+        self._joined = joined_rows if self._is_mixed else stacked_rows
 
     @property
     def envs(self) -> list[EnvBase]:
@@ -74,42 +73,44 @@ class SerialEnv(EnvBase):
 
     def _reset(self, data: TensorMap | None) -> FlatDict:
         if data is None:
-            return stacked_rows([plan.reset() for plan in self._plans])
+            return self._joined([plan.reset() for plan in self._plans])
         entries = unpack_flat(data)
+        roots = self._rows_of(entries)
         if RESET_KEY not in entries:
-            given = [{key: value[index] for key, value in entries.items()} for index in range(len(self._plans))]
-            return stacked_rows([plan.fresh(root) for plan, root in zip(self._plans, given, strict=True)])
-        rows: list[FlatDict | None] = []
-        for index, plan in enumerate(self._plans):
-            root = {key: value[index] for key, value in entries.items()}
-            rows.append(plan.fresh(root) if bool(root[RESET_KEY].any()) else None)
-        return stacked_resets(rows, self._specs)
+            return self._joined([plan.fresh(root) for plan, root in zip(self._plans, roots, strict=True)])
+        rows = [
+            plan.fresh(root) if bool(root[RESET_KEY].any()) else None
+            for plan, root in zip(self._plans, roots, strict=True)
+        ]
+        return joined_resets(rows, self._specs) if self._is_mixed else stacked_resets(rows, self._specs)
 
     def _step(self, data: TensorMap) -> FlatDict:
         entries = {key: value for key, value in unpack_flat(data).items() if key[0] != "next"}
         if STEP_KEY in entries:
             return self._step_some(entries)
-        steps = [
-            plan.step({key: value[index] for key, value in entries.items()}) for index, plan in enumerate(self._plans)
-        ]
-        return stacked_rows(steps)
+        return self._joined([plan.step(root) for plan, root in zip(self._plans, self._rows_of(entries), strict=True)])
+
+    def _rows_of(self, entries: FlatDict) -> list[FlatDict]:
+        """Entries of each environment."""
+        count = range(len(self._envs))
+        if self._is_mixed:
+            return [row_entries(entries, index) for index in count]
+        return [{key: value[index] for key, value in entries.items()} for index in count]
 
     def _step_some(self, entries: FlatDict) -> FlatDict:
         """Step the rows of the mask; the others of what comes back are zeros."""
         rows: list[FlatDict | None] = []
-        for index, plan in enumerate(self._plans):
-            root = {key: value[index] for key, value in entries.items()}
+        for index, (plan, root) in enumerate(zip(self._plans, self._rows_of(entries), strict=True)):
             mask = root[STEP_KEY]
             if not self._envs[index].steps_rows:
                 del root[STEP_KEY]
             rows.append(plan.step(root) if bool(mask.any()) else None)
         model = next((row for row in rows if row is not None), None)
-        if model is None:
-            specs = self._specs
-            leaves = [leaf for spec in (specs.observation, specs.reward, specs.done) for leaf in spec.flat_items()]
-            return {key: spec.zero() for key, spec in leaves}
-        nothing = {key: torch.zeros_like(value) for key, value in model.items()}
-        return stacked_rows([nothing if row is None else row for row in rows])
+        if model is None or self._is_mixed:
+            nothing = [zero_steps(env._env_specs()) for env in self._envs]
+        else:
+            nothing = [{key: torch.zeros_like(value) for key, value in model.items()}] * len(rows)
+        return self._joined([none if row is None else row for row, none in zip(rows, nothing, strict=True)])
 
     def _set_seed(self, seed: int) -> None:
         self._set_stream(seed, 0)
@@ -132,7 +133,7 @@ class SerialEnv(EnvBase):
         close_every(self._envs)
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        return self._envs[0]._carried_keys()
+        return {key: fixed for env in self._envs for key, fixed in env._carried_keys().items()}
 
     def _repr_fields(self) -> dict[str, object]:
         return {"num_workers": len(self._envs), "env": self._envs[0]}

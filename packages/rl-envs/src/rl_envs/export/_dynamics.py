@@ -9,7 +9,7 @@ from torch import Tensor
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import EnvPlan, flag_groups, outermost
 from rl_envs.export._ports import action_ports, chosen_reward, inside, joint_space, nested, observation_ports, outside
-from rl_specs import FlatDict, NestedKey, canonical_key
+from rl_specs import FlatDict, NestedKey, SpecError, canonical_key, message
 
 
 class Dynamics:
@@ -23,6 +23,9 @@ class Dynamics:
 
     def __init__(self, env: EnvBase, *, reward_key: NestedKey | None, info_keys: Sequence[NestedKey]) -> None:
         dims = len(env.batch_size)
+        if env._env_specs().rows:
+            problem, fix = "the environments differ, and a VectorEnv has one space for all", "Export each of them"
+            raise SpecError(message("to_gymnasium_vector", problem, fix=fix))
         self.env = env
         self.plan = EnvPlan(env)
         self.dims = dims

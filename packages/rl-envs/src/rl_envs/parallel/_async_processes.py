@@ -16,18 +16,9 @@ from rl_envs._errors import WorkerTimeoutError
 from rl_envs._many_envs import make_envs
 from rl_envs.parallel._async_backend import AsyncBackend
 from rl_envs.parallel._env_row import Answer, EnvRow, Request, call_env
-from rl_envs.parallel._env_task import (
-    CONTROL,
-    FRESH,
-    NEXT,
-    ROOT,
-    Description,
-    check_entries,
-    describe,
-    portable_rows,
-    table_layout,
-)
+from rl_envs.parallel._env_task import Description, check_entries, describe, portable_rows
 from rl_envs.parallel._pool import PoolOptions, WorkerPool
+from rl_envs.parallel._sections import CONTROL, FRESH, NEXT, ROOT, rows_of, table_layout
 from rl_envs.parallel._split import split_rows
 from rl_envs.parallel._table import Table
 from rl_envs.parallel._worker import Task
@@ -66,9 +57,7 @@ class ProcessesBackend(AsyncBackend):
         """See `AsyncBackend`."""
         table = self._pool.share(table_layout(self._component, specs))
         count = len(self._worker_of)
-        self._root = [_rows(table[ROOT], index) for index in range(count)]
-        self._next = [_rows(table[NEXT], index) for index in range(count)]
-        self._fresh = [_rows(table[FRESH], index) for index in range(count)]
+        self._root, self._next, self._fresh = (rows_of(table, name, range(count)) for name in (ROOT, NEXT, FRESH))
         self._mask = [table[CONTROL][RESET_KEY][index] for index in range(count)]
 
     def send(self, index: int, request: Request, root: FlatDict | None) -> None:
@@ -176,9 +165,7 @@ class AsyncTask(Task):
         rows = range(self._first, self._first + len(self._envs))
         device = self._envs[0].device
         self._device = None if device is None or device.type == "cpu" else device
-        self._root = [_rows(table[ROOT], row) for row in rows]
-        self._next = [_rows(table[NEXT], row) for row in rows]
-        self._fresh = [_rows(table[FRESH], row) for row in rows]
+        self._root, self._next, self._fresh = (rows_of(table, name, rows) for name in (ROOT, NEXT, FRESH))
         self._mask = [table[CONTROL][RESET_KEY][row] for row in rows]
 
     def step(self) -> None:
@@ -230,7 +217,3 @@ class AsyncTask(Task):
 
     def _moved(self, value: Tensor) -> Tensor:
         return value if self._device is None else value.to(self._device)
-
-
-def _rows(section: FlatDict, index: int) -> FlatDict:
-    return {key: value[index] for key, value in section.items()}

@@ -5,6 +5,7 @@ from tensordict import TensorDict, TensorDictBase
 
 from rl_envs._env_base import EnvBase
 from rl_envs._flat import unpack_flat
+from rl_envs._ragged import spread
 from rl_specs import NestedKey
 
 
@@ -48,7 +49,7 @@ def assert_equal(first: TensorDictBase, second: TensorDictBase, when: str) -> No
     Raises:
         AssertionError: there are other entries, or some differ; the message names them.
     """
-    a, b = unpack_flat(first), unpack_flat(second)
+    a, b = spread(unpack_flat(first)), spread(unpack_flat(second))
     assert set(a) == set(b), f"other entries {when}: {sorted(map(str, set(a) ^ set(b)))}"
     differing: list[NestedKey] = [key for key in a if not torch.equal(a[key], b[key])]
     assert not differing, f"entries differ {when}: {differing}"

@@ -160,6 +160,9 @@ class TransformedEnv(EnvBase):
     def _bind_leaves(self, leaves: list[Transform]) -> list[EnvSpecs]:
         """Specs of every stage, of the base env first."""
         stages, problems = [self._base_env._env_specs()], list[str]()
+        if stages[0].rows:
+            problem, fix = "environments that differ have no specs in common", "Put the transforms inside each of them"
+            raise SpecError(message("TransformedEnv", problem, fix=fix))
         cause: Exception | None = None
         for position, transform in enumerate(leaves):
             specs = stages[-1]
