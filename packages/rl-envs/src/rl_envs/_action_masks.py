@@ -39,21 +39,16 @@ class ActionMasks:
     """
 
     def __init__(self, specs: EnvSpecs) -> None:
-        actions, entries = dict(specs.action.flat_items()), _entries(specs)
+        actions = dict(specs.action.flat_items())
         found = [(actions[action], entry) for action, entry in specs.action_masks]
-        self._pairs = [
-            (spec, _blocks(spec), entry, _is_of_one_place(spec, entries[entry]))
-            for spec, entry in found
-            if isinstance(spec, MaskedSpec)
-        ]
+        self._pairs = [(spec, _blocks(spec), entry) for spec, entry in found if isinstance(spec, MaskedSpec)]
 
     def follow(self, data: TensorMap) -> None:
         """Take the masks from `data`, root entries or those of a step; an entry that is not there changes nothing."""
-        for spec, blocks, entry, is_of_one_place in self._pairs:
+        for spec, blocks, entry in self._pairs:
             mask = data.get(entry, None)
             if mask is not None:
-                allowed = _with_choice(mask, blocks)
-                spec.update_mask(allowed.unsqueeze(-2) if is_of_one_place else allowed)
+                spec.update_mask(_beside_action(spec, _with_choice(mask, blocks)))
 
 
 def mask_problems(specs: EnvSpecs) -> list[str]:
@@ -74,8 +69,7 @@ def _problem(action: TensorSpec | None, entry: TensorSpec | None) -> str:
     if not isinstance(action, MaskedSpec):
         return f"a {type(action).__name__} has no categories to be masked"
     try:
-        mask = torch.ones_like(entry.zero())
-        action.clone().update_mask(mask.unsqueeze(-2) if _is_of_one_place(action, entry) else mask)
+        action.clone().update_mask(_beside_action(action, torch.ones_like(entry.zero())))
     except (DTypeError, ShapeError) as error:
         return str(error).rstrip(".")
     return ""
@@ -85,14 +79,15 @@ def _entries(specs: EnvSpecs) -> dict[NestedKey, TensorSpec]:
     return {**dict(specs.state.flat_items()), **dict(specs.observation.flat_items())}
 
 
-def _is_of_one_place(action: MaskedSpec, mask: TensorSpec) -> bool:
-    """Whether an action is `[*B, 1]`, one category, and its mask `[*B, n]` without that dimension of size 1."""
-    return isinstance(action, Categorical) and mask.ndim == action.ndim and action.shape[-1:] == (1,)
-
-
 def _blocks(spec: MaskedSpec) -> list[int]:
     """Number of categories of each variable that the last dimension of the mask holds; empty for one variable."""
     return list(spec.nvec) if isinstance(spec, (MultiCategorical, MultiOneHot)) else []
+
+
+def _beside_action(spec: MaskedSpec, mask: Tensor) -> Tensor:
+    """A mask `[*B, n]` of indices `[*B, 1]` in the form of these, `[*B, 1, n]`; any other as it is."""
+    is_index = isinstance(spec, Categorical) and spec.shape[-1:] == (1,)
+    return mask.unsqueeze(-2) if is_index and mask.shape[:-1] == spec.shape[:-1] else mask
 
 
 def _with_choice(mask: Tensor, blocks: list[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 from tensordict import TensorDictBase
@@ -9,11 +10,14 @@ from torch import Tensor
 
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import complete_flags, flag_groups
+from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
 from rl_envs._output_checks import not_entries
+from rl_envs._ragged import row_entries, spread
 from rl_specs import FlatDict, LeafSpec, NestedKey, SpecError, canonical_key, join_key, key_str, message
 
 _STEPS = 3
+_ACTION, _STATE, _OBSERVATION = attrgetter("action"), attrgetter("state"), attrgetter("observation")
 
 
 class EnvSpecError(SpecError, AssertionError):
@@ -90,10 +94,11 @@ def spec_differences(
 
 def _differences(env: EnvBase, return_contiguous: bool | None, check_dtype: bool) -> list[SpecDifference]:
     expected = unpack_flat(env.fake_tensordict())
-    actions = {canonical_key(key) for key in env.action_keys}
-    states = {canonical_key(key) for key in env.state_keys}
+    rows = env._env_specs().rows or (env._env_specs(),)
+    actions, states, observed = (
+        {key for specs in rows for key, _ in part(specs).flat_items()} for part in (_ACTION, _STATE, _OBSERVATION)
+    )
     root_only = {k: v for k, v in expected.items() if k[0] != "next" and k not in actions and k not in states}
-    observed = {canonical_key(key) for key in env.observation_keys}
     try:
         root = env.reset()
     except Exception as error:
@@ -104,12 +109,12 @@ def _differences(env: EnvBase, return_contiguous: bool | None, check_dtype: bool
     found = _compare("reset", entries, at_reset, check_dtype, open_specs)
     found += _batch_difference("reset", root, env.batch_size)
     found += _outside("reset", env, entries, is_root=True)
-    returned = [(key, value, value.clone()) for key, value in entries.items() if isinstance(value, Tensor)]
+    returned = _with_copies(entries)
     try:
         following = _step_once(env, root)
     except Exception as error:
         return [*found, _raised("step", error)]
-    returned += [(key, value, value.clone()) for key, value in following.items() if isinstance(value, Tensor)]
+    returned += _with_copies(following)
     in_next = {key: value for key, value in expected.items() if key[0] == "next"}
     found += _compare("step", following, in_next, check_dtype, open_specs)
     found += _outside("step", env, following, is_root=False)
@@ -132,6 +137,10 @@ def _open_specs(env: EnvBase) -> dict[NestedKey, LeafSpec]:
     leaves = [(key, spec) for composite in root for key, spec in composite.flat_items()]
     leaves += [(join_key("next", key), spec) for composite in following for key, spec in composite.flat_items()]
     return {key: spec for key, spec in leaves if isinstance(spec, LeafSpec) and spec.is_dynamic}
+
+
+def _with_copies(entries: FlatDict) -> list[tuple[NestedKey, Tensor, Tensor]]:
+    return [(key, value, value.clone()) for key, value in spread(entries).items() if isinstance(value, Tensor)]
 
 
 def _overwritten(returned: list[tuple[NestedKey, Tensor, Tensor]]) -> list[SpecDifference]:
@@ -182,6 +191,7 @@ def difference_table(title: str, differences: list[SpecDifference]) -> str:
 def _compare(
     where: str, entries: FlatDict, expected: FlatDict, check_dtype: bool, open_specs: Mapping[NestedKey, LeafSpec]
 ) -> list[SpecDifference]:
+    entries, expected = spread(entries), spread(expected)  # those of environments that differ, each for itself
     found = [
         SpecDifference(where, key_str(key), "missing", "an entry", "none") for key in expected if key not in entries
     ]
@@ -222,9 +232,17 @@ def _batch_difference(where: str, data: TensorDictBase, batch_size: torch.Size) 
 
 def _outside(where: str, env: EnvBase, entries: FlatDict, *, is_root: bool) -> list[SpecDifference]:
     """Entries of the right form whose values their spec does not contain."""
-    specs = [env.full_observation_spec, env.full_done_spec]
+    rows = env._env_specs().rows
+    if rows:
+        parts = [_outside_of(where, own, row_entries(entries, row), is_root) for row, own in enumerate(rows)]
+        return [difference for part in parts for difference in part]
+    return _outside_of(where, env._env_specs(), entries, is_root)
+
+
+def _outside_of(where: str, env_specs: EnvSpecs, entries: FlatDict, is_root: bool) -> list[SpecDifference]:
+    specs = [env_specs.observation, env_specs.done]
     if not is_root:
-        specs.append(env.full_reward_spec)
+        specs.append(env_specs.reward)
     found = []
     for composite in specs:
         for key, spec in composite.flat_items():

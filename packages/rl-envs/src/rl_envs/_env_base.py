@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import LazyStackedTensorDict, TensorDict, TensorDictBase
 
 from rl_envs._env_life import EnvLife
 from rl_envs._env_plan import RESET_KEY, EnvPlan
@@ -14,6 +14,7 @@ from rl_envs._fake_data import fake_tensordict
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._gym_registry import register_gym
 from rl_envs._input_checks import check_step_input, check_tensordict
+from rl_envs._mixed_envs import write_random_rows
 from rl_envs._reset_masks import done_rows, keep_members, masked_entries, take_reset_masks, whole_rows
 from rl_envs._rollout import RolloutOptions, rollout
 from rl_envs._step_mdp import step_mdp
@@ -72,13 +73,16 @@ class EnvBase(EnvLife):
 
     def _random_action(self, data: TensorMap, specs: Sequence[tuple[NestedKey, TensorSpec]]) -> None:
         """Write random actions into the root entries; overridden where what is allowed depends on the entries."""
+        if self._specs.rows:
+            write_random_rows(data, self._specs.rows)
+            return
         for key, spec in specs:
             data[key] = spec.rand()
 
     @property
     def _draws_any_action(self) -> bool:
         """Whether random actions come from the specs alone, so that those of many steps can be drawn at once."""
-        return type(self)._random_action is EnvBase._random_action
+        return not self._specs.rows and type(self)._random_action is EnvBase._random_action
 
     # Attributes.
 
@@ -92,7 +96,8 @@ class EnvBase(EnvLife):
 
     @property
     def driver(self) -> object | None:
-        """Who moved the simulator last: the token given to `drive`, None after `reset`, `step` or `rollout`."""
+        """Who moved the simulator last: the token given to `drive`, None after `reset`, `step`, `rollout` or
+        `set_state`."""
         return self._simulator()._driver
 
     def drive(self, driver: object | None) -> None:
@@ -241,8 +246,8 @@ class EnvBase(EnvLife):
         if self._is_of_other_size(tensordict):
             with self._resized(tensordict.batch_size):
                 return self.rand_action(tensordict)
-        data = TensorDict({}, batch_size=self._batch_size, device=self._device) if tensordict is None else tensordict
         specs = self._env_specs()
+        data = self._without_entries(specs) if tensordict is None else tensordict
         if specs.action_masks:
             self._plan().follow_masks(data)
         self._random_action(data, specs.action.flat_items())
@@ -272,6 +277,12 @@ class EnvBase(EnvLife):
             self._plan().follow_masks(tensordict)
         actions: TensorDict = specs.action.enumerate(use_mask=tensordict is not None)
         return actions
+
+    def _without_entries(self, specs: EnvSpecs) -> TensorDictBase:
+        if not specs.rows:
+            return TensorDict({}, batch_size=self._batch_size, device=self._device)
+        rows = [TensorDict({}, batch_size=self._batch_size[1:], device=self._device) for _ in specs.rows]
+        return LazyStackedTensorDict(*rows, stack_dim=0)
 
     def rand_step(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         """One step with actions drawn from the action spec."""

@@ -67,6 +67,10 @@ class EnvLife(SpecHolder):
         """Whether `get_state` and `set_state` exist, so that a run can be resumed in the middle of an episode."""
         return False
 
+    @abstractmethod
+    def drive(self, driver: object | None) -> None:
+        """Sign as the last one who moved the simulator."""
+
     def set_seed(self, seed: int | None = None, static_seed: bool = False, *, first_index: int = 0) -> int:
         """Restart the random streams; effective from the next reset.
 
@@ -98,6 +102,8 @@ class EnvLife(SpecHolder):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned, in this or another object of the same make.
 
+        An environment that has this calls `self.drive(None)` in it: whoever was stepping it is told that it has moved.
+
         Raises:
             StateNotSupportedError: the simulator cannot be written; see `has_exact_state`.
         """
@@ -114,6 +120,7 @@ class EnvLife(SpecHolder):
         unknown = sorted(set(state) - {"simulator"})
         if unknown:
             raise KeyError(f"{self._name}.load_state_dict: unknown entries {unknown}; known: ['simulator'].")
+        self.drive(None)
         if "simulator" in state:
             self.set_state(state["simulator"])
 

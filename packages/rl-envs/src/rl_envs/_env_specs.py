@@ -20,6 +20,8 @@ class EnvSpecs:
         done: flags, complete: `done`, `terminated` and `truncated` at each level that has one of them.
         state: further entries that a step reads.
         action_masks: `(action, entry)` for each action of which an observation entry says which categories are allowed.
+        rows: specs of each environment of a batch of such as differ, `[*B]`; the other fields are stacks of theirs,
+            `StackedComposite`s where no `Composite` can be. Empty where all environments are alike.
     """
 
     observation: Composite
@@ -28,6 +30,7 @@ class EnvSpecs:
     done: Composite
     state: Composite
     action_masks: tuple[tuple[NestedKey, NestedKey], ...] = ()
+    rows: "tuple[EnvSpecs, ...]" = ()
 
     def to(self, device: torch.device | str) -> "EnvSpecs":
         """The same specs on `device`."""
@@ -38,6 +41,7 @@ class EnvSpecs:
             done=self.done.to(device),
             state=self.state.to(device),
             action_masks=self.action_masks,
+            rows=tuple(row.to(device) for row in self.rows),
         )
 
     def expand(self, batch_size: torch.Size) -> "EnvSpecs":

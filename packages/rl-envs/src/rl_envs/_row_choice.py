@@ -6,6 +6,7 @@ import torch
 from tensordict import NonTensorStack
 from torch import Tensor
 
+from rl_envs._ragged import Ragged
 from rl_specs import NestedKey, ShapeError, key_str, message
 
 _FIX = "Step such environments one by one, or bring their entries to one size with a transform"
@@ -17,16 +18,17 @@ def chosen_rows(key: NestedKey, mask: Tensor, inside: Any, outside: Any) -> Any:
     Args:
         key: name of the entry, for messages.
         mask: bool; its dimensions, but for those of size 1 behind, are the first ones of the entries.
-        inside: entry `[*B, ...]`, a tensor, `NonTensorData` or `NonTensorStack`.
+        inside: entry `[*B, ...]`, a tensor, `Ragged`, `NonTensorData` or `NonTensorStack`.
         outside: the same.
     Returns:
         The entry; one of those given where they differ in size and the mask leaves no choice.
     Raises:
         ShapeError: the mask takes rows of both, and they differ in size.
     """
-    if isinstance(inside, Tensor):
-        if inside.shape == outside.shape:
-            return torch.where(mask, inside, outside)
+    if isinstance(inside, (Tensor, Ragged)):
+        if isinstance(inside, Ragged) or inside.shape == outside.shape:
+            chosen: Any = torch.where(mask, inside, outside)  # type: ignore[call-overload]  # a Ragged knows torch.where
+            return chosen
         if bool(mask.all()):
             return inside
         if bool(mask.any()):

@@ -136,6 +136,7 @@ class PendulumEnv(EnvBase):
             expected = "angle, speed, keys, resets"
             raise KeyError(message("PendulumEnv.set_state", "unknown entries", expected=expected, found=unknown))
         values = {name: value.to(self._keys.device).expand(self._batch_size).clone() for name, value in state.items()}
+        self.drive(None)
         self._angle = values.get("angle", self._angle)
         self._speed = values.get("speed", self._speed)
         self._keys = values.get("keys", self._keys)

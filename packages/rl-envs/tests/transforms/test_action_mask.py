@@ -45,6 +45,7 @@ class Walk(EnvBase):
         specs: dict[str, Any] = {"number": Categorical(4, batch_size), "vector": OneHot(4, (*batch_size, 4))}
         specs["numbers"] = MultiCategorical([2, 2], (*batch_size, 2))
         specs["vectors"] = MultiOneHot([2, 2], (*batch_size, 4))
+        specs["column"] = Categorical(4, (*batch_size, 1))
         self.action_spec = specs[kind]
         mask = Binary(4, (*batch_size, 4), dtype=torch.bool)
         self.observation_spec = Composite(
@@ -95,12 +96,12 @@ def is_allowed(action: Tensor, mask: Tensor, kind: str) -> bool:
     if kind in ("numbers", "vectors"):
         first = action[..., 0] if kind == "numbers" else action[..., :2].int().argmax(-1)
         return bool(mask.gather(-1, first.unsqueeze(-1)).all())
-    index = action if kind == "number" else action.int().argmax(-1)
+    index = action if kind == "number" else action[..., 0] if kind == "column" else action.int().argmax(-1)
     return bool(mask.gather(-1, index.unsqueeze(-1)).all())
 
 
-@pytest.mark.parametrize("kind", ["number", "vector", "numbers", "vectors"])
-@pytest.mark.parametrize("batch_size", [(), (3,), (2, 2)], ids=str)
+@pytest.mark.parametrize("kind", ["number", "column", "vector", "numbers", "vectors"])
+@pytest.mark.parametrize("batch_size", [(), (3,), (4,), (2, 2)], ids=str)
 def test_random_actions_are_allowed_ones(batch_size: tuple[int, ...], kind: str) -> None:
     """Over many steps and resets every random action is one that the data of its own step allow, and all are drawn."""
     env = TransformedEnv(Walk(batch_size, kind=kind), [ActionMask(), StepCounter()])

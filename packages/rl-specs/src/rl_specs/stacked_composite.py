@@ -75,6 +75,10 @@ class StackedComposite(LazyStack, KeyedSpec):
         """Pairs of key and spec in the order of `keys`."""
         return [(key, self.get(key)) for key in self.keys(include_nested, leaves_only)]
 
+    def flat_items(self) -> list[tuple[NestedKey, Any]]:
+        """Pairs of canonical key and leaf spec, at all levels, of the entries that all the stacked specs have."""
+        return [(canonical_key(key), self.get(key)) for key in self.keys(include_nested=True, leaves_only=True)]
+
     def __delitem__(self, key: NestedKey) -> None:
         if any(spec.get(key) is None for spec in self.specs):
             fix = "Use a key that all the stacked specs have"

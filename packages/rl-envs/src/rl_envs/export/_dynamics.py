@@ -19,7 +19,7 @@ from rl_envs.export._ports import (
     observation_ports,
     outside,
 )
-from rl_specs import FlatDict, NestedKey, canonical_key
+from rl_specs import FlatDict, NestedKey, SpecError, canonical_key, message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,9 @@ class Dynamics:
 
     def __init__(self, env: EnvBase, options: ExportOptions) -> None:
         dims = len(env.batch_size)
+        if env._env_specs().rows:
+            problem, fix = "the environments differ, and a VectorEnv has one space for all", "Export each of them"
+            raise SpecError(message("to_gymnasium_vector", problem, fix=fix))
         self.env = env
         self.plan = EnvPlan(env)
         self.dims = dims

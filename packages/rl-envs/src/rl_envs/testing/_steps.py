@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rl_envs._env_base import EnvBase
 from rl_envs._flat import unpack_flat
+from rl_envs._ragged import spread
 from rl_specs import NestedKey
 
 
@@ -60,7 +61,7 @@ def assert_equal(first: TensorDictBase, second: TensorDictBase, when: str) -> No
         for one, other in zip(first.unbind(dim), second.unbind(dim), strict=True):
             assert_equal(one, other, when)
         return
-    a, b = unpack_flat(first), unpack_flat(second)
+    a, b = spread(unpack_flat(first)), spread(unpack_flat(second))
     assert set(a) == set(b), f"other entries {when}: {sorted(map(str, set(a) ^ set(b)))}"
     differing: list[NestedKey] = [key for key in a if not _is_same(a[key], b[key])]
     assert not differing, f"entries differ {when}: {differing}"

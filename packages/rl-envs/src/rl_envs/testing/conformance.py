@@ -99,7 +99,9 @@ class EnvConformance(ABC):
             env.set_seed(0)
             other.reset()
             root = env.step_and_maybe_reset(env.rand_action(env.reset()))[1]
+            other.drive("someone")
             other.load_state_dict(env.state_dict())
+            assert other.driver is None, "set_state moved the environment under someone; call self.drive(None) there"
             actions = [env.rand_action().select(*env.action_keys) for _ in range(_STEPS)]
             assert_equal(steps_of(env, root, actions), steps_of(other, root, actions), "after load_state_dict")
 
@@ -224,7 +226,7 @@ class EnvConformance(ABC):
                 assert _has_no_space(env), "exported, though values of any size have no space"
             elif not env.batch_size:
                 _check_exported(env, names[0])
-            elif len(env.batch_size) == 1:
+            elif len(env.batch_size) == 1 and not env._env_specs().rows:  # a VectorEnv has one space
                 _check_vector(env, names[0])
         env.close()
 

@@ -160,6 +160,9 @@ class TransformedEnv(EnvBase):
     def _bind_leaves(self, leaves: list[Transform]) -> list[EnvSpecs]:
         """Specs of every stage, of the base env first."""
         stages, problems = [self._base_env._env_specs()], list[str]()
+        if stages[0].rows:
+            problem, fix = "environments that differ have no specs in common", "Put the transforms inside each of them"
+            raise SpecError(message("TransformedEnv", problem, fix=fix))
         cause: Exception | None = None
         for position, transform in enumerate(leaves):
             specs = stages[-1]
@@ -308,6 +311,7 @@ class TransformedEnv(EnvBase):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned."""
+        self.drive(None)
         self._base_env.set_state(state["base_env"])
         self._transform.load_state_dict(state["transform"])
 
@@ -325,6 +329,7 @@ class TransformedEnv(EnvBase):
         if set(state) != {"base_env", "transform"}:
             problem = "not the state of a TransformedEnv"
             raise KeyError(message("TransformedEnv.load_state_dict", problem, found=sorted(state)))
+        self.drive(None)
         self._base_env.load_state_dict(state["base_env"])
         self._transform.load_state_dict(state["transform"])
         self._connect()
