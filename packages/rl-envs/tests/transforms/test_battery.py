@@ -280,6 +280,15 @@ def test_mapping_and_tensordict_agree(toy: MakeEnv, name: str, batch_size: tuple
 
 
 @all_transforms
+def test_a_move_to_a_device_follows_any_transform(toy: MakeEnv, name: str) -> None:
+    """A `DeviceCastTransform` of everything connects behind each transform, and the numbers are the same."""
+    plain = TransformedEnv(toy((2,)), MAKERS[name]())
+    moved = TransformedEnv(toy((2,)), [MAKERS[name](), DeviceCastTransform("cpu")])
+    for one, other in zip(_run(plain, 5), _run(moved, 5), strict=True):
+        assert (one == other).all()
+
+
+@all_transforms
 def test_partial_reset_leaves_other_rows_alone(toy: MakeEnv, name: str) -> None:
     """Entries of rows outside the reset mask stay bit-identical, and so does what those rows give later."""
     env = TransformedEnv(toy((3,), horizon=100), MAKERS[name]())

@@ -16,7 +16,8 @@ class CatTensors(Transform):
     """Concatenates entries, in the order of their names, and removes them.
 
     Args:
-        in_keys: entries to join, default every observation of the environment.
+        in_keys: entries to join, default every observation of the environment; sums and counts that transforms before
+            this one carry, such as `step_count`, are left out.
         out_key: name of the result.
         dim: dimension to join along, negative so that batch dimensions do not matter.
         del_keys: remove the entries joined.
@@ -57,8 +58,8 @@ class CatTensors(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         if self._takes_all:
-            states = {key for key, _ in specs.state.flat_items()}
-            self._choose([key for key, _ in specs.observation.flat_items() if key not in states])
+            others = self._left_alone(specs)
+            self._choose([key for key, _ in specs.observation.flat_items() if key not in others])
         problems = self._check_wiring(specs)
         states = {key for key, _ in specs.state.flat_items()}
         problems += [

@@ -62,14 +62,15 @@ class DeviceCastTransform(Transform):
             outputs, inputs = (specs.observation, specs.reward, specs.done), (specs.action, specs.state)
             self._set_keys([key for spec in outputs for key, _ in spec.flat_items()], None)
             self._set_keys_inv([key for spec in inputs for key, _ in spec.flat_items()], None)
+        given = {outer for _, outer in self._inv_pairs}
+        self._read_back = [key for key in self._carried_before if key in self.out_keys and key not in given]
         problems = self._check_wiring(specs, reads_root=False)
         if found != self._inner_device:
             problems.append(f"orig_device: the environment is on {found}, not on {self._inner_device}")
         return problems
 
-    def _learn_carried(self, keys: list[NestedKey]) -> None:
-        given = {outer for _, outer in self._inv_pairs}
-        self._read_back = [key for key in keys if key in self.out_keys and key not in given]
+    def _spares(self, key: NestedKey, *, is_number: bool) -> bool:
+        return True  # moved back before it is read
 
     def _env_device(self, device: torch.device | None) -> torch.device | None:
         return self.device if self._takes_all else None

@@ -45,6 +45,9 @@ class DoubleToFloat(Transform):
             self._set_keys_inv(_doubles(specs.action), None)
         return self._check_wiring(specs)
 
+    def _spares(self, key: NestedKey, *, is_number: bool) -> bool:
+        return is_number
+
     def _apply_transform(self, value: Tensor) -> Tensor:
         return value.float()
 

@@ -38,7 +38,8 @@ class ObservationNorm(Transform):
     Args:
         loc: shift, broadcasts to the entries.
         scale: factor, broadcasts to the entries. Give both or neither.
-        in_keys: entries to map, default every floating-point observation of the environment.
+        in_keys: entries to map, default every floating-point observation of the environment; sums and counts that
+            transforms before this one carry, such as `episode_reward`, are left out.
         out_keys: names of the results; `in_keys` when left out.
         standard_normal: which of the two maps.
         eps: lowest deviation that `init_stats` estimates.
@@ -162,9 +163,8 @@ class ObservationNorm(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         if self._takes_all:
-            states = {key for key, _ in specs.state.flat_items()}
-            leaves = specs.observation.flat_items()
-            self._set_keys([key for key, leaf in leaves if key not in states and _is_float(leaf)], None)
+            others, leaves = self._left_alone(specs), specs.observation.flat_items()
+            self._set_keys([key for key, leaf in leaves if key not in others and _is_float(leaf)], None)
         return self._check_wiring(specs)
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:

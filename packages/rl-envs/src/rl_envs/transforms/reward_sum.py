@@ -57,13 +57,15 @@ class RewardSum(Transform):
         return self._check_wiring(specs, reads_root=False) + clashes
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        return dict.fromkeys(self.out_keys, False)
+        return dict.fromkeys(self.out_keys, True)
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
-        for reward_key, sum_key in self._pairs:
+        for (reward_key, sum_key), (_, dtype, _) in zip(self._pairs, self._forms, strict=True):
             before = data.get(sum_key, None)
             if before is None:
                 raise missing_carried("RewardSum", sum_key, data)
+            if before.dtype is not dtype:  # a later transform has cast it
+                before = before.to(dtype)
             reward = next_data.get(reward_key, None)
             if reward is None:
                 raise self._missing(reward_key, next_data)

@@ -59,12 +59,14 @@ class StepCounter(Transform):
         return already_there("step_count_key", [self.step_count_key], specs)
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        return {self.step_count_key: False}
+        return {self.step_count_key: True}
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         before = data.get(self.step_count_key, None)
         if before is None:
             raise missing_carried("StepCounter", self.step_count_key, data)
+        if before.dtype is not torch.int64:  # a later transform has cast it
+            before = before.to(torch.int64)
         count = before + self._one
         next_data[self.step_count_key] = count
         if self.max_steps is not None:

@@ -70,13 +70,15 @@ class TargetReturn(Transform):
         return problems + already_there("out_keys", targets, specs)
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        return dict.fromkeys(self.out_keys, False)
+        return dict.fromkeys(self.out_keys, True)
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
-        for reward_key, target_key in self._pairs:
+        for (reward_key, target_key), (_, dtype, _) in zip(self._pairs, self._forms, strict=True):
             before = data.get(target_key, None)
             if before is None:
                 raise missing_carried("TargetReturn", target_key, data)
+            if before.dtype is not dtype:  # a later transform has cast it
+                before = before.to(dtype)
             if self.mode == "reduce":
                 reward = next_data.get(reward_key, None)
                 if reward is None:

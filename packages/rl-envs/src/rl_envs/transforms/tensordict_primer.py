@@ -132,7 +132,7 @@ class TensorDictPrimer(Transform):
     # ------------------------------------------------------------------ data
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        return dict.fromkeys(self.out_keys, False)
+        return dict.fromkeys(self.out_keys, True)
 
     def _is_wrapping(self) -> bool:
         return self.call_before_env_reset

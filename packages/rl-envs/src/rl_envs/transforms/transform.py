@@ -79,6 +79,7 @@ class Transform(nn.Module):
         self._pairs: _Pairs = []
         self._reset_pairs: _Pairs = []
         self._inv_pairs: _Pairs = []
+        self._carried_before: dict[NestedKey, bool] = {}
         self._set_keys(in_keys, out_keys)
         self._set_keys_inv(in_keys_inv, out_keys_inv)
         own = type(self)
@@ -213,19 +214,28 @@ class Transform(nn.Module):
         return self._check_wiring(specs)
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        """Root entries that `_step` reads back; True where no later transform may write over them, or remove them."""
+        """Root entries that `_step` reads back, so that no later transform may write over them, or remove them.
+
+        True where an entry is a number that is counted or summed up, such as the return so far, and no observation:
+        transforms of every observation leave it out, and casts may write over it, so `_step` takes other dtypes.
+        """
         return {}
 
     def _carry_apart(self, is_apart: bool) -> bool:
-        """Carry guarded entries under names of their own from now on, or no longer, in the next `_bind`.
+        """Carry entries under names of their own from now on, or no longer, in the next `_bind`.
 
         Returns:
             Whether the transform can; if not, a later transform that writes over them is a wiring mistake.
         """
         return False
 
-    def _learn_carried(self, keys: list[NestedKey]) -> None:
-        """Told, when all are bound, which root entries the environment inside and the transforms before read back."""
+    def _spares(self, key: NestedKey, *, is_number: bool) -> bool:
+        """Whether an entry of `_carried_keys` can still be read back after this transform has written over it."""
+        return False
+
+    def _learn_carried(self, carried: dict[NestedKey, bool]) -> None:
+        """Told, before `_bind`, the `_carried_keys` of the environment inside and of the transforms before."""
+        self._carried_before = carried
 
     def _env_device(self, device: torch.device | None) -> torch.device | None:
         """Device of the environment as seen outside, from that inside; None: undeclared."""
@@ -394,6 +404,11 @@ class Transform(nn.Module):
             state=self.transform_state_spec(specs.state.clone()),
             action_masks=self.transform_action_masks(specs.action_masks),
         )
+
+    def _left_alone(self, specs: EnvSpecs) -> set[NestedKey]:
+        """Entries that a transform of every observation leaves out: states, and numbers that others carry."""
+        numbers = [key for key, is_number in self._carried_before.items() if is_number]
+        return {*leaf_keys(specs.state), *numbers}
 
     def _check_wiring(self, specs: EnvSpecs, *, reads_root: bool | None = None) -> list[str]:
         """Keys that are not there, and states overwritten; `reads_root`: actions may be among the in keys."""

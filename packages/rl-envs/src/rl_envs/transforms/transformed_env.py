@@ -14,7 +14,7 @@ from rl_envs._env_plan import FlagGroup, complete_flags, flag_groups, incomplete
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._seeding import stream_seed
-from rl_envs.transforms._carried_wiring import overwritten_carriers, teach_carried
+from rl_envs.transforms._carried_wiring import overwritten_carriers
 from rl_envs.transforms._explain import Output, print_explanation
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.transform import ResetCall, StepCall, Transform
@@ -160,10 +160,13 @@ class TransformedEnv(EnvBase):
     def _bind_leaves(self, leaves: list[Transform]) -> list[EnvSpecs]:
         """Specs of every stage, of the base env first."""
         stages, problems = [self._base_env._env_specs()], list[str]()
+        carried = self._base_env._carried_keys()
         cause: Exception | None = None
         for position, transform in enumerate(leaves):
             specs = stages[-1]
+            transform._learn_carried(dict(carried))
             found = transform._bind(specs)
+            carried = carried | transform._carried_keys()
             problems += [f"transform {position}, {type(transform).__name__}: {problem}" for problem in found]
             try:
                 specs = transform._transform_specs(specs)
@@ -185,7 +188,6 @@ class TransformedEnv(EnvBase):
         self._base_specs = stages[0]
         self._batch_size = stages[-1].observation.shape
         self._device, border = _outer_device(self._base_env.device, leaves)
-        teach_carried(self._base_env, leaves)
         self.batch_locked, self.resets_members = self._base_env.batch_locked, self._base_env.resets_members
         self.accepts_mapping = self._base_env.accepts_mapping and all(leaf.accepts_mapping for leaf in leaves)
         self._flag_groups = flag_groups(self._base_env.done_keys)
