@@ -1,5 +1,6 @@
 """Entries shifted and scaled by constants, which can be estimated from the environment."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, final
 
@@ -97,7 +98,7 @@ class ObservationNorm(Transform):
             keep_dims: of `reduce_dim`, those to keep with size 1.
         Raises:
             RuntimeError: the transform is in no environment, or has its constants already.
-            ValueError: a dimension or a key does not fit.
+            ValueError: a dimension or a key does not fit, or a deviation would be that of a single value.
         """
         if self.is_initialized:
             fix = "Make a new ObservationNorm for other statistics"
@@ -112,7 +113,6 @@ class ObservationNorm(Transform):
             expected = f"one of reduce_dim {dims}"
             raise ValueError(message("ObservationNorm.init_stats", "bad cat_dim", expected=expected, found=cat_dim))
         data = torch.cat(self._random_frames(num_iter, self._stats_key(key)), cat_dim)
-        data = data if data.is_floating_point() else data.to(torch.get_default_dtype())
         mean, deviation = _moments(data, dims, () if keep_dims is None else tuple(keep_dims))
         deviation = deviation.clamp_min(self.eps)
         if not self.standard_normal:
@@ -190,12 +190,19 @@ def _is_float(leaf: TensorSpec) -> bool:
 
 
 def _moments(data: Tensor, dims: tuple[int, ...], keep: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation over `dims`; of these, `keep` stay with size 1."""
+    """Mean and deviation over `dims`, summed in float64; of the dimensions, `keep` stay with size 1."""
     axes = sorted(dim % data.ndim for dim in dims)
     kept = {dim % data.ndim for dim in keep}
     if not kept <= set(axes):
         problem = "keep_dims holds others than reduce_dim"
         raise ValueError(message("ObservationNorm.init_stats", problem, expected=axes, found=sorted(kept)))
+    number = math.prod(data.shape[axis] for axis in axes)
+    if number < 2:
+        fix = "Take more steps (num_iter), or reduce over more dimensions (reduce_dim)"
+        problem, expected = "a deviation of too few values", "at least 2 values each"
+        raise ValueError(message("ObservationNorm.init_stats", problem, expected=expected, found=number, fix=fix))
+    dtype = data.dtype if data.dtype in (torch.float32, torch.float64) else torch.get_default_dtype()
+    data = data.double()
     drop = [axis for axis in axes if axis not in kept]
     mean, deviation = data.mean(axes, keepdim=True), data.std(axes, keepdim=True)
-    return mean.squeeze(drop), deviation.squeeze(drop)
+    return mean.squeeze(drop).to(dtype), deviation.squeeze(drop).to(dtype)

@@ -94,9 +94,9 @@ class StepCounter(Transform):
         raise no_forward("StepCounter")
 
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
-        """Adds the count: int64 `[*B, 1]`, up to `max_steps`."""
+        """Adds the count: int64 `[*B, 1]`, up to `max_steps` where episodes end there."""
         shape, device = self._shape, self._device
-        if self.max_steps is None:
+        if self.max_steps is None or not self.update_done:
             observation_spec[self.step_count_key] = Unbounded(shape=shape, dtype=torch.int64, device=device)
         else:
             bounds = Bounded(0, self.max_steps, shape=shape, dtype=torch.int64, device=device)

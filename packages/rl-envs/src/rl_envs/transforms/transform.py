@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 
 import torch
@@ -187,11 +188,16 @@ class Transform(nn.Module):
         return self._map_spec_inv(state_spec)
 
     def transform_action_masks(self, action_masks: ActionMaskPairs) -> ActionMaskPairs:
-        """`EnvSpecs.action_masks` after this transform; by default, actions are renamed as its inverse keys say."""
+        """`EnvSpecs.action_masks` after this transform; actions are renamed as its inverse keys say, masks as
+        `_outer_name` does."""
         if not action_masks:
             return action_masks
         outer = dict(self._inv_pairs)
-        return tuple((outer.get(action, action), entry) for action, entry in action_masks)
+        return tuple((outer.get(action, action), self._outer_name(entry)) for action, entry in action_masks)
+
+    def _outer_name(self, key: NestedKey) -> NestedKey:
+        """Name of the observation `key` after this transform, another one where it is moved."""
+        return key
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         """Spec of an out entry from the spec of its in entry; by default found out on an entry of zeros."""
@@ -396,13 +402,17 @@ class Transform(nn.Module):
         return spec
 
     def _transform_specs(self, specs: EnvSpecs) -> EnvSpecs:
-        return EnvSpecs(
-            observation=self.transform_observation_spec(specs.observation.clone()),
+        observation = self.transform_observation_spec(specs.observation.clone())
+        flags = [self._outer_name(key) for key in specs.first_flags]
+        return replace(
+            specs,
+            observation=observation,
             action=self.transform_action_spec(specs.action.clone()),
             reward=self.transform_reward_spec(specs.reward.clone()),
             done=self.transform_done_spec(specs.done.clone()),
             state=self.transform_state_spec(specs.state.clone()),
             action_masks=self.transform_action_masks(specs.action_masks),
+            first_flags=tuple(key for key in flags if key in leaf_keys(observation)),
         )
 
     def _left_alone(self, specs: EnvSpecs) -> set[NestedKey]:

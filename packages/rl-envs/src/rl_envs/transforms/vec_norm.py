@@ -1,20 +1,24 @@
 """Entries normalised by their running mean and deviation."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self, cast, final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeAlias, cast, final
 
 import torch
 from tensordict import TensorDictBase
 from torch import Size, Tensor, nn
 
-from rl_envs._env_plan import STEP_KEY
+from rl_envs._env_plan import RESET_KEY, STEP_KEY
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._shared_moments import SharedMoments
+from rl_envs.transforms._row_masks import done_rows, end_keys
+from rl_envs.transforms._sharing import Sharing
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.observation_norm import ObservationNorm
 from rl_envs.transforms.running_moments import RunningMoments
-from rl_envs.transforms.transform import Keys, Transform
+from rl_envs.transforms.transform import Keys, Transform, leaf_keys
 from rl_specs import LeafSpec, NestedKey, TensorMap, TensorSpec, Unbounded, canonical_key, key_str, message
+
+_Entry: TypeAlias = tuple[NestedKey, NestedKey, RunningMoments, bool]
+"""Names before and after, the statistics, and whether the last value of an episode is lost."""
 
 
 @final
@@ -25,7 +29,8 @@ class VecNorm(Transform):
 
     In training mode each step, and each reset of the rows that are reset, updates the statistics first; in evaluation
     mode nothing does. `forward`, for stored data, never updates: data drawn twice would count twice. Statistics are
-    float64 and part of `state_dict`, the count included; results have the dtype of the input.
+    float64 and part of `state_dict`, the count included; results have the dtype of the input. What `AutoResetTransform`
+    fills lost observations with is not counted.
 
     `freeze()` stops updates whatever the mode. `share()` makes one set of statistics of those of several environments,
     in this process or in workers:
@@ -67,13 +72,12 @@ class VecNorm(Transform):
         self.decay = decay
         self.eps = eps
         self.stats = nn.ModuleDict()
-        self._entries: list[tuple[NestedKey, NestedKey, RunningMoments]] = []
+        self._entries: list[_Entry] = []
         self._reset_entries = self._entries
+        self._lost: set[NestedKey] = set()
+        self._done_keys: list[NestedKey] = []
         self._batch_size = Size(())
-        self._is_frozen = False
-        self._shared: SharedMoments | None = None
-        self._takes_turns = False  # shared, and not frozen
-        self._has_turn = False
+        self._sharing = Sharing()
         self.register_load_state_dict_post_hook(_after_load)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if shapes is not None:
             for position, shape in enumerate(shapes):
@@ -83,19 +87,19 @@ class VecNorm(Transform):
     @property
     def count(self) -> Tensor:
         """Weight of what the (first) entry's statistics rest on, in rows; float64 `[]`."""
-        self._refresh()
+        self._sharing.refresh()
         return self._moments(None).count
 
     @property
     def loc(self) -> Tensor:
         """Running mean of the (first) entry, a copy, float64."""
-        self._refresh()
+        self._sharing.refresh()
         return self._moments(None).mean.clone()
 
     @property
     def scale(self) -> Tensor:
         """What the (first) entry is divided by, float64."""
-        self._refresh()
+        self._sharing.refresh()
         return self._moments(None).scale()
 
     def frozen_copy(self, key: NestedKey | None = None) -> ObservationNorm:
@@ -112,7 +116,7 @@ class VecNorm(Transform):
         if (key is None and len(self.in_keys) > 1) or (key is not None and canonical_key(key) not in self.in_keys):
             raise ValueError(message("VecNorm.frozen_copy", "key needed", expected=f"one of {self.in_keys}", found=key))
         position = 0 if key is None else self.in_keys.index(canonical_key(key))
-        self._refresh()
+        self._sharing.refresh()
         moments = self._moments(position)
         loc, scale = moments.mean.clone(), moments.scale()
         in_key, out_key = self._pairs[position]
@@ -133,24 +137,21 @@ class VecNorm(Transform):
     @property
     def frozen(self) -> bool:
         """Whether `freeze` has stopped the statistics."""
-        return self._is_frozen
+        return self._sharing.is_frozen
 
     @property
     def is_shared(self) -> bool:
         """Whether `share` has been called, on this object or on the one it was copied from."""
-        return self._shared is not None
+        return self._sharing.is_shared
 
     def freeze(self) -> Self:
         """Stop the statistics where they are, in training mode too; shared ones are not followed either."""
-        self._refresh()
-        self._is_frozen, self._takes_turns = True, False
+        self._sharing.freeze()
         return self
 
     def unfreeze(self) -> Self:
         """Go on updating, from the statistics of the moment; of shared ones, from what the others have made of them."""
-        self._is_frozen, self._takes_turns = False, self._shared is not None
-        if self._shared is not None:
-            self._shared.forget()
+        self._sharing.unfreeze()
         return self
 
     def share(self) -> Self:
@@ -170,61 +171,55 @@ class VecNorm(Transform):
         Raises:
             RuntimeError: no statistics exist yet: give `shapes`, or append it to an environment first.
         """
-        if self._shared is None:
+        if not self._sharing.is_shared:
             if len(self._entries) < len(self._pairs):
                 self._moments(len(self._entries))
-            self._shared = SharedMoments([moments for _, _, moments in self._entries])
-            self._takes_turns = not self._is_frozen
+            self._sharing.share([moments for _, _, moments, _ in self._entries])
         return self
-
-    def _in_turn(
-        self, method: Callable[[TensorMap, TensorMap], TensorMap], data: TensorMap, result: TensorMap
-    ) -> TensorMap:
-        """`_step` or `_reset` with the statistics of the moment, which nobody else changes meanwhile."""
-        shared = self._shared
-        assert shared is not None
-        state = self.__dict__  # assigning to attributes of a module takes long
-        with shared:
-            state["_has_turn"] = True
-            try:
-                if not self.training:
-                    return method(data, result)
-                shared.forget()
-                result = method(data, result)
-                shared.push()
-            finally:
-                state["_has_turn"] = False
-        return result
-
-    def _refresh(self) -> None:
-        """Follow the updates of others; not during a turn."""
-        if self._takes_turns and self._shared is not None:
-            with self._shared:
-                pass
 
     # ------------------------------------------------------------------ data
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
-        if self._takes_turns and not self._has_turn:
-            return self._in_turn(self._step, data, next_data)
-        training = self.training and not self._is_frozen
-        stepped = data.get(STEP_KEY, None) if training else None
-        for in_key, out_key, moments in self._entries:
+        sharing = self._sharing
+        if sharing.takes_turns:
+            return sharing.turn(self._normalized_step, data, next_data, is_update=self.training)
+        return self._normalized_step(data, next_data)
+
+    def _normalized_step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
+        training = self.training and not self._sharing.is_frozen
+        rows = data.get(STEP_KEY, None) if training else None
+        if rows is not None:  # a later transform has some rows stepped alone
+            rows = rows.reshape(self._batch_size)
+        for in_key, out_key, moments, is_lost in self._entries:
             value = next_data.get(in_key, None)
             if value is None:
                 raise self._missing(in_key, next_data)
-            if stepped is not None:  # a later transform has some rows stepped alone
-                next_data[out_key] = moments.update_and_normalize_rows(value, stepped.reshape(self._batch_size))
+            if not training:
+                next_data[out_key] = moments.normalize(value)
+            elif is_lost:
+                moments.update_rows(value, self._known_rows(next_data, rows))
+                next_data[out_key] = moments.normalize(value)
+            elif rows is not None:
+                next_data[out_key] = moments.update_and_normalize_rows(value, rows)
             else:
-                next_data[out_key] = moments.update_and_normalize(value) if training else moments.normalize(value)
+                next_data[out_key] = moments.update_and_normalize(value)
         return next_data
 
+    def _known_rows(self, next_data: TensorMap, rows: Tensor | None) -> Tensor:
+        """Of `rows`, bool `[*B]`, those whose observations are not lost with the end of their episodes."""
+        known = ~done_rows(next_data, self._done_keys, len(self._batch_size)).reshape(self._batch_size)
+        return known if rows is None else known & rows
+
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
-        if self._takes_turns and not self._has_turn:
-            return self._in_turn(self._reset, data, reset_data)
-        training = self.training and not self._is_frozen
-        mask = data.get("_reset", None)
-        for in_key, out_key, moments in self._reset_entries:
+        sharing = self._sharing
+        if sharing.takes_turns:
+            return sharing.turn(self._normalized_reset, data, reset_data, is_update=self.training)
+        return self._normalized_reset(data, reset_data)
+
+    def _normalized_reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
+        training = self.training and not self._sharing.is_frozen
+        mask = data.get(RESET_KEY, None)
+        for in_key, out_key, moments, _ in self._reset_entries:
             value = reset_data.get(in_key, None)
             if value is None:
                 raise self._missing(in_key, reset_data)
@@ -239,8 +234,8 @@ class VecNorm(Transform):
     def _call(self, data: TensorMap) -> TensorMap:
         if len(self._entries) < len(self._pairs):
             self._moments(None)
-        self._refresh()
-        for in_key, out_key, moments in self._entries:
+        self._sharing.refresh()
+        for in_key, out_key, moments, _ in self._entries:
             value = data.get(in_key, None)
             if value is None:
                 raise self._missing(in_key, data)
@@ -256,6 +251,8 @@ class VecNorm(Transform):
     def _bind(self, specs: EnvSpecs) -> list[str]:
         problems = self._check_wiring(specs, reads_root=False)
         self._batch_size = specs.observation.shape
+        self._lost = set(leaf_keys(specs.observation)) if specs.loses_ends else set()
+        self._done_keys = end_keys(leaf_keys(specs.done))
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
         for position, key in enumerate(self.in_keys):
             leaf = leaves.get(key)
@@ -288,7 +285,8 @@ class VecNorm(Transform):
 
     def _list_entries(self) -> None:
         found = [(*pair, self._find(position)) for position, pair in enumerate(self._pairs)]
-        self._entries = [(in_key, out_key, moments) for in_key, out_key, moments in found if moments is not None]
+        lost = self._lost
+        self._entries = [(key, out, moments, key in lost) for key, out, moments in found if moments is not None]
         kept = {in_key for in_key, _ in self._reset_pairs}
         self._reset_entries = [entry for entry in self._entries if entry[0] in kept]
 
@@ -308,7 +306,7 @@ class VecNorm(Transform):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _save_to_state_dict(self, *args: Any) -> None:
-        self._refresh()
+        self._sharing.refresh()
         super()._save_to_state_dict(*args)
 
     def __repr__(self) -> str:
@@ -318,5 +316,4 @@ class VecNorm(Transform):
 def _after_load(norm: nn.Module, _: object) -> None:
     """What was loaded holds for all who share the statistics."""
     assert isinstance(norm, VecNorm)
-    if norm._takes_turns and norm._shared is not None:
-        norm._shared.publish()
+    norm._sharing.publish()
