@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rl_specs import Binary, Bounded, Categorical, Composite, LeafSpec, TensorSpec, Unbounded
+from rl_specs import Binary, Bounded, Categorical, Composite, LeafSpec, MultiCategorical, TensorSpec, Unbounded
 
 
 def dry_run(function: Callable[[Tensor], Tensor], spec: TensorSpec) -> Unbounded:
@@ -82,6 +82,10 @@ def cast_spec(spec: TensorSpec, dtype: torch.dtype) -> TensorSpec:
     Returns:
         A spec of the same kind, or an `Unbounded`.
     """
+    if isinstance(spec, Categorical) and dtype.is_floating_point:
+        return Bounded(0, spec.n - 1, shape=spec.shape, dtype=dtype, device=spec.device)
+    if isinstance(spec, Categorical | MultiCategorical) and (dtype.is_floating_point or dtype is torch.bool):
+        return Unbounded(shape=spec.shape, dtype=dtype, device=spec.device)
     if not isinstance(spec, Bounded):
         return spec.to(dtype)
     if not dtype.is_floating_point and dtype != torch.bool:

@@ -104,6 +104,10 @@ class AutoResetTransform(Transform):
         outer = super()._transform_specs(specs)
         return replace(outer, loses_ends=outer.loses_ends or self.replace)
 
+    def set_seed(self, seed: int) -> None:
+        """Forget what is kept: what comes next is of the seed."""
+        self._kept.forget()
+
     def get_extra_state(self) -> dict[str, Any]:
         """First observations that are kept."""
         return self._kept.state()

@@ -7,7 +7,7 @@ import torch
 from tensordict import TensorDictBase
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._carried import already_there, missing_carried, no_forward
+from rl_envs.transforms._carried import already_there, flags_among, kept_outside, missing_carried, no_forward
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, NestedKey, TensorMap, Unbounded, canonical_keys, message
 
@@ -45,6 +45,7 @@ class RewardSum(Transform):
             found = f"{len(self._reset_keys)} reset_keys"
             raise ValueError(message("RewardSum", "lengths differ", expected=f"{len(names)}, as in_keys", found=found))
         self._forms: list[tuple[torch.Size, torch.dtype, torch.device | None]] = []
+        self._batch_dims = 0
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         if self._takes_all and self._names_default and self._reset_keys is None:
@@ -53,7 +54,8 @@ class RewardSum(Transform):
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
         found = [leaves[key].zero() for key in self.in_keys if key in leaves]
         self._forms = [(zero.shape, zero.dtype, zero.device) for zero in found]
-        clashes = already_there("out_keys", self.out_keys, specs)
+        self._batch_dims = len(specs.observation.shape)
+        clashes = already_there("out_keys", self.out_keys, specs) + flags_among(self.in_keys, specs)
         return self._check_wiring(specs, reads_root=False) + clashes
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
@@ -76,11 +78,8 @@ class RewardSum(Transform):
         for position, (_, sum_key) in enumerate(self._pairs):
             shape, dtype, device = self._forms[position]
             zero = torch.zeros(shape, dtype=dtype, device=device)
-            if self._reset_keys is not None:
-                mask, before = data.get(self._reset_keys[position], None), data.get(sum_key, None)
-                if mask is not None and before is not None:
-                    zero = torch.where(mask, zero, before)
-            reset_data[sum_key] = zero
+            mask_key = None if self._reset_keys is None else self._reset_keys[position]
+            reset_data[sum_key] = kept_outside(data, mask_key, zero, sum_key, self._batch_dims)
         return reset_data
 
     def _reads(self) -> list[NestedKey]:

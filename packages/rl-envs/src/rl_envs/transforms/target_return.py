@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDictBase
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._carried import already_there, missing_carried, no_forward
+from rl_envs.transforms._carried import already_there, flags_among, kept_outside, missing_carried, no_forward
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, NestedKey, TensorMap, Unbounded, canonical_key, canonical_keys, message
 
@@ -55,6 +55,7 @@ class TargetReturn(Transform):
         self.mode = mode
         self.reset_key = None if reset_key is None else canonical_key(reset_key)
         self._forms: list[tuple[torch.Size, torch.dtype, torch.device | None]] = []
+        self._batch_dims = 0
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         if self._takes_all and self._names_default:
@@ -67,7 +68,8 @@ class TargetReturn(Transform):
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
         found = [leaves[key].zero() for key in self.in_keys if key in leaves]
         self._forms = [(zero.shape, zero.dtype, zero.device) for zero in found]
-        return problems + already_there("out_keys", targets, specs)
+        self._batch_dims = len(specs.observation.shape)
+        return problems + already_there("out_keys", targets, specs) + flags_among(self.in_keys, specs)
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
         return dict.fromkeys(self.out_keys, True)
@@ -88,14 +90,9 @@ class TargetReturn(Transform):
         return next_data
 
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
-        for position, (_, target_key) in enumerate(self._pairs):
-            shape, dtype, device = self._forms[position]
+        for (_, target_key), (shape, dtype, device) in zip(self._pairs, self._forms, strict=True):
             target = torch.full(shape, self.target_return, dtype=dtype, device=device)
-            if self.reset_key is not None:
-                mask, before = data.get(self.reset_key, None), data.get(target_key, None)
-                if mask is not None and before is not None:
-                    target = torch.where(mask, target, before)
-            reset_data[target_key] = target
+            reset_data[target_key] = kept_outside(data, self.reset_key, target, target_key, self._batch_dims)
         return reset_data
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:

@@ -81,6 +81,7 @@ class Transform(nn.Module):
         self._reset_pairs: _Pairs = []
         self._inv_pairs: _Pairs = []
         self._carried_before: dict[NestedKey, bool] = {}
+        self._flags: dict[NestedKey, TensorSpec] = {}
         self._set_keys(in_keys, out_keys)
         self._set_keys_inv(in_keys_inv, out_keys_inv)
         own = type(self)
@@ -168,8 +169,12 @@ class Transform(nn.Module):
         return data
 
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
-        """Observation spec after this transform, from a copy of the one before it."""
-        return self._map_spec(observation_spec)
+        """Observation spec after this transform, from a copy of the one before it; what is made of flags is one."""
+        mapped = self._map_spec(observation_spec)
+        for in_key, out_key in self._pairs:
+            if in_key != out_key and in_key in self._flags:
+                mapped[out_key] = self._leaf_spec(self._flags[in_key])
+        return mapped
 
     def transform_reward_spec(self, reward_spec: Composite) -> Composite:
         """Reward spec after this transform, from a copy of the one before it."""
@@ -436,6 +441,7 @@ class Transform(nn.Module):
             if key in states
         ]
         self._reset_pairs = [pair for pair in self._pairs if pair[0] not in rewards]
+        self._flags = dict(specs.done.flat_items())
         return problems
 
 

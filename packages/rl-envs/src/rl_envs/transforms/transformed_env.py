@@ -133,6 +133,10 @@ class TransformedEnv(EnvBase):
 
     def _take_over(self, inner: "TransformedEnv", added: list[Transform]) -> None:
         self._base_env = inner.base_env
+        if inner.transform._is_view and len(inner.transform):
+            problem = "base_env is a view: its transforms belong to another environment"
+            fix = "Use that one, or TransformedEnv(env.base_env, env.transform.clone())"
+            raise RuntimeError(message("TransformedEnv", problem, fix=fix))
         items = inner.transform._release()
         try:
             self._adopt_new([*items, *added])
@@ -203,6 +207,8 @@ class TransformedEnv(EnvBase):
             border = max(border - wrapping[-1], 0)
             self._inner_device = inside.device
             self._base_step, self._base_reset = leaves[0]._wrap(inside)
+        flags = stages[wrapping[-1] + 1 if wrapping else 0].done.flat_items()
+        self._read_flags = [(key, spec) for key, spec in flags if any(key in leaf.in_keys for leaf in leaves)]
         self._inner_step_calls, self._step_calls = _split([leaf._step for leaf in leaves], border)
         self._inner_reset_calls, self._reset_calls = _split([leaf._reset for leaf in leaves], border)
         before = [leaf for leaf in leaves if type(leaf)._before_reset is not Transform._before_reset]
@@ -254,6 +260,9 @@ class TransformedEnv(EnvBase):
             for before_reset in self._before_reset_calls:
                 inner = before_reset(inner)
         reset_data = self._as_accepted(self._base_reset(inner))
+        for key, spec in self._read_flags:  # a reset may leave out that no episode has ended
+            if reset_data.get(key, None) is None:
+                reset_data[key] = spec.zero()
         root = self._as_accepted({}) if data is None else data
         for reset in self._inner_reset_calls:
             reset_data = reset(root if inner is None else inner, reset_data)
