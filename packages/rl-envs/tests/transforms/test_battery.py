@@ -1,6 +1,7 @@
 """What holds for every transform."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -50,6 +51,7 @@ from rl_envs import (
     RewardScaling,
     RewardSum,
     SelectTransform,
+    SerialEnv,
     SignTransform,
     SqueezeTransform,
     Stack,
@@ -229,6 +231,8 @@ WITH_FORWARD = [
 ON_THE_HOST = ("Hash", "VecNorm shared")
 """They read values on the host, or wait for other processes: no graph can hold that."""
 TAKES_ANYTHING = ("ExcludeTransform", "FiniteTensorDictCheck", "RemoveEmptySpecs", "SelectTransform", "VecNorm")
+OF_THE_WHOLE = ("VecNorm", "gSDENoise", "TensorDictPrimer random", "TrajCounter", "RandomTruncation")
+"""They count, or draw, for all rows of what they are around."""
 all_transforms = pytest.mark.parametrize("name", MAKERS)
 all_batches = pytest.mark.parametrize("batch_size", [(), (3,), (2, 2)], ids=str)
 
@@ -291,6 +295,20 @@ def test_a_seed_gives_the_run_again(toy: MakeEnv, name: str) -> None:
     for found in runs[1:]:
         for one, two in zip(runs[0], found, strict=True):
             assert (one == two).all()
+
+
+@pytest.mark.parametrize("name", [name for name in MAKERS if not name.startswith(OF_THE_WHOLE)])
+def test_inside_and_around_several_environments(toy: MakeEnv, name: str) -> None:
+    """In each environment of a `SerialEnv` or around it, a transform gives the same bits."""
+
+    def inner(horizon: int) -> TransformedEnv:
+        return TransformedEnv(toy(horizon=horizon), MAKERS[name]())
+
+    inside = SerialEnv(2, [partial(inner, horizon) for horizon in (2, 3)])
+    around = TransformedEnv(SerialEnv(2, [partial(toy, horizon=horizon) for horizon in (2, 3)]), MAKERS[name]())
+    for one, other in zip(_run(inside, 6), _run(around, 6), strict=True):
+        assert set(one.keys(True, True)) == set(other.keys(True, True))
+        assert (one == other).all()
 
 
 @all_transforms

@@ -13,9 +13,11 @@ from rl_envs import (
     ObservationNorm,
     RewardScaling,
     RewardSum,
+    SignTransform,
     StepCounter,
     Transform,
     TransformedEnv,
+    UnsqueezeTransform,
 )
 from rl_specs import SpecError
 
@@ -197,3 +199,15 @@ def test_each_transform_has_a_stream_of_its_own(toy: MakeEnv) -> None:
     again = TransformedEnv(toy(), [Seeded(), StepCounter(), Seeded(), Seeded()])
     again.set_seed(7)
     assert [again.transform[position].seed for position in (0, 2, 3)] == seeds
+
+
+def test_inverse_on_stored_data(toy: MakeEnv) -> None:
+    """`inv` is that of each member, from the last to the first, with the batch dimensions of the data."""
+    wider = UnsqueezeTransform(0, in_keys_inv=["action"], allow_positive_dim=True)
+    both = Compose(wider, SignTransform(in_keys_inv=["action"]))
+    TransformedEnv(toy((2,)), both)
+    data = TensorDict({"action": torch.full((5, 4, 1, 2), -3.0)}, [5, 4])
+    found = both.inv(data)
+    assert found["action"].tolist() == torch.full((5, 4, 2), -1.0).tolist()
+    assert data["action"].shape == (5, 4, 1, 2)
+    assert Compose().inv(data) is not data

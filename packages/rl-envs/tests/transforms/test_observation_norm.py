@@ -17,6 +17,7 @@ from rl_envs import (
     TransformedEnv,
     check_env_specs,
 )
+from rl_envs.testing import CountingEnv
 from rl_specs import Bounded, SpecError
 
 MakeEnv = Callable[..., Any]
@@ -185,3 +186,19 @@ def test_statistics_of_few_bits(toy: MakeEnv) -> None:
     assert env.transform[1].loc[0].item() == pytest.approx(100.5)
     assert env.transform[1].scale[0].item() == pytest.approx(57.879, abs=1e-3)
     assert env.rollout(2)["observation"].dtype is torch.bfloat16
+
+
+def test_stored_data_without_keys() -> None:
+    """Without keys, and in no environment, there is nothing that stored data could be normalised by."""
+    with pytest.raises(RuntimeError, match=r"ObservationNorm: in_keys are not known.*Give in_keys"):
+        ObservationNorm(0.0, 1.0)(TensorDict({"observation": torch.zeros(3)}))
+
+
+def test_bounds_of_a_factor_of_zero() -> None:
+    """Infinite bounds times zero are no bounds."""
+    base = CountingEnv()
+    base.observation_spec = Bounded(0.0, torch.inf, shape=(1,))
+    env = TransformedEnv(base, ObservationNorm(1.0, 0.0, in_keys=["observation"]))
+    spec = env.full_observation_spec["observation"]
+    assert spec.is_in(torch.ones(1))
+    assert env.rollout(2)["observation"].flatten().tolist() == [1.0, 1.0]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from rl_envs import DTypeCastTransform, RewardSum, TransformedEnv, check_env_specs
+from rl_envs import BinarizeReward, DTypeCastTransform, RewardSum, TransformedEnv, check_env_specs
 from rl_envs.testing import CountingEnv
 from rl_specs import Composite, MissingKeyError, ShapeError, SpecError, Unbounded
 
@@ -91,3 +91,21 @@ def test_a_flag_is_no_reward(toy: MakeEnv) -> None:
     env = TransformedEnv(toy(), [cast, RewardSum(["ends"], ["number"])])
     check_env_specs(env)
     assert env.rollout(3)["next", "number"].flatten().tolist() == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (torch.int8, torch.int64),
+        (torch.bool, torch.int64),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_sums_do_not_overflow(dtype: torch.dtype, expected: torch.dtype) -> None:
+    """300 rewards of 1 are 300, whatever the dtype of the reward."""
+    env = TransformedEnv(CountingEnv(max_steps=400), [BinarizeReward(dtype=dtype), RewardSum()])
+    assert env.full_observation_spec["episode_reward"].dtype is expected
+    check_env_specs(env)
+    assert env.rollout(300)["next", "episode_reward"][-1].item() == 300

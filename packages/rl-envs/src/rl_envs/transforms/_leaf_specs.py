@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_specs import Binary, Bounded, Categorical, Composite, LeafSpec, MultiCategorical, TensorSpec, Unbounded
@@ -36,6 +37,8 @@ def monotone_image(function: Callable[[Tensor], Tensor], spec: TensorSpec) -> Te
     with torch.no_grad():
         first, second = function(spec.space.low), function(spec.space.high)
     low, high = torch.minimum(first, second), torch.maximum(first, second)
+    if low.is_floating_point():  # 0 * inf is NaN
+        low, high = low.masked_fill(low.isnan(), -torch.inf), high.masked_fill(high.isnan(), torch.inf)
     return Bounded(low, high, shape=low.shape, dtype=low.dtype, device=low.device)
 
 
@@ -93,6 +96,15 @@ def cast_spec(spec: TensorSpec, dtype: torch.dtype) -> TensorSpec:
         if not bool(((spec.space.low >= form.min) & (spec.space.high <= form.max)).all()):
             return Unbounded(shape=spec.shape, dtype=dtype, device=spec.device)
     return monotone_image(lambda value: value.to(dtype), spec)
+
+
+def cast_entries(tensordict: TensorDictBase, old: torch.dtype, new: torch.dtype) -> TensorDictBase:
+    """Cast every entry of dtype `old`, at every level, to `new`; returns that TensorDict."""
+    for key in list(tensordict.keys(include_nested=True, leaves_only=True)):
+        value = tensordict.get(key)
+        if isinstance(value, Tensor) and value.dtype is old:
+            tensordict.set(key, value.to(new))
+    return tensordict
 
 
 def inner_cast_spec(spec: TensorSpec, dtype: torch.dtype) -> TensorSpec:

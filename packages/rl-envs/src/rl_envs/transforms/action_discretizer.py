@@ -10,6 +10,7 @@ from torch import Size, Tensor
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._carried import already_there
 from rl_envs.transforms._random_stream import RandomStream
+from rl_envs.transforms._row_bounds import beside_stored, first_if_equal
 from rl_envs.transforms.transform import Transform, absent_keys, leaf_keys
 from rl_specs import (
     Bounded,
@@ -19,7 +20,6 @@ from rl_specs import (
     MultiOneHot,
     NestedKey,
     OneHot,
-    ShapeError,
     TensorMap,
     TensorSpec,
     Unbounded,
@@ -222,13 +222,14 @@ class _Grid:
 
     def __init__(self, inner: Bounded, counts: list[int], *, batch_dims: int, is_scalar: bool, is_index: bool) -> None:
         self.inner = inner
-        self._batch_dims = batch_dims
+        self._row_dims = len(inner.shape) - batch_dims
         self._counts = counts
         self._is_scalar = is_scalar
         self._is_index = is_index
         count = torch.tensor(counts, device=inner.device, dtype=inner.dtype)
         self._count = count[0] if is_scalar else count
         self._width = (inner.high - inner.low) / self._count
+        self._intervals = first_if_equal((inner.low, self._width), batch_dims)
 
     def outer_spec(self) -> TensorSpec:
         """Spec of the discrete action."""
@@ -261,7 +262,9 @@ class _Grid:
             value: stored actions `[*B', *F]`.
             batch_size: `B'`.
         """
-        low, width = self._stored_intervals(batch_size)
+        low, width = (
+            beside_stored("ActionDiscretizer", constant, self._row_dims, batch_size) for constant in self._intervals
+        )
         index = ((value - low) / width).floor().nan_to_num(0.0)
         index = index.clamp(torch.zeros_like(self._count), self._count - 1).to(torch.int64)
         if self._is_index:
@@ -273,22 +276,6 @@ class _Grid:
             for column, count in zip(index.unbind(-1), self._counts, strict=True)
         ]
         return torch.cat(hot, -1).bool()
-
-    def _stored_intervals(self, batch_size: Size) -> tuple[Tensor, Tensor]:
-        """Lower ends and widths of the intervals of stored actions `[*B']`, to which they broadcast."""
-        low, width = self.inner.low, self._width
-        first = (0,) * self._batch_dims
-        if bool((low == low[first]).all() & (width == width[first]).all()):
-            return low[first], width[first]
-        batch = low.shape[: self._batch_dims]
-        if batch_size[: len(batch)] != batch:
-            problem = "bounds differ from row to row, and the rows of the data are not known"
-            fix = "Give data whose batch size starts with that of the environment"
-            expected, found = tuple(batch), tuple(batch_size)
-            raise ShapeError(message("ActionDiscretizer", problem, expected=expected, found=found, fix=fix))
-        between = (1,) * (len(batch_size) - len(batch))
-        row = low.shape[self._batch_dims :]
-        return low.reshape(*batch, *between, *row), width.reshape(*batch, *between, *row)
 
 
 def _counts(num_intervals: int | Tensor, elements: int) -> list[int] | None:

@@ -112,6 +112,17 @@ class CatTensors(Transform):
         """Unchanged."""
         return reward_spec
 
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Apply it to entries at the root of stored data; returns that TensorDict.
+
+        Raises:
+            RuntimeError: no keys are given, and no environment has told which there are.
+        """
+        if not self.in_keys:
+            fix = "Give in_keys; without, it has to be in an environment"
+            raise RuntimeError(message("CatTensors", "in_keys are not known", fix=fix))
+        return super().forward(tensordict)
+
     def __repr__(self) -> str:
         return f"CatTensors(in_keys={self.in_keys}, out_key={self.out_key!r})"
 

@@ -172,6 +172,12 @@ class Compose(Transform):
             tensordict = transform.forward(tensordict)
         return tensordict
 
+    def inv(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """What a replay buffer stores of `tensordict`: the `inv` of each transform, from the last to the first."""
+        for transform in reversed(list(self)):
+            tensordict = transform.inv(tensordict)
+        return tensordict if len(self) else tensordict.copy()
+
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
         """Observation spec after all of them."""
         for transform in self:

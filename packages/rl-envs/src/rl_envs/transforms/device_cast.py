@@ -6,6 +6,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from rl_envs._env_plan import RESET_KEY, STEP_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, NestedKey, TensorMap, TensorSpec, key_str, message, resolve_device
@@ -105,13 +106,16 @@ class DeviceCastTransform(Transform):
         super()._inv_call(data)
         for key in self._read_back:
             data[key] = self._inv_apply_transform(data[key])
+        stepped = data.get(STEP_KEY, None)
+        if stepped is not None:
+            data[STEP_KEY] = self._inv_apply_transform(stepped)
         return data
 
     def _before_reset(self, data: TensorMap | None) -> TensorMap | None:
         if data is None:
             return None
         _undeclare(data)
-        for key in ("_reset", *self._read_back, *self.in_keys_inv):
+        for key in (RESET_KEY, *self._read_back, *self.in_keys_inv):
             value = data.get(key, None)
             if value is not None:
                 data[key] = self._inv_apply_transform(value)

@@ -7,7 +7,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._leaf_specs import cast_spec, inner_cast_spec
+from rl_envs.transforms._leaf_specs import cast_entries, cast_spec, inner_cast_spec
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, LeafSpec, NestedKey, TensorSpec, message
 
@@ -82,11 +82,7 @@ class DTypeCastTransform(Transform):
         """Cast the entries; without keys, and in no environment, every one of `dtype_in`. Returns that TensorDict."""
         if not self._finds_keys or self._is_bound:
             return super().forward(tensordict)
-        for key in list(tensordict.keys(include_nested=True, leaves_only=True)):
-            value = tensordict.get(key)
-            if isinstance(value, Tensor) and value.dtype is self.dtype_in:
-                tensordict.set(key, self._apply_transform(value))
-        return tensordict
+        return cast_entries(tensordict, self.dtype_in, self.dtype_out)
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         return cast_spec(spec, self.dtype_out)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, final
 
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
@@ -177,6 +178,17 @@ class ObservationNorm(Transform):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         adopt_buffers(self, state_dict, prefix, ("loc", "scale"))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Apply it to entries at the root of stored data; returns that TensorDict.
+
+        Raises:
+            RuntimeError: no keys are given, and no environment has told which there are.
+        """
+        if not self.in_keys:
+            fix = "Give in_keys; without, it has to be in an environment"
+            raise RuntimeError(message("ObservationNorm", "in_keys are not known", fix=fix))
+        return super().forward(tensordict)
 
     def __repr__(self) -> str:
         values = ""

@@ -16,7 +16,8 @@ from rl_specs import Composite, NestedKey, TensorMap, Unbounded, canonical_keys,
 class RewardSum(Transform):
     """Adds up rewards since the last reset.
 
-    At a reset the sum is zero; a step writes `root[out] + next[in]` to `next[out]`. The running sum lives in the data.
+    At a reset the sum is zero; a step writes `root[out] + next[in]` to `next[out]`. The running sum lives in the data,
+    in the dtype of the reward, but float32 at least, or int64 for integers and bools.
 
     Args:
         in_keys: entries to sum, default every reward of the environment; a cost among the observations works too.
@@ -53,7 +54,7 @@ class RewardSum(Transform):
             self._set_keys(names, [_sum_name(key) for key in names])
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
         found = [leaves[key].zero() for key in self.in_keys if key in leaves]
-        self._forms = [(zero.shape, zero.dtype, zero.device) for zero in found]
+        self._forms = [(zero.shape, _sum_dtype(zero.dtype), zero.device) for zero in found]
         self._batch_dims = len(specs.observation.shape)
         clashes = already_there("out_keys", self.out_keys, specs) + flags_among(self.in_keys, specs)
         return self._check_wiring(specs, reads_root=False) + clashes
@@ -98,6 +99,11 @@ class RewardSum(Transform):
     def transform_reward_spec(self, reward_spec: Composite) -> Composite:
         """Unchanged."""
         return reward_spec
+
+
+def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Dtype in which many numbers can be added up."""
+    return torch.promote_types(dtype, torch.float32) if dtype.is_floating_point else torch.int64
 
 
 def _sum_name(key: NestedKey) -> NestedKey:

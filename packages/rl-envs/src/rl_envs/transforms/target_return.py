@@ -21,7 +21,8 @@ class TargetReturn(Transform):
         reduce:    target_{t+1} = target_t - reward_{t+1}
         constant:  target_{t+1} = target_t
 
-    The target lives in the data, of the shape and dtype of its reward. A program may write another one into the root.
+    The target lives in the data, of the shape of its reward and its dtype, but float32 at least, or torch's default
+    dtype where rewards are integers. A program may write another one into the root.
 
     Args:
         target_return: the target at a reset.
@@ -67,7 +68,7 @@ class TargetReturn(Transform):
             problems.append(f"out_keys: several rewards have the same target {targets}. Give out_keys=[...]")
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
         found = [leaves[key].zero() for key in self.in_keys if key in leaves]
-        self._forms = [(zero.shape, zero.dtype, zero.device) for zero in found]
+        self._forms = [(zero.shape, _target_dtype(zero.dtype), zero.device) for zero in found]
         self._batch_dims = len(specs.observation.shape)
         return problems + already_there("out_keys", targets, specs) + flags_among(self.in_keys, specs)
 
@@ -85,7 +86,7 @@ class TargetReturn(Transform):
                 reward = next_data.get(reward_key, None)
                 if reward is None:
                     raise self._missing(reward_key, next_data)
-                before = before - reward
+                before = before - (reward.to(dtype) if reward.dtype is torch.bool else reward)
             next_data[target_key] = before
         return next_data
 
@@ -115,3 +116,7 @@ class TargetReturn(Transform):
 
 def _target_name(key: NestedKey) -> NestedKey:
     return "target_return" if isinstance(key, str) else (*key[:-1], "target_return")
+
+
+def _target_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32) if dtype.is_floating_point else torch.get_default_dtype()
