@@ -450,3 +450,21 @@ def test_fill_values_of_lost_observations_are_not_counted(endless: MakeEnv, fill
         assert rewards is not None
         assert rewards.item() == pytest.approx(data["next", "reward"].double().mean().item())
         assert torch.isfinite(data["o"]).all()
+
+
+def test_flags_have_no_statistics(toy: MakeEnv) -> None:
+    """A flag, or an integer, among the in keys is refused, rather than passed over."""
+    with pytest.raises(SpecError, match=r'"done" is a flag or state, not floating-point\. Cast it first'):
+        TransformedEnv(toy(), VecNorm(["observation", "done"]))
+    with pytest.raises(SpecError, match=r'"pixels" is torch\.uint8, not floating-point'):
+        TransformedEnv(toy(), VecNorm(["pixels"]))
+
+
+def test_statistics_loaded_into_one_that_is_bound(toy: MakeEnv) -> None:
+    """Loading leaves rewards out of resets as before, with the norm's own `load_state_dict` too."""
+    env = TransformedEnv(toy((2,)), VecNorm(["observation", "reward"], decay=1.0))
+    env.rollout(3)
+    state = copy.deepcopy(dict(env.transform[0].state_dict()))
+    env.transform[0].load_state_dict(state)
+    env.rollout(3)
+    assert env.transform[0].count.item() == 16

@@ -1,11 +1,18 @@
 """Whose statistics a normaliser uses, and whether it updates them."""
 
-from collections.abc import Callable, Sequence
-from typing import final
+from collections.abc import Sequence
+from typing import Protocol, final
 
 from rl_envs.transforms._shared_moments import SharedMoments
 from rl_envs.transforms.running_moments import RunningMoments
 from rl_specs import TensorMap
+
+
+class Method(Protocol):
+    """What a turn is taken for."""
+
+    def __call__(self, data: TensorMap, result: TensorMap, /, *, is_update: bool) -> TensorMap:
+        """Read the moments, or update them where `is_update` is True."""
 
 
 @final
@@ -44,13 +51,13 @@ class Sharing:
 
     def turn(
         self,
-        method: Callable[[TensorMap, TensorMap], TensorMap],
+        method: Method,
         data: TensorMap,
         result: TensorMap,
         *,
         is_update: bool,
     ) -> TensorMap:
-        """`method(data, result)` with the moments of the moment, which nobody else changes meanwhile.
+        """`method(data, result, is_update=...)` with the moments of the moment, which nobody else changes meanwhile.
 
         Args:
             method: reads the moments, or updates them.
@@ -62,9 +69,9 @@ class Sharing:
         assert shared is not None
         with shared:
             if not is_update:
-                return method(data, result)
+                return method(data, result, is_update=False)
             shared.forget()
-            result = method(data, result)
+            result = method(data, result, is_update=True)
             shared.push()
         return result
 

@@ -67,12 +67,11 @@ class RewardSum(Transform):
             before = data.get(sum_key, None)
             if before is None:
                 raise missing_carried("RewardSum", sum_key, data)
-            if before.dtype is not dtype:  # a later transform has cast it
-                before = before.to(dtype)
             reward = next_data.get(reward_key, None)
             if reward is None:
                 raise self._missing(reward_key, next_data)
-            next_data[sum_key] = before + reward
+            total = before + reward
+            next_data[sum_key] = total if total.dtype is dtype else total.to(dtype)  # a later transform may cast it
         return next_data
 
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:

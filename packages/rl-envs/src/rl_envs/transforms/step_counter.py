@@ -65,9 +65,9 @@ class StepCounter(Transform):
         before = data.get(self.step_count_key, None)
         if before is None:
             raise missing_carried("StepCounter", self.step_count_key, data)
-        if before.dtype is not torch.int64:  # a later transform has cast it
-            before = before.to(torch.int64)
         count = before + self._one
+        if count.dtype is not torch.int64:  # a later transform has cast it
+            count = count.to(torch.int64)
         next_data[self.step_count_key] = count
         if self.max_steps is not None:
             at_limit = count >= self.max_steps

@@ -80,14 +80,12 @@ class TargetReturn(Transform):
             before = data.get(target_key, None)
             if before is None:
                 raise missing_carried("TargetReturn", target_key, data)
-            if before.dtype is not dtype:  # a later transform has cast it
-                before = before.to(dtype)
             if self.mode == "reduce":
                 reward = next_data.get(reward_key, None)
                 if reward is None:
                     raise self._missing(reward_key, next_data)
                 before = before - (reward.to(dtype) if reward.dtype is torch.bool else reward)
-            next_data[target_key] = before
+            next_data[target_key] = before if before.dtype is dtype else before.to(dtype)  # a later one may cast it
         return next_data
 
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:

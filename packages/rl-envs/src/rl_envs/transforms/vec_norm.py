@@ -1,24 +1,20 @@
 """Entries normalised by their running mean and deviation."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self, TypeAlias, cast, final
+from typing import Any, ClassVar, Self, cast, final
 
 import torch
 from tensordict import TensorDictBase
 from torch import Size, Tensor, nn
 
-from rl_envs._env_plan import RESET_KEY, STEP_KEY
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._row_masks import done_rows, end_keys
+from rl_envs.transforms._entry_moments import EntryMoments
 from rl_envs.transforms._sharing import Sharing
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.observation_norm import ObservationNorm
 from rl_envs.transforms.running_moments import RunningMoments
-from rl_envs.transforms.transform import Keys, Transform, leaf_keys
+from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import LeafSpec, NestedKey, TensorMap, TensorSpec, Unbounded, canonical_key, key_str, message
-
-_Entry: TypeAlias = tuple[NestedKey, NestedKey, RunningMoments, bool]
-"""Names before and after, the statistics, and whether the last value of an episode is lost."""
 
 
 @final
@@ -72,11 +68,7 @@ class VecNorm(Transform):
         self.decay = decay
         self.eps = eps
         self.stats = nn.ModuleDict()
-        self._entries: list[_Entry] = []
-        self._reset_entries = self._entries
-        self._lost: set[NestedKey] = set()
-        self._done_keys: list[NestedKey] = []
-        self._batch_size = Size(())
+        self._entries = EntryMoments("VecNorm", [])
         self._sharing = Sharing()
         self.register_load_state_dict_post_hook(_after_load)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if shapes is not None:
@@ -88,19 +80,19 @@ class VecNorm(Transform):
     def count(self) -> Tensor:
         """Weight of what the (first) entry's statistics rest on, in rows; float64 `[]`."""
         self._sharing.refresh()
-        return self._moments(None).count
+        return self._moments(0).count
 
     @property
     def loc(self) -> Tensor:
         """Running mean of the (first) entry, a copy, float64."""
         self._sharing.refresh()
-        return self._moments(None).mean.clone()
+        return self._moments(0).mean.clone()
 
     @property
     def scale(self) -> Tensor:
         """What the (first) entry is divided by, float64."""
         self._sharing.refresh()
-        return self._moments(None).scale()
+        return self._moments(0).scale()
 
     def frozen_copy(self, key: NestedKey | None = None) -> ObservationNorm:
         """The present normalisation of one entry as a constant, for deployment; it gives the same numbers.
@@ -172,9 +164,7 @@ class VecNorm(Transform):
             RuntimeError: no statistics exist yet: give `shapes`, or append it to an environment first.
         """
         if not self._sharing.is_shared:
-            if len(self._entries) < len(self._pairs):
-                self._moments(len(self._entries))
-            self._sharing.share([moments for _, _, moments, _ in self._entries])
+            self._sharing.share([self._moments(position) for position in range(len(self._pairs))])
         return self
 
     # ------------------------------------------------------------------ data
@@ -182,65 +172,20 @@ class VecNorm(Transform):
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         sharing = self._sharing
         if sharing.takes_turns:
-            return sharing.turn(self._normalized_step, data, next_data, is_update=self.training)
-        return self._normalized_step(data, next_data)
-
-    def _normalized_step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
-        training = self.training and not self._sharing.is_frozen
-        rows = data.get(STEP_KEY, None) if training else None
-        if rows is not None:  # a later transform has some rows stepped alone
-            rows = rows.reshape(self._batch_size)
-        for in_key, out_key, moments, is_lost in self._entries:
-            value = next_data.get(in_key, None)
-            if value is None:
-                raise self._missing(in_key, next_data)
-            if not training:
-                next_data[out_key] = moments.normalize(value)
-            elif is_lost:
-                moments.update_rows(value, self._known_rows(next_data, rows))
-                next_data[out_key] = moments.normalize(value)
-            elif rows is not None:
-                next_data[out_key] = moments.update_and_normalize_rows(value, rows)
-            else:
-                next_data[out_key] = moments.update_and_normalize(value)
-        return next_data
-
-    def _known_rows(self, next_data: TensorMap, rows: Tensor | None) -> Tensor:
-        """Of `rows`, bool `[*B]`, those whose observations are not lost with the end of their episodes."""
-        known = ~done_rows(next_data, self._done_keys, len(self._batch_size)).reshape(self._batch_size)
-        return known if rows is None else known & rows
+            return sharing.turn(self._entries.step, data, next_data, is_update=self.training)
+        return self._entries.step(data, next_data, is_update=self.training and not sharing.is_frozen)
 
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
         sharing = self._sharing
         if sharing.takes_turns:
-            return sharing.turn(self._normalized_reset, data, reset_data, is_update=self.training)
-        return self._normalized_reset(data, reset_data)
-
-    def _normalized_reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
-        training = self.training and not self._sharing.is_frozen
-        mask = data.get(RESET_KEY, None)
-        for in_key, out_key, moments, _ in self._reset_entries:
-            value = reset_data.get(in_key, None)
-            if value is None:
-                raise self._missing(in_key, reset_data)
-            if not training:
-                reset_data[out_key] = moments.normalize(value)
-            elif mask is None:
-                reset_data[out_key] = moments.update_and_normalize(value)
-            else:
-                reset_data[out_key] = moments.update_and_normalize_rows(value, mask.reshape(self._batch_size))
-        return reset_data
+            return sharing.turn(self._entries.reset, data, reset_data, is_update=self.training)
+        return self._entries.reset(data, reset_data, is_update=self.training and not sharing.is_frozen)
 
     def _call(self, data: TensorMap) -> TensorMap:
-        if len(self._entries) < len(self._pairs):
-            self._moments(None)
+        if len(self.stats) < len(self._pairs):
+            self._moments(len(self.stats))
         self._sharing.refresh()
-        for in_key, out_key, moments, _ in self._entries:
-            value = data.get(in_key, None)
-            if value is None:
-                raise self._missing(in_key, data)
-            data[out_key] = moments.normalize(value)
-        return data
+        return self._entries.normalize(data)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Normalise entries at the root of a TensorDict with the present statistics, which stay as they are."""
@@ -250,26 +195,27 @@ class VecNorm(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         problems = self._check_wiring(specs, reads_root=False)
-        self._batch_size = specs.observation.shape
-        self._lost = set(leaf_keys(specs.observation)) if specs.loses_ends else set()
-        self._done_keys = end_keys(leaf_keys(specs.done))
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
         for position, key in enumerate(self.in_keys):
             leaf = leaves.get(key)
-            if not isinstance(leaf, LeafSpec):
-                continue
-            if not leaf.dtype.is_floating_point:
-                problems.append(f"in_keys: {key_str(key)} is {leaf.dtype}, not floating-point. Cast it first")
-                continue
-            shape = leaf.shape[len(self._batch_size) :]
-            found = self._find(position)
-            if found is None:
-                self._make(position, shape, leaf.device)
-            elif found.mean.shape != shape:
-                held = tuple(found.mean.shape)
-                problems.append(f"in_keys: {key_str(key)} has rows of shape {tuple(shape)}, its statistics {held}")
+            if isinstance(leaf, LeafSpec) and leaf.dtype.is_floating_point:
+                problems += self._bind_entry(position, leaf.shape[len(specs.observation.shape) :], leaf.device)
+            elif not any(key_str(key) in problem for problem in problems):
+                found = leaf.dtype if isinstance(leaf, LeafSpec) else "a flag or state" if leaf is None else "no tensor"
+                problems.append(f"in_keys: {key_str(key)} is {found}, not floating-point. Cast it first")
         self._list_entries()
+        self._entries.bind(specs)
         return problems
+
+    def _bind_entry(self, position: int, shape: Size, device: torch.device | None) -> list[str]:
+        """Make statistics of rows of a shape, or look whether those that are there fit."""
+        found = self._find(position)
+        if found is None:
+            self._make(position, shape, device)
+        elif found.mean.shape != shape:
+            key, held = key_str(self.in_keys[position]), tuple(found.mean.shape)
+            return [f"in_keys: {key} has rows of shape {tuple(shape)}, its statistics {held}"]
+        return []
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         assert isinstance(spec, LeafSpec)
@@ -285,13 +231,11 @@ class VecNorm(Transform):
 
     def _list_entries(self) -> None:
         found = [(*pair, self._find(position)) for position, pair in enumerate(self._pairs)]
-        lost = self._lost
-        self._entries = [(key, out, moments, key in lost) for key, out, moments in found if moments is not None]
-        kept = {in_key for in_key, _ in self._reset_pairs}
-        self._reset_entries = [entry for entry in self._entries if entry[0] in kept]
+        entries = [(key, out, moments) for key, out, moments in found if moments is not None]
+        self._entries = EntryMoments("VecNorm", entries)
 
-    def _moments(self, position: int | None) -> RunningMoments:
-        moments = self._find(position or 0)
+    def _moments(self, position: int) -> RunningMoments:
+        moments = self._find(position)
         if moments is None:
             fix = "Append it to a TransformedEnv, give shapes=[...], or load a state_dict"
             raise RuntimeError(message("VecNorm", "has no statistics yet", fix=fix))
@@ -302,7 +246,7 @@ class VecNorm(Transform):
             saved = state_dict.get(f"{prefix}stats.{position}.mean")
             if isinstance(saved, Tensor) and self._find(position) is None:
                 self._make(position, saved.shape, saved.device)
-        self._list_entries()
+                self._list_entries()
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _save_to_state_dict(self, *args: Any) -> None:
