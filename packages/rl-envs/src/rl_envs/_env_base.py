@@ -108,7 +108,11 @@ class EnvBase(EnvLife):
         self._simulator()._driver = driver
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        """Root entries, besides actions and states, that a step reads back; True where nobody may write over them."""
+        """Root entries, besides actions, that a step reads back, so that nobody may write over them.
+
+        True where an entry is a number that is counted or summed up, such as the return so far, and no observation:
+        what is done to every observation is not done to it, and it may be cast.
+        """
         return {}
 
     def _simulator(self) -> "EnvBase":

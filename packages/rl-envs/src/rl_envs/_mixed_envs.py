@@ -59,7 +59,15 @@ def stacked_env_specs(component: str, specs: Sequence[EnvSpecs]) -> EnvSpecs:
     masks = {each.action_masks for each in specs}
     is_dense = len(masks) == 1 and not any(_is_stack(field) for field in fields.values())
     return EnvSpecs(
-        **fields, action_masks=first.action_masks if is_dense else (), rows=() if is_dense else tuple(specs)
+        observation=fields["observation"],
+        action=fields["action"],
+        reward=fields["reward"],
+        done=fields["done"],
+        state=fields["state"],
+        action_masks=first.action_masks if is_dense else (),
+        first_flags=tuple(key for key in first.first_flags if all(key in each.first_flags for each in specs)),
+        loses_ends=any(each.loses_ends for each in specs),
+        rows=() if is_dense else tuple(specs),
     )
 
 
@@ -67,7 +75,8 @@ def _is_same(first: EnvSpecs, other: EnvSpecs) -> bool:
     if first is other:
         return True
     same = first.output_spec() == other.output_spec() and first.input_spec() == other.input_spec()
-    return same and first.action_masks == other.action_masks
+    others = ("action_masks", "first_flags", "loses_ends")
+    return same and all(getattr(first, name) == getattr(other, name) for name in others)
 
 
 def _is_stack(spec: Composite | StackedComposite) -> bool:

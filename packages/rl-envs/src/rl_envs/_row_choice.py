@@ -27,7 +27,7 @@ def chosen_rows(key: NestedKey, mask: Tensor, inside: Any, outside: Any) -> Any:
     """
     if isinstance(inside, (Tensor, Ragged)):
         if isinstance(inside, Ragged) or inside.shape == outside.shape:
-            chosen: Any = torch.where(mask, inside, outside)  # type: ignore[call-overload]  # a Ragged knows torch.where
+            chosen: Any = torch.where(mask, inside, outside)  # type: ignore[arg-type]  # a Ragged knows torch.where
             return chosen
         if bool(mask.all()):
             return inside
