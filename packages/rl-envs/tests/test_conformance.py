@@ -37,6 +37,7 @@ from rl_envs.testing import (
     DiscreteCountingEnv,
     EnvConformance,
     FailingEnv,
+    GrowingEnv,
     HeterogeneousCountingEnv,
     MultiKeyCountingEnv,
     NestedCountingEnv,
@@ -45,6 +46,7 @@ from rl_envs.testing import (
     ScheduledEnv,
     StatelessCountingEnv,
     TensorDictCountingEnv,
+    TextCountingEnv,
 )
 from rl_specs import Composite, Unbounded
 
@@ -74,6 +76,8 @@ def vector(mode: gymnasium.vector.AutoresetMode) -> EnvBase:
 
 EXACT: dict[str, Callable[[], EnvBase]] = {
     "counting": CountingEnv,
+    "text": lambda: TextCountingEnv((2,), max_steps=[2, 3]),
+    "observations of any size": lambda: GrowingEnv(max_steps=3),
     "counting, rows of mixed length": lambda: CountingEnv((2, 2), max_steps=[[2, 3], [4, 9]], prefix=("agents",)),
     "agents with flags of their own": lambda: NestedCountingEnv((3,), max_steps=[2, 3, 5]),
     "one row of agents": NestedCountingEnv,

@@ -1,12 +1,24 @@
 """Tests of `rl_envs._env_base`."""
 
+import math
+
 import pytest
 import torch
 from tensordict import TensorDict
 
-from rl_envs import ClosedEnvError, EnvBase, PendulumEnv, StateNotSupportedError, step_mdp
+from rl_envs import (
+    ActionMask,
+    ClosedEnvError,
+    EnvBase,
+    PendulumEnv,
+    StateNotSupportedError,
+    TicTacToeEnv,
+    TransformedEnv,
+    check_env_specs,
+    step_mdp,
+)
 from rl_envs.testing import CountingEnv, EnvConformance, TensorDictCountingEnv
-from rl_specs import Bounded, Categorical, Composite, FlatDict, TensorMap, Unbounded
+from rl_specs import Bounded, Categorical, Composite, FlatDict, SpecError, TensorMap, Unbounded
 
 
 class TwoFlagsEnv(EnvBase):
@@ -214,3 +226,55 @@ def test_several_steps_are_refused_by_step() -> None:
     env = CountingEnv((2,))
     with pytest.raises(ValueError, match="another batch size"):
         env.step(TensorDict({"action": torch.zeros(3, 1)}, batch_size=[3]))
+
+
+class Written(EnvBase):
+    """As an author writes one, with the full specs."""
+
+    def __init__(self, device: str | None = None) -> None:
+        super().__init__(device=device)
+        self.full_observation_spec = Composite(observation=Unbounded((3,)))
+        self.full_action_spec = Composite(action=Categorical(4))
+        self.full_reward_spec = Composite(reward=Unbounded((1,)))
+        self.full_done_spec = Composite(done=Categorical(2, (1,), dtype=torch.bool))
+        self.full_state_spec = Composite()
+
+    def _reset(self, data: TensorMap | None) -> TensorMap:
+        return {"observation": torch.zeros(3)}
+
+    def _step(self, data: TensorMap) -> TensorMap:
+        return {"observation": torch.ones(3), "reward": torch.ones(1), "done": torch.zeros(1, dtype=torch.bool)}
+
+    def _set_seed(self, seed: int) -> None:
+        pass
+
+
+def test_full_specs_can_be_set() -> None:
+    """`full_x_spec` is set as `x_spec` is."""
+    env = Written()
+    check_env_specs(env)
+    assert env.action_spec == Categorical(4)
+    assert set(env.done_keys) == {"done", "terminated", "truncated"}
+
+
+def test_specs_are_on_the_device_of_the_env() -> None:
+    """Specs that an author gives without a device are moved to that of the environment."""
+    env = Written("meta")
+    for spec in (env.full_observation_spec, env.full_action_spec, env.full_reward_spec, env.full_done_spec):
+        assert all(leaf.device == torch.device("meta") for _, leaf in spec.flat_items())
+
+
+def test_all_actions() -> None:
+    """Discrete actions are counted and listed, those that a mask in the data allows with a root; others are refused."""
+    env = Written()
+    assert env.cardinality() == 4
+    assert env.all_actions()["action"].tolist() == [0, 1, 2, 3]
+    game = TransformedEnv(TicTacToeEnv(), ActionMask(mask_key="mask"))
+    root = game.reset()
+    root = game.step_and_maybe_reset(root.set("action", torch.tensor([3])))[1]
+    assert game.cardinality() == 9
+    assert game.cardinality(root) == 8
+    assert game.all_actions(root)["action"].flatten().tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
+    assert PendulumEnv().cardinality() == math.inf
+    with pytest.raises(SpecError, match="cannot be listed"):
+        PendulumEnv().all_actions()

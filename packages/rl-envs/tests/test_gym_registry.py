@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 import gymnasium
+import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from rl_envs import PendulumEnv, StepCounter, TicTacToeEnv, register_gym
-from rl_envs.testing import CountingEnv
+from rl_envs import GymEnv, PendulumEnv, StepCounter, TicTacToeEnv, register_gym
+from rl_envs.testing import CountingEnv, NestedCountingEnv
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +71,21 @@ def test_the_checker_passes_whole() -> None:
     check_env(gymnasium.make("noughts/Crosses-v0").unwrapped)
     register_gym("Swing-v1", PendulumEnv)
     check_env(gymnasium.make("Swing-v1").unwrapped)
+
+
+@pytest.mark.filterwarnings("ignore:.*Box.*")
+def test_frames_by_name() -> None:
+    """`render_mode` reaches an entry point that takes it, and the checker, which renders in every mode, passes."""
+    register_gym("Rendered-v0", GymEnv, kwargs={"env_name": "CartPole-v1"})
+    env = gymnasium.make("Rendered-v0", render_mode="rgb_array")
+    check_env(env.unwrapped)
+    env.reset()
+    assert np.asarray(env.render()).shape == (400, 600, 3)
+
+
+def test_rewards_of_members_by_name() -> None:
+    """`sum_rewards` is that of `to_gymnasium`."""
+    register_gym("Members-v0", NestedCountingEnv, sum_rewards=True)
+    env = gymnasium.make("Members-v0")
+    env.reset()
+    assert env.step(np.array([[0.25], [0.5]], np.float32))[1] == 2.75

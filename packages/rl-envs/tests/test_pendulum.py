@@ -110,3 +110,13 @@ def test_no_step_reads_a_value_back() -> None:
     mask = torch.zeros(3, 1, dtype=torch.bool, device="meta")
     assert env._step({"action": torch.zeros(3, 1, device="meta")})["reward"].device.type == "meta"
     assert env._reset({"_reset": mask})["observation"].device.type == "meta"
+
+
+def test_a_state_of_other_names_is_refused() -> None:
+    """A misspelt entry of a state is an error, and changes nothing."""
+    env = PendulumEnv(seed=0)
+    env.reset()
+    before = env.get_state()
+    with pytest.raises(KeyError, match=r"unknown entries.*angel"):
+        env.set_state({"angel": torch.zeros(()), "speed": torch.ones(())})
+    assert all(torch.equal(value, before[name]) for name, value in env.get_state().items())

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import NonTensorData, TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModule
 from torch import nn
 
@@ -184,6 +184,10 @@ def test_out_that_does_not_fit() -> None:
         env.rollout(4, out=fake)
     with pytest.raises(KeyError, match='key "action" missing'):
         env.rollout(3, out=fake.exclude("action"))
+    with pytest.raises(ValueError, match=r"is expanded.*Pass out.clone\(\)"):
+        env.rollout(3, out=env.fake_tensordict().unsqueeze(-1).expand(2, 3))
+    with pytest.raises(TypeError, match='"text" is no tensor'):
+        env.rollout(3, out=fake.clone().set("text", NonTensorData("a", batch_size=[2, 3])))
     with pytest.raises(ValueError, match='"action" of out has another form'):
         env.rollout(3, out=fake.clone().set("action", torch.zeros(2, 3, 1, dtype=torch.float64)))
     with pytest.raises(ValueError, match="lazy stack"):

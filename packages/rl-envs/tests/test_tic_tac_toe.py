@@ -6,7 +6,8 @@ import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from rl_envs import TicTacToeEnv
+from rl_envs import ActionMask, TicTacToeEnv, TransformedEnv, check_env_specs
+from rl_specs import SpecError
 
 LINES = [
     *([3 * row + column for column in range(3)] for row in range(3)),
@@ -123,3 +124,19 @@ def test_names_of_the_entries() -> None:
     assert env.reward_keys == [("player0", "reward"), ("player1", "reward")]
     assert env.action_spec.space.n == 9
     assert env.full_observation_spec["board"].dtype == torch.int32
+
+
+@pytest.mark.parametrize("batch_size", [(), (3,), (9,), (2, 9)])
+def test_the_mask_of_a_batch_is_followed(batch_size: tuple[int, ...]) -> None:
+    """With `ActionMask`, an action `[*B, 1]` of one cell has the mask `[*B, 9]`: no random move is a foul."""
+    env = TransformedEnv(TicTacToeEnv(batch_size=batch_size), ActionMask(mask_key="mask"))
+    check_env_specs(env)
+    root = env.reset()
+    for _ in range(4):  # nobody has won after four moves
+        action = env.action_spec.rand()
+        assert env.action_spec.is_in(action)
+        assert root["mask"].gather(-1, action).all()
+        _, root = env.step_and_maybe_reset(root.set("action", action))
+    taken = (~root["mask"]).to(torch.int64).argmax(-1, keepdim=True)
+    with pytest.raises(SpecError, match="outside its bounds"):
+        env.step(root.set("action", taken))

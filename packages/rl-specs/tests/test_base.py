@@ -18,6 +18,7 @@ from rl_specs import (
     OneHot,
     ShapeError,
     SpecError,
+    Stacked,
     TensorSpec,
     Unbounded,
     cat_specs,
@@ -140,3 +141,53 @@ def check_compiled(spec: LeafSpec) -> None:
     assert sample.shape == (4, 3)
     assert torch.equal(projected, spec.project(value))
     assert is_in
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x: torch.squeeze(x, 0),
+        lambda x: torch.squeeze(x),
+        lambda x: torch.unsqueeze(x, dim=-1),
+        lambda x: torch.flatten(x, 1),
+        lambda x: torch.unflatten(x, 1, (2, -1)),
+        lambda x: torch.permute(x, (2, 0, 1)),
+        lambda x: torch.transpose(x, 0, 1),
+        lambda x: torch.reshape(x, (4, 3)),
+        lambda x: torch.index_select(x, 1, torch.tensor([3, 0, 0])),
+        lambda x: torch.index_select(input=x, dim=2, index=torch.tensor([1])),
+        lambda x: torch.unbind(x, 1)[2],
+        lambda x: torch.cat([x, x], 1),
+    ],
+)
+def test_functions_of_torch_take_specs(operation: Callable[[Any], Any]) -> None:
+    """What a function of torch makes of a spec is the spec of what it makes of the bounds."""
+    low = torch.arange(12.0).reshape(1, 4, 3)
+    assert operation(Bounded(low, low + 1)) == Bounded(operation(low), operation(low + 1))
+
+
+def test_functions_that_are_no_shape_operations_refuse_specs() -> None:
+    """Arithmetic on a spec is a TypeError."""
+    spec: Any = Unbounded(())
+    with pytest.raises(TypeError):
+        torch.add(spec, spec)
+
+
+def test_orders_that_are_none_are_refused() -> None:
+    """A permutation names every dimension once, and leaves one-hot vectors in their place."""
+    with pytest.raises(ShapeError, match=r"each of 2 dimensions once, found \(0, 0\)"):
+        Unbounded((2, 3)).permute(0, 0)
+    with pytest.raises(ShapeError, match="last dimension"):
+        OneHot(3, (2, 3)).transpose(0, 1)
+    ragged: Any = Stacked(Unbounded((2, 3)), Unbounded((2, 4)), dim=0)
+    assert ragged.permute(1, 0, 2).shape == (2, 2, -1)
+    with pytest.raises(ShapeError, match="whose size differs"):
+        ragged.permute(2, 1, 0)
+
+
+def test_other_names() -> None:
+    """`sample`, `contains`, `cpu` are `rand`, `is_in`, `to("cpu")`."""
+    spec = Bounded(0, 1, (2,))
+    assert spec.contains(spec.sample(3))
+    assert not spec.contains(spec.sample() + 2)
+    assert spec.cpu() == spec.to("cpu") == spec

@@ -84,3 +84,10 @@ def test_dtype_and_device_are_part_of_the_spec() -> None:
     assert Categorical(3) == Categorical(3, ())
     assert Categorical(3) != Categorical(3, dtype=torch.int32)
     assert Categorical(3) != Categorical(3, device="meta")
+
+
+def test_encode_refuses_what_is_no_category_number() -> None:
+    """A number between two categories is an error, and is not cut off; a whole one may be a float."""
+    with pytest.raises(SpecError, match="categories are whole numbers"):
+        Categorical(3).encode([0.0, 1.5])
+    assert Categorical(3, dtype=torch.int32).encode(np.array(2.0)).item() == 2

@@ -177,3 +177,12 @@ def test_conversion_reaches_the_choices() -> None:
     assert low_or_high().space[0].high.tolist() == [1.0, 1.0]
     assert low_or_high().zero(3).tolist() == [[0.0, 0.0]] * 3
     assert low_or_high().one().tolist() == [1.0, 1.0]
+
+
+def test_masks_of_the_specs_given_do_not_reach_in() -> None:
+    """A mask that a spec takes on later is not that of the choice made of it, nor of a stack."""
+    given = Categorical(3)
+    choice, stack = Choice([given, Categorical(4)]), Stacked(given, Categorical(4), dim=0)
+    given.update_mask(torch.tensor([True, False, False]))
+    assert choice.choices[0].mask is None
+    assert stack.specs[0].mask is None

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -299,3 +300,20 @@ def test_repr_has_a_line_for_each_entry() -> None:
         "    n: Composite(shape=(), device=None)",
         "        b: Categorical(shape=(), n=4, dtype=int64, device=cpu)",
     ]
+
+
+def test_what_cannot_be_set_changes_nothing() -> None:
+    """An entry that does not fit leaves no empty levels behind, and none of the specs of a stack changed."""
+    spec = Composite({"there": {"x": Unbounded((2,))}}, shape=(2,))
+    before = spec.clone()
+    wrong: Any = 3
+    for key in (("a", "b", "c"), ("there", "b", "c"), ("there", "x", "c")):
+        for entry in (Unbounded((3,)), wrong):
+            with pytest.raises((ShapeError, SpecError, TypeError)):
+                spec.set(key, entry)
+    assert spec == before
+    stack: Any = torch.stack([Composite(x=Unbounded(())), Composite(x=Composite())])  # type: ignore[list-item]  # specs
+    kept = stack.clone()
+    with pytest.raises(SpecError, match="'x' is a leaf"):
+        stack.set(("x", "y"), Unbounded((2,)))
+    assert stack == kept

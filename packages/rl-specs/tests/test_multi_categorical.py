@@ -54,3 +54,9 @@ def test_empty_nvec_is_an_error() -> None:
         MultiCategorical([])
     with pytest.raises(SpecError, match="found -1"):
         MultiCategorical([2, -1])
+
+
+def test_encode_refuses_what_is_no_category_number() -> None:
+    """A number between two categories is an error, and is not cut off."""
+    with pytest.raises(SpecError, match="categories are whole numbers"):
+        MultiCategorical([3, 4]).encode([1.5, 2.0])

@@ -54,3 +54,20 @@ def test_shape_operations_keep_blocks_whole() -> None:
     assert spec.to(torch.int64).dtype == torch.int64
     with pytest.raises(ShapeError):
         spec[:, :2]
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float32])
+def test_encode_takes_vectors_of_any_dtype(dtype: torch.dtype) -> None:
+    """A row of zeros and ones as long as the blocks is taken as one-hot blocks, in the dtype of the spec."""
+    spec = MultiOneHot([2, 3], dtype=dtype)
+    for given in ([0, 1, 0, 0, 1], np.array([0.0, 1.0, 0.0, 0.0, 1.0]), torch.tensor([0, 1, 0, 0, 1]).bool()):
+        assert spec.is_in(spec.encode(given))
+        assert torch.equal(spec.encode(given), spec.encode([1, 2]))
+
+
+def test_encode_refuses_vectors_that_are_not_one_hot() -> None:
+    """Integers as long as the blocks that are no vectors, and numbers between two categories, are errors."""
+    with pytest.raises(SpecError, match="vectors are not one-hot"):
+        MultiOneHot([2, 3]).encode([7, 1, 0, 0, 1])
+    with pytest.raises(SpecError, match="categories are whole numbers"):
+        MultiOneHot([2, 3]).encode([1.5, 2.0])

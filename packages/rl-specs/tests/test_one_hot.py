@@ -83,3 +83,10 @@ def test_one_vector_is_drawn_as_several_are(dtype: torch.dtype) -> None:
         several = spec.rand((1,), generator=torch.Generator().manual_seed(seed))
         assert one.dtype == dtype
         assert torch.equal(one, several[0])
+
+
+def test_encode_refuses_what_is_no_category_number() -> None:
+    """A number between two categories is an error; a whole one may be a float."""
+    with pytest.raises(SpecError, match=r"categories are whole numbers\. Found 1\.5\. Pass integers"):
+        OneHot(3).encode(1.5)
+    assert OneHot(3).encode(2.0).tolist() == [False, False, True]

@@ -240,6 +240,11 @@ def operations(draw: st.DrawFn, batch: Batch) -> Op:
         rows = torch.tensor(draw(st.lists(st.integers(0, batch[0] - 1), min_size=1, max_size=4)))
         split = draw(st.sampled_from([n for n in range(1, batch[dim] + 1) if batch[dim] % n == 0]))
         front = (slice(None),) * dim
+        order = draw(st.permutations(range(k)))
+
+        def selected(x: Any) -> Any:
+            return x[(*front, rows % batch[dim])]  # TensorDict has no index_select
+
         ops += [
             lambda x: x[(*front, at)],
             lambda x: x[(*front, at - batch[dim])],
@@ -258,6 +263,11 @@ def operations(draw: st.DrawFn, batch: Batch) -> Op:
             lambda x: x.squeeze(dim),
             lambda x: x.unflatten(dim, (split, batch[dim] // split)),
             lambda x: x.reshape(-1, *x.shape[k:]),
+            lambda x: x.transpose(dim, k - 1),
+            lambda x: x.transpose(k - 1, dim - x.ndim),
+            lambda x: x.permute(*order, *range(k, x.ndim)),
+            lambda x: x.permute((*order, *range(k - x.ndim, 0))),
+            lambda x: x.index_select(dim, rows % batch[dim]) if isinstance(x, (Tensor, TensorSpec)) else selected(x),
         ]
     return draw(st.sampled_from(ops))
 

@@ -56,6 +56,8 @@ def test_entries_are_stacks() -> None:
     assert spec["observation"] == Stacked(Bounded(0, 1, (2,)), Bounded(0, 1, (4,)), dim=0)
     assert spec["info", "id"] == Categorical(9, (2,))
     assert [value.shape for value in spec.values(True, True)] == [(2, -1), (2, 3), (2,)]
+    assert [key for key, _ in spec.flat_items()] == ["observation", "action", ("info", "id")]
+    assert spec.flat_items()[1][1] == OneHot(3, (2, 3))
     assert "height" not in spec
     assert StackedComposite(flyer(), walker(), dim=0).keys() == spec.keys()
     assert spec[1]["height"] == Unbounded()

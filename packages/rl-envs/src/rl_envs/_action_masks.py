@@ -16,6 +16,7 @@ from rl_specs import (
     DTypeError,
     MultiCategorical,
     MultiOneHot,
+    NestedKey,
     OneHot,
     ShapeError,
     TensorMap,
@@ -47,13 +48,12 @@ class ActionMasks:
         for spec, blocks, entry in self._pairs:
             mask = data.get(entry, None)
             if mask is not None:
-                spec.update_mask(_with_choice(mask, blocks))
+                spec.update_mask(_beside_action(spec, _with_choice(mask, blocks)))
 
 
 def mask_problems(specs: EnvSpecs) -> list[str]:
     """What is wrong with `specs.action_masks`, one sentence each."""
-    actions = dict(specs.action.flat_items())
-    entries = {**dict(specs.state.flat_items()), **dict(specs.observation.flat_items())}
+    actions, entries = dict(specs.action.flat_items()), _entries(specs)
     problems = []
     for action, entry in specs.action_masks:
         problem = _problem(actions.get(action), entries.get(entry))
@@ -69,15 +69,25 @@ def _problem(action: TensorSpec | None, entry: TensorSpec | None) -> str:
     if not isinstance(action, MaskedSpec):
         return f"a {type(action).__name__} has no categories to be masked"
     try:
-        action.clone().update_mask(torch.ones_like(entry.zero()))
+        action.clone().update_mask(_beside_action(action, torch.ones_like(entry.zero())))
     except (DTypeError, ShapeError) as error:
         return str(error).rstrip(".")
     return ""
 
 
+def _entries(specs: EnvSpecs) -> dict[NestedKey, TensorSpec]:
+    return {**dict(specs.state.flat_items()), **dict(specs.observation.flat_items())}
+
+
 def _blocks(spec: MaskedSpec) -> list[int]:
     """Number of categories of each variable that the last dimension of the mask holds; empty for one variable."""
     return list(spec.nvec) if isinstance(spec, (MultiCategorical, MultiOneHot)) else []
+
+
+def _beside_action(spec: MaskedSpec, mask: Tensor) -> Tensor:
+    """A mask `[*B, n]` of indices `[*B, 1]` in the form of these, `[*B, 1, n]`; any other as it is."""
+    is_index = isinstance(spec, Categorical) and spec.shape[-1:] == (1,)
+    return mask.unsqueeze(-2) if is_index and mask.shape[:-1] == spec.shape[:-1] else mask
 
 
 def _with_choice(mask: Tensor, blocks: list[int]) -> Tensor:

@@ -1,6 +1,8 @@
 """Whether an environment returns what its specs say."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 from tensordict import TensorDictBase
@@ -8,11 +10,14 @@ from torch import Tensor
 
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import complete_flags, flag_groups
+from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
 from rl_envs._output_checks import not_entries
+from rl_envs._ragged import row_entries, spread
 from rl_specs import FlatDict, LeafSpec, NestedKey, SpecError, canonical_key, join_key, key_str, message
 
 _STEPS = 3
+_ACTION, _STATE, _OBSERVATION = attrgetter("action"), attrgetter("state"), attrgetter("observation")
 
 
 class EnvSpecError(SpecError, AssertionError):
@@ -39,7 +44,7 @@ class SpecDifference:
 
 
 def check_env_specs(
-    env: EnvBase, return_contiguous: bool = True, check_dtype: bool = True, seed: int | None = None
+    env: EnvBase, return_contiguous: bool | None = None, check_dtype: bool = True, seed: int | None = None
 ) -> None:
     """Run a reset, a step and a short random rollout and compare all that they return with the specs.
 
@@ -47,7 +52,7 @@ def check_env_specs(
 
     Args:
         env: the environment; left at the end of the rollout.
-        return_contiguous: stack the rollout, or leave it a lazy stack.
+        return_contiguous: stack the rollout, or leave it a lazy stack; None: as `EnvBase.rollout` decides.
         check_dtype: compare dtypes too.
         seed: seeds the env and the random actions.
     Raises:
@@ -73,7 +78,9 @@ def check_env_specs(
         raise EnvSpecError(difference_table(repr(env), differences))
 
 
-def spec_differences(env: EnvBase, *, return_contiguous: bool = True, check_dtype: bool = True) -> list[SpecDifference]:
+def spec_differences(
+    env: EnvBase, *, return_contiguous: bool | None = None, check_dtype: bool = True
+) -> list[SpecDifference]:
     """All differences between what `env` returns and its specs, as `check_env_specs` finds them.
 
     An environment that is not batch-locked is looked at with one more batch dimension too.
@@ -85,29 +92,31 @@ def spec_differences(env: EnvBase, *, return_contiguous: bool = True, check_dtyp
         return _differences(env, return_contiguous, check_dtype)
 
 
-def _differences(env: EnvBase, return_contiguous: bool, check_dtype: bool) -> list[SpecDifference]:
+def _differences(env: EnvBase, return_contiguous: bool | None, check_dtype: bool) -> list[SpecDifference]:
     expected = unpack_flat(env.fake_tensordict())
-    actions = {canonical_key(key) for key in env.action_keys}
-    states = {canonical_key(key) for key in env.state_keys}
+    rows = env._env_specs().rows or (env._env_specs(),)
+    actions, states, observed = (
+        {key for specs in rows for key, _ in part(specs).flat_items()} for part in (_ACTION, _STATE, _OBSERVATION)
+    )
     root_only = {k: v for k, v in expected.items() if k[0] != "next" and k not in actions and k not in states}
-    observed = {canonical_key(key) for key in env.observation_keys}
     try:
         root = env.reset()
     except Exception as error:
         return [_raised("reset", error)]
     entries = unpack_flat(root)
     at_reset = root_only | {k: v for k, v in expected.items() if k in states & observed}
-    found = _compare("reset", entries, at_reset, check_dtype)
+    open_specs = _open_specs(env)
+    found = _compare("reset", entries, at_reset, check_dtype, open_specs)
     found += _batch_difference("reset", root, env.batch_size)
     found += _outside("reset", env, entries, is_root=True)
-    returned = [(key, value, value.clone()) for key, value in entries.items() if isinstance(value, Tensor)]
+    returned = _with_copies(entries)
     try:
         following = _step_once(env, root)
     except Exception as error:
         return [*found, _raised("step", error)]
-    returned += [(key, value, value.clone()) for key, value in following.items() if isinstance(value, Tensor)]
+    returned += _with_copies(following)
     in_next = {key: value for key, value in expected.items() if key[0] == "next"}
-    found += _compare("step", following, in_next, check_dtype)
+    found += _compare("step", following, in_next, check_dtype, open_specs)
     found += _outside("step", env, following, is_root=False)
     if found:
         return found
@@ -117,7 +126,21 @@ def _differences(env: EnvBase, return_contiguous: bool, check_dtype: bool) -> li
         return [_raised("rollout", error)]
     found += _batch_difference("rollout", steps, torch.Size((*env.batch_size, _STEPS)))
     last = steps[(..., -1)] if env.batch_size else steps[-1]
-    return found + _compare("rollout", unpack_flat(last), expected, check_dtype) + _overwritten(returned)
+    found += _compare("rollout", unpack_flat(last), expected, check_dtype, open_specs)
+    return found + _overwritten(returned)
+
+
+def _open_specs(env: EnvBase) -> dict[NestedKey, LeafSpec]:
+    """Specs of entries of a step that leave a size open, by the name of the entry."""
+    root = [env.full_state_spec, env.full_observation_spec, env.full_done_spec, env.full_action_spec]
+    following = [env.full_observation_spec, env.full_reward_spec, env.full_done_spec]
+    leaves = [(key, spec) for composite in root for key, spec in composite.flat_items()]
+    leaves += [(join_key("next", key), spec) for composite in following for key, spec in composite.flat_items()]
+    return {key: spec for key, spec in leaves if isinstance(spec, LeafSpec) and spec.is_dynamic}
+
+
+def _with_copies(entries: FlatDict) -> list[tuple[NestedKey, Tensor, Tensor]]:
+    return [(key, value, value.clone()) for key, value in spread(entries).items() if isinstance(value, Tensor)]
 
 
 def _overwritten(returned: list[tuple[NestedKey, Tensor, Tensor]]) -> list[SpecDifference]:
@@ -165,7 +188,10 @@ def difference_table(title: str, differences: list[SpecDifference]) -> str:
     return "\n".join([head, *(line.rstrip() for line in lines), fix])
 
 
-def _compare(where: str, entries: FlatDict, expected: FlatDict, check_dtype: bool) -> list[SpecDifference]:
+def _compare(
+    where: str, entries: FlatDict, expected: FlatDict, check_dtype: bool, open_specs: Mapping[NestedKey, LeafSpec]
+) -> list[SpecDifference]:
+    entries, expected = spread(entries), spread(expected)  # those of environments that differ, each for itself
     found = [
         SpecDifference(where, key_str(key), "missing", "an entry", "none") for key in expected if key not in entries
     ]
@@ -179,16 +205,18 @@ def _compare(where: str, entries: FlatDict, expected: FlatDict, check_dtype: boo
         if not isinstance(value, Tensor):
             found.append(SpecDifference(where, key_str(key), "type", "Tensor", type(value).__name__))
         else:
-            found += _tensor_differences(where, key, value, model, check_dtype)
+            spec = open_specs.get(key)
+            shape = model.shape if spec is None else value.shape if spec.fits(value.shape) else spec.shape
+            found += _tensor_differences(where, key, value, model, shape, check_dtype)
     return found
 
 
 def _tensor_differences(
-    where: str, key: NestedKey, value: Tensor, model: Tensor, check_dtype: bool
+    where: str, key: NestedKey, value: Tensor, model: Tensor, shape: torch.Size, check_dtype: bool
 ) -> list[SpecDifference]:
     found = []
-    if value.shape != model.shape:
-        found.append(SpecDifference(where, key_str(key), "shape", str(tuple(model.shape)), str(tuple(value.shape))))
+    if value.shape != shape:
+        found.append(SpecDifference(where, key_str(key), "shape", str(tuple(shape)), str(tuple(value.shape))))
     if check_dtype and value.dtype is not model.dtype:
         found.append(SpecDifference(where, key_str(key), "dtype", str(model.dtype), str(value.dtype)))
     if value.device != model.device:
@@ -204,17 +232,25 @@ def _batch_difference(where: str, data: TensorDictBase, batch_size: torch.Size) 
 
 def _outside(where: str, env: EnvBase, entries: FlatDict, *, is_root: bool) -> list[SpecDifference]:
     """Entries of the right form whose values their spec does not contain."""
-    specs = [env.full_observation_spec, env.full_done_spec]
+    rows = env._env_specs().rows
+    if rows:
+        parts = [_outside_of(where, own, row_entries(entries, row), is_root) for row, own in enumerate(rows)]
+        return [difference for part in parts for difference in part]
+    return _outside_of(where, env._env_specs(), entries, is_root)
+
+
+def _outside_of(where: str, env_specs: EnvSpecs, entries: FlatDict, is_root: bool) -> list[SpecDifference]:
+    specs = [env_specs.observation, env_specs.done]
     if not is_root:
-        specs.append(env.full_reward_spec)
+        specs.append(env_specs.reward)
     found = []
     for composite in specs:
         for key, spec in composite.flat_items():
             path = key if is_root else join_key("next", key)
             value = entries.get(path)
-            has_dtype = isinstance(spec, LeafSpec) and isinstance(value, Tensor) and value.dtype is spec.dtype
-            is_comparable = has_dtype and value is not None and value.shape == spec.shape
-            if is_comparable and not spec.is_in(value):
+            if not (isinstance(spec, LeafSpec) and isinstance(value, Tensor)):
+                continue
+            if value.dtype is spec.dtype and spec.fits(value.shape) and not spec.is_in(value):
                 found.append(SpecDifference(where, key_str(path), "outside its spec", _domain(spec), _summary(value)))
     return found
 

@@ -1,32 +1,30 @@
 """The environment: what an author writes, and what everyone calls."""
 
-import secrets
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import LazyStackedTensorDict, TensorDict, TensorDictBase
 
+from rl_envs._env_life import EnvLife
 from rl_envs._env_plan import RESET_KEY, EnvPlan
 from rl_envs._env_specs import EnvSpecs
-from rl_envs._errors import ClosedEnvError, StateNotSupportedError
 from rl_envs._fake_data import fake_tensordict
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._gym_registry import register_gym
 from rl_envs._input_checks import check_step_input, check_tensordict
+from rl_envs._mixed_envs import write_random_rows
 from rl_envs._reset_masks import done_rows, keep_members, masked_entries, take_reset_masks, whole_rows
 from rl_envs._rollout import RolloutOptions, rollout
-from rl_envs._seeding import next_seed, stream_seed
-from rl_envs._spec_holder import SpecHolder
 from rl_envs._step_mdp import step_mdp
-from rl_specs import NestedKey, TensorMap, TensorSpec, message, resolve_device
+from rl_specs import NestedKey, TensorMap, TensorSpec, resolve_device
 
 if TYPE_CHECKING:
     from rl_envs.transforms import Transform
 
 
-class EnvBase(SpecHolder):
+class EnvBase(EnvLife):
     """An environment over TensorDicts.
 
     An author sets `observation_spec` and `action_spec` (and, where the defaults do not fit, `reward_spec`, `done_spec`,
@@ -45,8 +43,6 @@ class EnvBase(SpecHolder):
 
     def __init__(self, *, device: torch.device | str | int | None = None, batch_size: Sequence[int] = ()) -> None:
         super().__init__(device=device, batch_size=batch_size)
-        self._is_closed = False
-        self._training = True
         self._plan_and_specs: tuple[EnvPlan, EnvSpecs] | None = None
         self._driver: object | None = None
 
@@ -75,56 +71,20 @@ class EnvBase(SpecHolder):
             Next observations, rewards, and the flags that the env knows (`done` alone is taken for a termination).
         """
 
-    @abstractmethod
-    def _set_seed(self, seed: int) -> None:
-        """Restart the random stream of the env from `seed`."""
-
     def _random_action(self, data: TensorMap, specs: Sequence[tuple[NestedKey, TensorSpec]]) -> None:
         """Write random actions into the root entries; overridden where what is allowed depends on the entries."""
+        if self._specs.rows:
+            write_random_rows(data, self._specs.rows)
+            return
         for key, spec in specs:
             data[key] = spec.rand()
 
     @property
     def _draws_any_action(self) -> bool:
         """Whether random actions come from the specs alone, so that those of many steps can be drawn at once."""
-        return type(self)._random_action is EnvBase._random_action
-
-    def _set_stream(self, seed: int, first_index: int) -> None:
-        """Seed the envs of this batch as envs `first_index, first_index + 1, ...` of a larger one.
-
-        An env that holds several overrides this, so that env `i` draws from the stream of `(seed, i)`.
-        """
-        self._set_seed(stream_seed(seed, first_index))
-
-    def _to(self, device: torch.device) -> None:
-        """Move what the env holds to `device`; the specs have moved already."""
-
-    def _close(self) -> None:
-        """Release what the env holds; called once."""
-
-    def _set_training(self, mode: bool) -> None:
-        """Pass the mode on to what the env is made of."""
-
-    def _repr_fields(self) -> dict[str, object]:
-        """What `repr` shows before the batch size and the device."""
-        return {}
+        return not self._specs.rows and type(self)._random_action is EnvBase._random_action
 
     # Attributes.
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close` has been called."""
-        return self._is_closed
-
-    @property
-    def training(self) -> bool:
-        """Mode set by `train` and `eval`."""
-        return self._training
-
-    @property
-    def has_exact_state(self) -> bool:
-        """Whether `get_state` and `set_state` exist, so that a run can be resumed in the middle of an episode."""
-        return False
 
     @property
     def steps_rows(self) -> bool:
@@ -136,7 +96,8 @@ class EnvBase(SpecHolder):
 
     @property
     def driver(self) -> object | None:
-        """Who moved the simulator last: the token given to `drive`, None after `reset`, `step` or `rollout`."""
+        """Who moved the simulator last: the token given to `drive`, None after `reset`, `step`, `rollout` or
+        `set_state`."""
         return self._simulator()._driver
 
     def drive(self, driver: object | None) -> None:
@@ -147,7 +108,11 @@ class EnvBase(SpecHolder):
         self._simulator()._driver = driver
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        """Root entries, besides actions and states, that a step reads back; True where nobody may write over them."""
+        """Root entries, besides actions, that a step reads back, so that nobody may write over them.
+
+        True where an entry is a number that is counted or summed up, such as the return so far, and no observation:
+        what is done to every observation is not done to it, and it may be cast.
+        """
         return {}
 
     def _simulator(self) -> "EnvBase":
@@ -285,12 +250,43 @@ class EnvBase(SpecHolder):
         if self._is_of_other_size(tensordict):
             with self._resized(tensordict.batch_size):
                 return self.rand_action(tensordict)
-        data = TensorDict({}, batch_size=self._batch_size, device=self._device) if tensordict is None else tensordict
         specs = self._env_specs()
+        data = self._without_entries(specs) if tensordict is None else tensordict
         if specs.action_masks:
             self._plan().follow_masks(data)
         self._random_action(data, specs.action.flat_items())
         return data
+
+    def cardinality(self, tensordict: TensorDictBase | None = None) -> int | float:
+        """Number of different actions of one row, `math.inf` where they cannot be counted.
+
+        Args:
+            tensordict: root entries with a mask of actions, to count those that it allows; such a mask has to be the
+                same in all rows.
+        """
+        if tensordict is None:
+            return self.full_action_spec.cardinality()
+        return len(self.all_actions(tensordict))
+
+    def all_actions(self, tensordict: TensorDictBase | None = None) -> TensorDict:
+        """Every action, `[cardinality, *B]`, each the same in all rows.
+
+        Args:
+            tensordict: root entries with a mask of actions, the same in all rows: those that it allows.
+        Raises:
+            SpecError: the actions cannot be listed, or rows allow different ones.
+        """
+        specs = self._env_specs()
+        if tensordict is not None and specs.action_masks:
+            self._plan().follow_masks(tensordict)
+        actions: TensorDict = specs.action.enumerate(use_mask=tensordict is not None)
+        return actions
+
+    def _without_entries(self, specs: EnvSpecs) -> TensorDictBase:
+        if not specs.rows:
+            return TensorDict({}, batch_size=self._batch_size, device=self._device)
+        rows = [TensorDict({}, batch_size=self._batch_size[1:], device=self._device) for _ in specs.rows]
+        return LazyStackedTensorDict(*rows, stack_dim=0)
 
     def rand_step(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         """One step with actions drawn from the action spec."""
@@ -306,7 +302,7 @@ class EnvBase(SpecHolder):
         auto_cast_to_device: bool = False,
         break_when_any_done: bool = True,
         break_when_all_done: bool = False,
-        return_contiguous: bool = True,
+        return_contiguous: bool | None = None,
         tensordict: TensorDictBase | None = None,
         set_truncation: bool = False,
         set_truncated: bool = False,
@@ -329,7 +325,8 @@ class EnvBase(SpecHolder):
             break_when_any_done: stop as soon as an env of the batch is done. Otherwise done envs are reset and go on.
             break_when_all_done: run until every env of the batch has been done once; an env that is done stays as it
                 is, its flags set. Needs `break_when_any_done=False`.
-            return_contiguous: stack the steps; otherwise return a lazy stack of them, whose shapes may differ.
+            return_contiguous: stack the steps; otherwise return a lazy stack of them, whose shapes may differ. None:
+                stack them, unless the specs leave a size open (see `has_dynamic_specs`).
             tensordict: root entries to start from, with `auto_reset=False`, or to hand to the reset, such as parameters
                 or, for an env that is not `batch_locked`, a batch size.
             set_truncation: mark the last step `truncated` (and `done`) where it is not done.
@@ -369,91 +366,6 @@ class EnvBase(SpecHolder):
         """One step `[*B]` of zeros, with every entry that a step has."""
         return fake_tensordict(self._env_specs(), self._batch_size, self._device)
 
-    # Seeds, state, life.
-
-    def set_seed(self, seed: int | None = None, static_seed: bool = False, *, first_index: int = 0) -> int:
-        """Restart the random streams; effective from the next reset.
-
-        Args:
-            seed: non-negative; None: a random one.
-            static_seed: return `seed` itself.
-            first_index: position of the first env of this batch in a larger one: env `i` of that one draws from the
-                stream of `(seed, i)` however the envs are spread.
-        Returns:
-            A seed for what is seeded next.
-        """
-        self._check_open("set_seed")
-        chosen = secrets.randbits(31) if seed is None else int(seed)
-        if chosen < 0:
-            raise ValueError(message(f"{self._name}.set_seed", "negative seed", expected=">= 0", found=chosen))
-        self._set_stream(chosen, first_index)
-        return chosen if static_seed else next_seed(chosen)
-
-    def get_state(self) -> dict[str, Any]:
-        """Everything that decides how the simulator goes on, random streams included.
-
-        Raises:
-            StateNotSupportedError: the simulator cannot be read out; see `has_exact_state`.
-        """
-        raise StateNotSupportedError(
-            message(self._name, "has no exact state", fix="Restart it at an episode boundary with reset()")
-        )
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `get_state` returned, in this or another object of the same make.
-
-        Raises:
-            StateNotSupportedError: the simulator cannot be written; see `has_exact_state`.
-        """
-        raise StateNotSupportedError(
-            message(self._name, "has no exact state", fix="Restart it at an episode boundary with reset()")
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """State for a checkpoint: `get_state` where the env has one. Loadable with `torch.load(weights_only=True)`."""
-        return {"simulator": self.get_state()} if self.has_exact_state else {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned; from an empty one, the next episode starts with a reset."""
-        unknown = sorted(set(state) - {"simulator"})
-        if unknown:
-            raise KeyError(f"{self._name}.load_state_dict: unknown entries {unknown}; known: ['simulator'].")
-        if "simulator" in state:
-            self.set_state(state["simulator"])
-
-    def train(self, mode: bool = True) -> Self:
-        """Set training mode."""
-        self._training = mode
-        self._set_training(mode)
-        return self
-
-    def eval(self) -> Self:
-        """Set evaluation mode: transforms stop to update their statistics."""
-        return self.train(False)
-
-    def to(self, device: torch.device | str | int) -> Self:
-        """Move the env: from the next reset on, its tensors are on `device`."""
-        self._device = resolve_device(device)
-        self._specs = self._specs.to(self._device)
-        self._to(self._device)
-        return self
-
-    def close(self) -> None:
-        """Release what the env holds. Calling it again does nothing."""
-        if not self._is_closed:
-            self._is_closed = True
-            self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        fields = {**self._repr_fields(), "batch_size": self.batch_size, "device": self.device}
-        return f"{self._name}({', '.join(f'{name}={value}' for name, value in fields.items())})"
-
     @classmethod
     def register_gym(
         cls,
@@ -463,6 +375,7 @@ class EnvBase(SpecHolder):
         transform: "Transform | None" = None,
         reward_key: NestedKey | None = None,
         info_keys: Sequence[NestedKey] | None = None,
+        sum_rewards: bool = False,
         reward_threshold: float | None = None,
         nondeterministic: bool = False,
         max_episode_steps: int | None = None,
@@ -480,6 +393,7 @@ class EnvBase(SpecHolder):
             transform=transform,
             reward_key=reward_key,
             info_keys=info_keys,
+            sum_rewards=sum_rewards,
             reward_threshold=reward_threshold,
             nondeterministic=nondeterministic,
             max_episode_steps=max_episode_steps,
@@ -487,14 +401,6 @@ class EnvBase(SpecHolder):
             disable_env_checker=disable_env_checker,
             kwargs=kwargs,
         )
-
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
-
-    def _check_open(self, method: str) -> None:
-        if self._is_closed:
-            raise ClosedEnvError(message(f"{self._name}.{method}", "the env is closed", fix="Make a new one"))
 
     def _plan(self) -> EnvPlan:
         specs = self._env_specs()

@@ -15,6 +15,7 @@ from torch import Tensor
 from rl_envs._action_masks import ActionMasks
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._output_checks import check_first_step, not_entries
+from rl_envs._row_choice import chosen_rows
 from rl_specs import FlatDict, NestedKey, TensorMap, TensorSpec, canonical_key, missing_key
 
 if TYPE_CHECKING:
@@ -265,8 +266,13 @@ def merge_reset(before: FlatDict, fresh: FlatDict, mask: Tensor, batch_dims: int
         return merged
     for key, value in fresh.items():
         old = before.get(key)
-        merged[key] = value if old is None else torch.where(_beside(mask, value, batch_dims), value, old)
+        merged[key] = value if old is None else _merged_entry(key, mask, value, old, batch_dims)
     return merged
+
+
+def _merged_entry(key: NestedKey, mask: Tensor, value: Any, old: Any, batch_dims: int) -> Any:
+    beside = _beside(mask, value, batch_dims) if isinstance(value, Tensor) else mask
+    return chosen_rows(key, beside, value, old)
 
 
 def _beside(mask: Tensor, value: Tensor, batch_dims: int) -> Tensor:

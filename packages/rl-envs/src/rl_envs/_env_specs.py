@@ -20,6 +20,10 @@ class EnvSpecs:
         done: flags, complete: `done`, `terminated` and `truncated` at each level that has one of them.
         state: further entries that a step reads.
         action_masks: `(action, entry)` for each action of which an observation entry says which categories are allowed.
+        first_flags: observation entries that are True at the start of an episode alone.
+        loses_ends: whether the observations of a step that ends an episode are fill values, the true ones being lost.
+        rows: specs of each environment of a batch of such as differ, `[*B]`; the other fields are stacks of theirs,
+            `StackedComposite`s where no `Composite` can be. Empty where all environments are alike.
     """
 
     observation: Composite
@@ -28,16 +32,20 @@ class EnvSpecs:
     done: Composite
     state: Composite
     action_masks: tuple[tuple[NestedKey, NestedKey], ...] = ()
+    first_flags: tuple[NestedKey, ...] = ()
+    loses_ends: bool = False
+    rows: "tuple[EnvSpecs, ...]" = ()
 
     def to(self, device: torch.device | str) -> "EnvSpecs":
         """The same specs on `device`."""
-        return EnvSpecs(
+        return replace(
+            self,
             observation=self.observation.to(device),
             action=self.action.to(device),
             reward=self.reward.to(device),
             done=self.done.to(device),
             state=self.state.to(device),
-            action_masks=self.action_masks,
+            rows=tuple(row.to(device) for row in self.rows),
         )
 
     def expand(self, batch_size: torch.Size) -> "EnvSpecs":
@@ -49,7 +57,6 @@ class EnvSpecs:
             reward=self.reward.expand(batch_size),
             done=self.done.expand(batch_size),
             state=self.state.expand(batch_size),
-            action_masks=self.action_masks,
         )
 
     def input_spec(self) -> Composite:

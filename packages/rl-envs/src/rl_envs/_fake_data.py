@@ -1,7 +1,9 @@
 """A step of zeros, from the specs alone."""
 
+from typing import cast
+
 import torch
-from tensordict import TensorDict
+from tensordict import LazyStackedTensorDict, TensorDict
 
 from rl_envs._env_specs import EnvSpecs, prefixed
 from rl_envs._flat import pack_flat
@@ -17,8 +19,11 @@ def fake_tensordict(specs: EnvSpecs, batch_size: torch.Size, device: torch.devic
         device: device that the result declares.
     Returns:
         TensorDict `[*B]`: observations, flags, states and actions at the root; observations, rewards and flags under
-        `"next"`.
+        `"next"`. A lazy stack of the steps of each environment, where these differ.
     """
+    if specs.rows:
+        rows = [fake_tensordict(row, batch_size[1:], device) for row in specs.rows]
+        return cast(TensorDict, LazyStackedTensorDict(*rows, stack_dim=0))
     entries: FlatDict = {}
     for composite in (specs.state, specs.observation, specs.done, specs.action):
         entries.update({key: spec.zero() for key, spec in composite.flat_items()})

@@ -22,12 +22,14 @@ class Registration:
         transform: applied to a copy of it each time; None: none.
         reward_key: see `to_gymnasium`.
         info_keys: see `to_gymnasium`.
+        sum_rewards: see `to_gymnasium`.
     """
 
     entry_point: "Callable[..., EnvBase]"
     transform: "Transform | None"
     reward_key: NestedKey | None
     info_keys: tuple[NestedKey, ...]
+    sum_rewards: bool
 
 
 def register_gym(
@@ -37,6 +39,7 @@ def register_gym(
     transform: "Transform | None" = None,
     reward_key: NestedKey | None = None,
     info_keys: Sequence[NestedKey] | None = None,
+    sum_rewards: bool = False,
     reward_threshold: float | None = None,
     nondeterministic: bool = False,
     max_episode_steps: int | None = None,
@@ -52,6 +55,7 @@ def register_gym(
         transform: applied to the environment; each environment made has a copy of its own.
         reward_key: see `to_gymnasium`.
         info_keys: see `to_gymnasium`.
+        sum_rewards: see `to_gymnasium`.
         reward_threshold: return at which the task counts as solved.
         nondeterministic: whether a seed does not fix the data.
         max_episode_steps: steps after which Gymnasium truncates an episode.
@@ -61,7 +65,7 @@ def register_gym(
     """
     import gymnasium
 
-    made_of = Registration(entry_point, transform, reward_key, tuple(info_keys or ()))
+    made_of = Registration(entry_point, transform, reward_key, tuple(info_keys or ()), sum_rewards)
     gymnasium.register(
         id,
         entry_point=_MAKER,

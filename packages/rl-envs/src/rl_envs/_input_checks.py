@@ -4,7 +4,9 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from rl_envs._action_masks import ActionMasks
 from rl_envs._env_specs import EnvSpecs
+from rl_envs._ragged import row_entries
 from rl_specs import (
     Composite,
     DeviceError,
@@ -13,6 +15,7 @@ from rl_specs import (
     LeafSpec,
     ShapeError,
     SpecError,
+    StackedComposite,
     TensorSpec,
     key_str,
     message,
@@ -44,6 +47,10 @@ def check_step_input(component: str, data: TensorDictBase, specs: EnvSpecs, batc
     """
     where = f"{component}.step"
     check_tensordict(where, data)
+    if specs.rows and data.batch_size == batch_size:
+        for index, (row, row_specs) in enumerate(zip(data.unbind(0), specs.rows, strict=True)):
+            check_row_input(component, index, row, row_specs)
+        return
     if data.batch_size != batch_size:
         raise ShapeError(
             message(
@@ -67,6 +74,13 @@ def check_step_input(component: str, data: TensorDictBase, specs: EnvSpecs, batc
             raise missing_key(where, key, data.keys(include_nested=True, leaves_only=True), fix=_STATE_FIX)
         if isinstance(value, Tensor):
             _check_form(f"{where}: state {key_str(key)}", value, spec, fix=_STATE_FIX)
+
+
+def check_row_input(component: str, index: int, data: TensorDictBase, specs: EnvSpecs) -> None:
+    """`check_step_input` for one of several environments that differ, whose masks of actions are in `data`."""
+    if specs.action_masks:
+        ActionMasks(specs).follow(data)
+    check_step_input(f"{component}, env {index}", data, specs, specs.done.shape)
 
 
 def check_tensordict(where: str, data: object) -> None:
@@ -111,7 +125,7 @@ def check_reset_mask(mask: Tensor, *, batch_size: torch.Size, component: str) ->
     raise ShapeError(message(where, "another shape", expected=(*batch_size, 1), found=tuple(mask.shape), fix=fix))
 
 
-def check_first_action(component: str, root: FlatDict, spec: Composite) -> None:
+def check_first_action(component: str, root: FlatDict, spec: Composite | StackedComposite) -> None:
     """What a policy has written, against the action specs: all there, each of its form and, on the CPU, in its domain.
 
     Args:
@@ -121,6 +135,10 @@ def check_first_action(component: str, root: FlatDict, spec: Composite) -> None:
     Raises:
         MissingKeyError, ShapeError, DTypeError, DeviceError, SpecError: an action is not what the env reads.
     """
+    if isinstance(spec, StackedComposite):
+        for index, part in enumerate(spec.specs):
+            check_first_action(f"{component}, env {index}", row_entries(root, index), part)
+        return
     for key, leaf in spec.flat_items():
         if key not in root:
             raise missing_key(f"{component}: the policy wrote no action", key, root, fix=_ACTION_FIX)
@@ -131,7 +149,7 @@ def check_first_action(component: str, root: FlatDict, spec: Composite) -> None:
 
 
 def _check_form(where: str, value: Tensor, spec: TensorSpec, fix: str = _SHAPE_FIX) -> None:
-    if value.shape != spec.shape:
+    if value.shape != spec.shape and not (isinstance(spec, LeafSpec) and spec.fits(value.shape)):
         raise ShapeError(
             message(
                 where,

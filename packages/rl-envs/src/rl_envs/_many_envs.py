@@ -5,10 +5,13 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor
 
+from rl_envs._closing import closed_on_error
 from rl_envs._env_base import EnvBase
 from rl_envs._env_specs import EnvSpecs
-from rl_specs import FlatDict, NestedKey, SpecError, explain_difference, message
+from rl_envs._row_choice import different_sizes
+from rl_specs import FlatDict, NestedKey, message
 
 EnvKwargs: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 """Keyword arguments of the callables that make environments: one mapping for all of them, or one for each."""
@@ -64,44 +67,27 @@ def _options_of_each(component: str, count: int, create_env_kwargs: object) -> l
 
 
 def make_envs(component: str, makers: Sequence[Callable[[], Any]]) -> list[EnvBase]:
-    """What the callables make.
+    """What the callables make; where one of them fails, what the others made is closed.
 
     Raises:
         TypeError: one makes something else than an environment.
         ValueError: two give the same one.
     """
-    envs = [make() for make in makers]
-    for env in envs:
-        if not isinstance(env, EnvBase):
-            problem, fix = "create_env_fn gave no environment", "Wrap it: rl_envs.GymWrapper(env) for a Gymnasium one"
-            found = type(env).__name__
-            raise TypeError(message(component, problem, expected="an rl_envs.EnvBase", found=found, fix=fix))
+    envs: list[EnvBase] = []
+    with closed_on_error(envs):
+        for make in makers:
+            env = make()
+            if not isinstance(env, EnvBase):
+                problem = "create_env_fn gave no environment"
+                fix = "Wrap it: rl_envs.GymWrapper(env) for a Gymnasium one"
+                found = type(env).__name__
+                raise TypeError(message(component, problem, expected="an rl_envs.EnvBase", found=found, fix=fix))
+            envs.append(env)
     if len({id(env) for env in envs}) != len(envs):
         problem = "create_env_fn gave the same environment twice"
         fix = "Make the environment inside the callable, so that every call gives a new one"
         raise ValueError(message(component, problem, expected="a new environment per call", found="one", fix=fix))
     return envs
-
-
-def check_same_specs(component: str, specs: Sequence[EnvSpecs]) -> None:
-    """Compare the specs of environments with those of the first.
-
-    Raises:
-        SpecError: they differ; the message has a table of the differences.
-    """
-    first = specs[0]
-    for index, other in enumerate(specs):
-        pairs = ((first.output_spec(), other.output_spec()), (first.input_spec(), other.input_spec()))
-        differences = [explain_difference(a, b) for a, b in pairs if a != b]
-        if differences:
-            table = "\n".join(differences)
-            fix = "Make all of them with the same spaces and batch size, or bring them to one form with transforms."
-            raise SpecError(f"{component}: the specs of env {index} differ from those of env 0.\n{table}\n{fix}")
-
-
-def expanded_specs(specs: EnvSpecs, batch_size: torch.Size) -> EnvSpecs:
-    """Specs of a batch `[N, *B]` of environments `[*B]`."""
-    return specs.expand(batch_size)
 
 
 def reset_keys(specs: EnvSpecs) -> list[NestedKey]:
@@ -123,7 +109,7 @@ def check_state_parts(component: str, state: Mapping[str, Any], count: int) -> l
 
 def stacked_rows(rows: Sequence[FlatDict]) -> FlatDict:
     """Entries of environments `[*B]` as those of their batch `[N, *B]`."""
-    return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+    return {key: _stacked(key, [row[key] for row in rows]) for key in rows[0]}
 
 
 def stacked_resets(rows: Sequence[FlatDict | None], specs: EnvSpecs) -> FlatDict:
@@ -137,6 +123,18 @@ def stacked_resets(rows: Sequence[FlatDict | None], specs: EnvSpecs) -> FlatDict
     if model is None:
         return {key: spec.zero() for key, spec in specs.observation.flat_items()}
     keys = [key for key in model if key in reset_keys(specs)]
-    return {
-        key: torch.stack([torch.zeros_like(model[key]) if row is None else row[key] for row in rows]) for key in keys
-    }
+    found: FlatDict = {}
+    for key in keys:
+        first: Any = model[key]
+        other = torch.zeros_like(first) if isinstance(first, Tensor) else first
+        found[key] = _stacked(key, [other if row is None else row[key] for row in rows])
+    return found
+
+
+def _stacked(key: NestedKey, values: list[Tensor]) -> Tensor:
+    try:
+        return torch.stack(values)
+    except RuntimeError:
+        if len({value.shape for value in values}) == 1:
+            raise
+        raise different_sizes("batch of environments", key, *values) from None

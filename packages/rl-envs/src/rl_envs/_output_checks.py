@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from rl_specs import Composite, FlatDict, NestedKey, ShapeError, canonical_key, key_str, message, missing_key
+from rl_specs import Composite, FlatDict, LeafSpec, NestedKey, ShapeError, canonical_key, key_str, message, missing_key
 
 _HINT = "check_env_specs(env) lists all that differs"
 
@@ -45,10 +45,10 @@ def check_first_step(
         ShapeError: a reward or a flag has another shape than its spec.
     """
     where = f"{component}._step"
-    forms = {canonical_key(key): spec.shape for composite in (reward, done) for key, spec in composite.flat_items()}
+    forms = {canonical_key(key): spec for composite in (reward, done) for key, spec in composite.flat_items()}
     for key, value in list[tuple[NestedKey, object]](nxt.items()):
         if key in forms and not isinstance(value, Tensor):
-            fix = f"Return a tensor of shape {tuple(forms[key])}, e.g. with torch.as_tensor(value)"
+            fix = f"Return a tensor of shape {tuple(forms[key].shape)}, e.g. with torch.as_tensor(value)"
             found = f"{type(value).__name__} {value!r}"
             raise TypeError(message(where, f"{key_str(key)} is no tensor", expected="Tensor", found=found, fix=fix))
     for key, _ in reward.flat_items():
@@ -58,9 +58,10 @@ def check_first_step(
         if all(key not in nxt for key in group):
             fix = "Return done, or terminated and truncated, from _step for every group of flags"
             raise missing_key(where, group[0], nxt, fix=fix)
-    for key, shape in forms.items():
-        returned = nxt.get(key)
-        if returned is not None and returned.shape != shape:
+    for key, spec in forms.items():
+        returned, shape = nxt.get(key), spec.shape
+        is_open = isinstance(spec, LeafSpec) and returned is not None and spec.fits(returned.shape)
+        if returned is not None and returned.shape != shape and not is_open:
             raise ShapeError(
                 message(
                     where,

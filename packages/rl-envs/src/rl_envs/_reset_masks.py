@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rl_envs._env_plan import RESET_KEY, flag_groups, outermost
 from rl_envs._input_checks import check_reset_mask
+from rl_envs._row_choice import chosen_rows
 from rl_specs import Composite, DTypeError, FlatDict, NestedKey, ShapeError, canonical_key, key_str, message
 
 Path = tuple[str, ...]
@@ -106,7 +107,7 @@ def keep_members(merged: FlatDict, before: FlatDict, masks: ResetMasks) -> FlatD
         for key, old in before.items():
             fresh = kept.get(key)
             if fresh is not None and _path(key)[: len(path)] == path and fresh.shape[: len(shape)] == shape:
-                kept[key] = torch.where(mask.reshape(shape + (1,) * (fresh.ndim - len(shape))), fresh, old)
+                kept[key] = chosen_rows(key, mask.reshape(shape + (1,) * (fresh.ndim - len(shape))), fresh, old)
     return kept
 
 

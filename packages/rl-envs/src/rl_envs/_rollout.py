@@ -15,6 +15,7 @@ from rl_envs._plain_network import as_policy
 from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_envs._reset_masks import done_rows
 from rl_envs._rollout_out import check_out, written_steps
+from rl_envs._row_choice import chosen_rows
 from rl_envs._step_stack import Step, StepStack, merged
 from rl_specs import FlatDict, NestedKey, canonical_key, message
 
@@ -31,7 +32,7 @@ class RolloutOptions:
     auto_cast_to_device: bool
     break_when_any_done: bool
     break_when_all_done: bool
-    return_contiguous: bool
+    return_contiguous: bool | None
     tensordict: TensorDictBase | None
     set_truncation: bool
     out: TensorDictBase | None
@@ -52,7 +53,11 @@ def rollout(
     if options.out is not None:
         return written_steps(options.out, stack.steps(), len(env.batch_size))
     device = options.storing_device or env.device
-    return stack.batch(device) if options.return_contiguous else stack.lazy(device)
+    return stack.batch(device) if _is_contiguous(env, options) else stack.lazy(device)
+
+
+def _is_contiguous(env: "EnvBase", options: RolloutOptions) -> bool:
+    return not env.has_dynamic_specs if options.return_contiguous is None else options.return_contiguous
 
 
 def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, options: RolloutOptions) -> StepStack:
@@ -64,7 +69,7 @@ def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, optio
         env.batch_size,
         change_last=(lambda following: _truncated(following, groups)) if options.set_truncation else None,
         may_change=lambda: env._env_specs() is not specs,
-        keeps_steps=options.out is not None or not options.return_contiguous,
+        keeps_steps=options.out is not None or not _is_contiguous(env, options),
     )
     finished: _FinishedRows | None = _FinishedRows(env, done_keys) if options.break_when_all_done else None
     callback, device = options.callback, options.storing_device
@@ -109,7 +114,8 @@ class _FinishedRows:
         if rows is not None:
             root, following = step
             before, after = self._last
-            root = {key: _chosen(rows, after.get(key, before.get(key, value)), value) for key, value in root.items()}
+            states = {key: after.get(key, before.get(key, value)) for key, value in root.items()}
+            root = {key: _chosen(key, rows, states[key], value) for key, value in root.items()}
             following = {key: self._frozen(key, value, rows) for key, value in following.items()}
             step = root, following
         done = torch.stack([step[1][key].flatten(self._dims).any(-1) for key in self._done_keys]).any(0)
@@ -121,14 +127,14 @@ class _FinishedRows:
         """Whether every row has finished."""
         return self._rows is not None and bool(self._rows.all())
 
-    def _frozen(self, key: NestedKey, value: Tensor, rows: Tensor) -> Tensor:
+    def _frozen(self, key: NestedKey, value: Tensor, rows: Tensor) -> Any:
         is_reward = key in self._reward_keys
-        return _chosen(rows, torch.zeros_like(value) if is_reward else self._last[1].get(key, value), value)
+        return _chosen(key, rows, torch.zeros_like(value) if is_reward else self._last[1].get(key, value), value)
 
 
-def _chosen(rows: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+def _chosen(key: NestedKey, rows: Tensor, inside: Any, outside: Any) -> Any:
     """`inside` in the rows of a mask `[*B]`, `outside` elsewhere."""
-    return torch.where(rows.reshape(rows.shape + (1,) * (outside.ndim - rows.ndim)), inside, outside)
+    return chosen_rows(key, rows.reshape(rows.shape + (1,) * (outside.ndim - rows.ndim)), inside, outside)
 
 
 def _check_arguments(max_steps: int, options: RolloutOptions) -> None:
@@ -149,7 +155,7 @@ def _check_arguments(max_steps: int, options: RolloutOptions) -> None:
                 fix="Pass break_when_any_done=False with break_when_all_done=True",
             )
         )
-    if options.out is not None and not options.return_contiguous:
+    if options.out is not None and options.return_contiguous is False:
         problem = "out is given, and a lazy stack asked for"
         raise ValueError(message("rollout", problem, fix="Pass return_contiguous=True, or no out"))
 

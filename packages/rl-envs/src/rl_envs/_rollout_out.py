@@ -8,7 +8,7 @@ from tensordict import LazyStackedTensorDict, TensorDictBase
 from torch import Tensor
 
 from rl_envs._flat import unpack_flat
-from rl_specs import FlatDict, ShapeError, key_str, message, missing_key
+from rl_specs import FlatDict, NestedKey, ShapeError, key_str, message, missing_key
 
 
 def check_out(out: object, size: Sequence[int]) -> None:
@@ -20,6 +20,7 @@ def check_out(out: object, size: Sequence[int]) -> None:
     Raises:
         TypeError: it is no TensorDict.
         ShapeError: it has another batch size.
+        ValueError: its memory repeats.
     """
     fix = "Pass an earlier rollout of as many steps, or env.fake_tensordict() expanded to that size and cloned"
     if not isinstance(out, TensorDictBase):
@@ -27,9 +28,27 @@ def check_out(out: object, size: Sequence[int]) -> None:
         raise TypeError(message("rollout", "out", expected=expected, found=found, fix=fix))
     if isinstance(out, LazyStackedTensorDict):
         raise TypeError(message("rollout", "out is a lazy stack", expected="one block of memory", fix=fix))
+    check_memory(out)
     if out.batch_size != torch.Size(size):
         expected, found = str(tuple(size)), str(tuple(out.batch_size))
         raise ShapeError(message("rollout", "out has another batch size", expected=expected, found=found, fix=fix))
+
+
+def check_memory(out: TensorDictBase) -> None:
+    """Check that each element of what steps are written into has a place of its own.
+
+    Raises:
+        ValueError: an entry is expanded, so that one place stands for several steps or rows.
+        TypeError: an entry is no tensor.
+    """
+    entries: dict[NestedKey, Any] = dict(unpack_flat(out))
+    for key, value in entries.items():
+        if not isinstance(value, Tensor):
+            problem, fix = f"{key_str(key)} is no tensor", "Take it out, or collect without out"
+            raise TypeError(message("rollout: out", problem, found=type(value).__name__, fix=fix))
+        if any(step == 0 and size > 1 for step, size in zip(value.stride(), value.shape, strict=True)):
+            problem = f"{key_str(key)} is expanded: steps written into it would lie on top of one another"
+            raise ValueError(message("rollout: out", problem, fix="Pass out.clone()"))
 
 
 def written_steps(out: TensorDictBase, steps: list[FlatDict], dim: int) -> TensorDictBase:

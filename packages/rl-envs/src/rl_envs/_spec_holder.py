@@ -67,8 +67,15 @@ class SpecHolder(SpecViews):
         return self._specs
 
     def _replace_spec(self, **changed: Composite) -> None:
-        fields: dict[str, Any] = dict(changed)
+        fields: dict[str, Any] = {name: self._on_device(spec) for name, spec in changed.items()}
         self._specs = replace(self._specs, **fields)
+
+    def _on_device(self, spec: Composite) -> Composite:
+        """`spec` with every entry on the device of the env, where that declares one."""
+        device = self._device
+        if device is None or all(leaf.device in (None, device) for _, leaf in spec.flat_items()):
+            return spec
+        return spec.to(device)
 
     def _is_of_other_size(self, tensordict: TensorDictBase | None) -> TypeGuard[TensorDictBase]:
         """Whether a batch-unlocked env is handed data of another batch size than its present one."""

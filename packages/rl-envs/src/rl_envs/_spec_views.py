@@ -88,25 +88,45 @@ class SpecViews(ABC):
         """Spec of the observation entries; shapes start with `batch_size`."""
         return self._env_specs().observation
 
+    @full_observation_spec.setter
+    def full_observation_spec(self, spec: Composite) -> None:
+        self.observation_spec = spec
+
     @property
     def full_action_spec(self) -> Composite:
         """Spec of the action entries; shapes start with `batch_size`."""
         return self._env_specs().action
+
+    @full_action_spec.setter
+    def full_action_spec(self, spec: Composite) -> None:
+        self.action_spec = spec
 
     @property
     def full_reward_spec(self) -> Composite:
         """Spec of the reward entries; shapes start with `batch_size`."""
         return self._env_specs().reward
 
+    @full_reward_spec.setter
+    def full_reward_spec(self, spec: Composite) -> None:
+        self.reward_spec = spec
+
     @property
     def full_done_spec(self) -> Composite:
         """Spec of the flags; shapes start with `batch_size`."""
         return self._env_specs().done
 
+    @full_done_spec.setter
+    def full_done_spec(self, spec: Composite) -> None:
+        self.done_spec = spec
+
     @property
     def full_state_spec(self) -> Composite:
         """Spec of the entries other than actions that a step reads; shapes start with `batch_size`."""
         return self._env_specs().state
+
+    @full_state_spec.setter
+    def full_state_spec(self, spec: Composite) -> None:
+        self.state_spec = spec
 
     @property
     def input_spec(self) -> Composite:
@@ -123,6 +143,12 @@ class SpecViews(ABC):
         """All of them: `input_spec` and `output_spec`."""
         specs = self._env_specs()
         return Composite({"output_spec": specs.output_spec(), "input_spec": specs.input_spec()}, shape=self.batch_size)
+
+    @property
+    def has_dynamic_specs(self) -> bool:
+        """Whether a spec leaves a size open (-1 in its shape), so that steps may differ in size."""
+        specs = self._env_specs()
+        return any(spec.is_dynamic for spec in (specs.observation, specs.action, specs.reward, specs.done, specs.state))
 
     @property
     def full_observation_spec_unbatched(self) -> Composite:

@@ -1,6 +1,8 @@
 """From one step to the root of the next."""
 
-from tensordict import TensorDictBase
+from typing import Any
+
+from tensordict import LazyStackedTensorDict, TensorDictBase
 
 from rl_envs._env_specs import FLAG_NAMES
 from rl_specs import NestedKey, canonical_keys, missing_key
@@ -35,6 +37,11 @@ def step_mdp(
     Raises:
         MissingKeyError: there is no `"next"`.
     """
+    if isinstance(tensordict, LazyStackedTensorDict) and next_tensordict is None:  # rows may differ
+        options = (None, keep_other, exclude_reward, exclude_done, exclude_action)
+        keys: dict[str, Any] = {"reward_keys": reward_keys, "done_keys": done_keys, "action_keys": action_keys}
+        moved_rows = [step_mdp(row, *options, **keys) for row in tensordict.tensordicts]
+        return LazyStackedTensorDict(*moved_rows, stack_dim=tensordict.stack_dim)
     following = tensordict.get("next", None)
     if following is None:
         raise missing_key("step_mdp", "next", tensordict.keys(), fix="Call env.step first")

@@ -11,7 +11,7 @@ from torch import Tensor
 from rl_envs._counter_random import stream_keys, uniform
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
-from rl_specs import Bounded, Composite, FlatDict, TensorMap
+from rl_specs import Bounded, Composite, FlatDict, TensorMap, message
 
 _MAX_SPEED = 8.0
 _MAX_TORQUE = 2.0
@@ -126,8 +126,17 @@ class PendulumEnv(EnvBase):
         return {name: value.detach().clone() for name, value in state.items()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `get_state` returned, from any device; entries left out stay as they are."""
+        """Go on from what `get_state` returned, from any device; entries left out stay as they are.
+
+        Raises:
+            KeyError: an entry of another name.
+        """
+        unknown = sorted(set(state) - {"angle", "speed", "keys", "resets"})
+        if unknown:
+            expected = "angle, speed, keys, resets"
+            raise KeyError(message("PendulumEnv.set_state", "unknown entries", expected=expected, found=unknown))
         values = {name: value.to(self._keys.device).expand(self._batch_size).clone() for name, value in state.items()}
+        self.drive(None)
         self._angle = values.get("angle", self._angle)
         self._speed = values.get("speed", self._speed)
         self._keys = values.get("keys", self._keys)

@@ -125,4 +125,5 @@ class StatelessPendulumEnv(EnvBase):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned, on the same kind of device."""
+        self.drive(None)
         self._generator.set_state(state["generator"].cpu())

@@ -141,6 +141,7 @@ class TicTacToeEnv(EnvBase):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned, on the same kind of device."""
+        self.drive(None)
         self._generator.set_state(state["generator"].cpu())
 
 

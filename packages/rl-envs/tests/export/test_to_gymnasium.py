@@ -19,7 +19,15 @@ from rl_envs import (
     TransformedEnv,
     to_gymnasium,
 )
-from rl_envs.testing import CountingEnv, DiscreteCountingEnv, MultiKeyCountingEnv, ScheduledEnv
+from rl_envs.testing import (
+    CountingEnv,
+    DiscreteCountingEnv,
+    GrowingEnv,
+    MultiKeyCountingEnv,
+    NestedCountingEnv,
+    ScheduledEnv,
+    TextCountingEnv,
+)
 from rl_envs.testing.discrete import Encoding
 from rl_specs import MissingKeyError, ShapeError
 
@@ -36,6 +44,7 @@ PLAYER = ("player0", "reward")
         (TicTacToeEnv, PLAYER),
         (lambda: TicTacToeEnv(single_player=True), PLAYER),
         (lambda: MultiKeyCountingEnv(max_steps=9), ("left", "reward")),
+        (TextCountingEnv, None),
     ],
 )
 def test_the_checker_passes(make: Callable[[], EnvBase], reward_key: tuple[str, ...] | None) -> None:
@@ -108,7 +117,7 @@ def test_several_entries_are_dicts() -> None:
     observation, reward, _, _, info = exported.step(action)
     assert observation["right"]["count"].tolist() == [[1.0], [1.0]]
     assert reward == 1.5
-    assert info["right"]["reward"] == 2.0 + 3.0
+    assert info["right"]["reward"].tolist() == [2.0, 3.0]
 
 
 def test_observations_in_the_info() -> None:
@@ -118,6 +127,60 @@ def test_observations_in_the_info() -> None:
     _, info = exported.reset()
     assert info["mask"].tolist() == [1] * 9
     assert info["turn"].tolist() == [0]
+
+
+def test_text_is_text() -> None:
+    """Text is a string of a `Text` space, or goes into the info as it is, as any object may."""
+    exported = to_gymnasium(TextCountingEnv())
+    observation, _ = exported.reset()
+    assert observation["text"] == "step 0"
+    assert observation in exported.observation_space
+    assert exported.step(np.zeros(1, np.float32))[0]["text"] == "step 1"
+    beside = to_gymnasium(TextCountingEnv(), info_keys=["text"])
+    assert beside.reset()[1]["text"] == "step 0"
+
+
+def test_rewards_of_members_are_added_up_on_request() -> None:
+    """A reward of several members is an error that names the way out, and their sum where that is asked for."""
+    key = ("agents", "reward")
+    with pytest.raises(ShapeError, match=r'reward \("agents", "reward"\) has 2 members.*sum_rewards=True'):
+        to_gymnasium(NestedCountingEnv(), reward_key=key)
+    exported = to_gymnasium(NestedCountingEnv(), reward_key=key, sum_rewards=True)
+    exported.reset()
+    assert exported.step(np.array([[0.25], [0.5]], np.float32))[1] == 2.75
+
+
+def test_open_sizes_have_no_space() -> None:
+    """An observation of any size is refused by name, and may go into the info."""
+    with pytest.raises(ShapeError, match="leaves a size open"):
+        to_gymnasium(GrowingEnv())
+
+
+@pytest.mark.filterwarnings("ignore:.*Box.*|.*alternative render modes.*")
+def test_frames_are_passed_through() -> None:
+    """With a `render_mode`, `render` gives the frames of the environment inside, and the checker passes."""
+    raw = gymnasium.make("CartPole-v1", render_mode="rgb_array")
+    inner = TransformedEnv(GymEnv("CartPole-v1", render_mode="rgb_array"), StepCounter())
+    exported = to_gymnasium(inner, render_mode="rgb_array")
+    raw.reset(seed=3)
+    exported.reset(seed=3)
+    frame = exported.render()
+    assert isinstance(frame, np.ndarray)
+    assert frame.dtype == np.uint8
+    assert np.array_equal(frame, np.asarray(raw.render()))
+    assert exported.metadata["render_fps"] == raw.metadata["render_fps"]
+    check_env(exported)
+    raw.close()
+
+
+def test_frames_that_are_not_there() -> None:
+    """A `render_mode` without frames, another one, and `render` without one are errors with a way out."""
+    with pytest.raises(ValueError, match=r"CountingEnv has no method render\(\)"):
+        to_gymnasium(CountingEnv(), render_mode="rgb_array")
+    with pytest.raises(ValueError, match="rgb_array"):
+        to_gymnasium(GymEnv("CartPole-v1"), render_mode="human")  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(ValueError, match='Export it with render_mode="rgb_array"'):
+        to_gymnasium(CountingEnv()).render()
 
 
 def test_arrays_belong_to_the_caller() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rl_envs import GymEnv, GymWrapper, PendulumEnv, TicTacToeEnv, to_gymnasium_vector
-from rl_envs.testing import CountingEnv, DiscreteCountingEnv
+from rl_envs.testing import CountingEnv, DiscreteCountingEnv, TextCountingEnv
 from rl_specs import ShapeError
 
 
@@ -87,3 +87,20 @@ def test_close() -> None:
     exported.close()
     exported.close()
     assert env.is_closed
+
+
+def test_text_and_frames_of_a_batch() -> None:
+    """Text of a batch is a tuple of strings; frames are a tuple of images."""
+    exported = to_gymnasium_vector(TextCountingEnv((2,), max_steps=[1, 9]))
+    observation, _ = exported.reset()
+    assert observation["text"] == ("step 0", "step 0")
+    assert observation in exported.observation_space
+    observation, _, _, _, info = exported.step(np.zeros((2, 1), np.float32))
+    assert observation["text"] == ("step 0", "step 1")
+    assert info["final_obs"]["text"] == ("step 1", "step 1")
+    rendered = to_gymnasium_vector(GymEnv("CartPole-v1", num_envs=2, render_mode="rgb_array"), render_mode="rgb_array")
+    rendered.reset(seed=0)
+    frames = rendered.render()
+    assert isinstance(frames, tuple)
+    assert [np.asarray(frame).shape[-1] for frame in frames] == [3, 3]
+    rendered.close()

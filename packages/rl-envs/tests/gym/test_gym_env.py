@@ -169,6 +169,34 @@ def test_rows_have_streams_of_their_own() -> None:
     assert torch.equal(GymEnv("Pendulum-v1").reset(seed=3)["observation"], second[0])
 
 
+class OldRandomEnv(gymnasium.Env[Any, Any]):
+    """Draws from a generator of numpy's older kind, which takes seeds of 32 bits."""
+
+    observation_space = gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """The first draw."""
+        self.random = np.random.RandomState(seed)
+        return self.random.random((1,)).astype(np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        """The next draw."""
+        return self.random.random((1,)).astype(np.float32), 0.0, False, False, {}
+
+
+def test_seeds_of_rows_have_32_bits() -> None:
+    """Rows after the first get seeds that simulators of the older kind take, each a stream of its own, wherever the
+    row is.
+    """
+    whole = GymWrapper([OldRandomEnv() for _ in range(20)])
+    observed = whole.reset(seed=3)["observation"]
+    assert len(set(observed.flatten().tolist())) == 20
+    alone = GymWrapper(OldRandomEnv())
+    alone.set_seed(3, first_index=17)
+    assert torch.equal(alone.reset()["observation"], observed[17])
+
+
 def test_dtype_of_flags_and_reward() -> None:
     """Rewards are float32 and flags bool, each with a last dimension of one."""
     following = GymEnv("CartPole-v1").rollout(1)[0]["next"]

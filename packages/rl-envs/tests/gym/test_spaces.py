@@ -67,6 +67,24 @@ def test_containers_are_composites() -> None:
     ]
 
 
+def test_keys_that_are_numbers() -> None:
+    """Keys of a `Dict` that are no strings become names, and values are read and written under the keys themselves."""
+    inner: Any = {0: spaces.Box(-1.0, 1.0, (2,), np.float32)}
+    outer: Any = {2: spaces.Discrete(3), 1: spaces.Dict(inner)}
+    space: Any = spaces.Dict(outer)
+    codec = SpaceCodec(space, key="action", categorical=True)
+    value = space.sample()
+    entries = codec.encode(value)
+    assert set(entries) == {("action", "2"), ("action", "1", "0")}
+    back = codec.decode(entries)
+    assert back[2] == value[2]
+    assert np.array_equal(back[1][0], value[1][0])
+    assert set(spec_from_space(space).keys()) == {"1", "2"}  # type: ignore[attr-defined]  # a Composite
+    same: Any = {1: spaces.Discrete(2), "1": spaces.Discrete(2)}
+    with pytest.raises(SpecError, match=r"keys of a Dict with one name(.|\n)*1, '1'"):
+        spec_from_space(spaces.Dict(same))
+
+
 def test_unknown_space_is_an_error() -> None:
     """A space of a class that is not Gymnasium's is named in the error."""
 

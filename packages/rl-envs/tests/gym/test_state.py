@@ -1,7 +1,8 @@
 """Tests of `rl_envs.gym._state`."""
 
 import io
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
+from enum import Enum, Flag, IntEnum
 from typing import Any
 
 import gymnasium
@@ -126,6 +127,26 @@ def test_state_of_another_env_is_refused() -> None:
         GymEnv("CartPole-v1").set_state(GymEnv("Pendulum-v1").get_state())
 
 
+class Phase(IntEnum):
+    """Where a game stands."""
+
+    RUNNING = 1
+    DONE = 2
+
+
+class Colour(Enum):
+    """A value that is no number."""
+
+    RED = "red"
+
+
+class Way(Flag):
+    """Values that add up."""
+
+    UP = 1
+    LEFT = 2
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -148,6 +169,13 @@ def test_state_of_another_env_is_refused() -> None:
         {1, 2},
         {0: {"a": (1, np.float64(2.0))}, "b": []},
         deque([1, 2], maxlen=2),
+        OrderedDict(b=1, a=2),
+        Counter("aab"),
+        defaultdict(int, {3: 1}),
+        defaultdict(None, {3: 1}),
+        Phase.DONE,
+        Colour.RED,
+        {Phase.DONE: [Colour.RED, Way.UP | Way.LEFT]},
     ],
 )
 def test_plain_values_there_and_back(value: Any) -> None:
@@ -156,6 +184,43 @@ def test_plain_values_there_and_back(value: Any) -> None:
     back = decode(through_a_file(encode(value)))
     assert type(back) is type(value)
     assert repr(back) == repr(value)
+
+
+class Count(int):
+    """A number with a class of its own."""
+
+
+def hidden() -> Enum:
+    """A member of an enum that no module shows."""
+
+    class Hidden(Enum):
+        A = 1
+
+    return Hidden.A
+
+
+@pytest.mark.parametrize(
+    "value", [defaultdict(lambda: 3), defaultdict(Count), Count(3), hidden(), [hidden()], {"a": Count(1)}]
+)
+def test_what_would_come_back_as_something_else_is_not_plain(value: Any) -> None:
+    """A default that is a function, a number of another class and an enum that no module shows are out of reach."""
+    assert not is_plain(value)
+    with pytest.raises(TypeError, match="plain value"):
+        encode(value)
+
+
+def test_a_default_goes_on_counting() -> None:
+    """A `defaultdict` that came back makes its default values."""
+    back = decode(through_a_file(encode(defaultdict(list, {1: [2]}))))
+    back[5].append(6)
+    assert back == {1: [2], 5: [6]}
+
+
+def test_an_enum_that_is_not_there() -> None:
+    """A state with an enum whose module has not been imported says so."""
+    encoded = encode(Phase.DONE) | {"module": "not_imported"}
+    with pytest.raises(ValueError, match=r"no enum not_imported\.Phase. Import its module"):
+        decode(encoded)
 
 
 def test_generators_go_on() -> None:

@@ -13,6 +13,7 @@ from tensordict import TensorDictBase
 
 from rl_envs import EnvBase, GymEnv, GymWrapper, check_env_specs, step_mdp
 from rl_envs.testing import EnvConformance
+from rl_specs import MissingKeyError
 
 MODES = [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED]
 
@@ -71,6 +72,22 @@ def seeded_rollout(env: EnvBase, steps: int) -> TensorDictBase:
     env.set_seed(5)
     torch.manual_seed(0)
     return env.rollout(steps, break_when_any_done=False)
+
+
+class SilentVector(SyncVectorEnv):
+    """Starts episodes in the same step, and does not say how the last one ended."""
+
+    def step(self, actions: Any) -> Any:
+        """What the class says, less the last observations."""
+        *found, info = super().step(actions)
+        return (*found, {name: value for name, value in info.items() if "final" not in name})
+
+
+def test_a_last_observation_that_is_missing_is_said_to_be() -> None:
+    """Where an episode ends in mode SAME_STEP and `final_obs` is not there, the error names it and the way out."""
+    env = GymWrapper(SilentVector([LengthEnv] * 2, autoreset_mode=AutoresetMode.SAME_STEP))
+    with pytest.raises(MissingKeyError, match=r'GymWrapper\(SilentVector\)(.|\n)*no "final_obs"(.|\n)*DISABLED'):
+        seeded_rollout(env, 20)
 
 
 class TestSameStep(EnvConformance):

@@ -110,3 +110,18 @@ def test_a_model_that_writes_too_little() -> None:
     """An observation or reward that the model does not write is named at the first step."""
     with pytest.raises(MissingKeyError, match=r'world_model writes.*"reward".*Add a module'):
         MyModelEnv(TensorDictSequential(world_model()[0])).rollout(2)
+
+
+def test_another_model_takes_effect() -> None:
+    """A model that is put in place of the first one, also between steps, predicts from the next step on."""
+    env = MyModelEnv(world_model())
+    root = env.reset()
+    root["action"] = torch.zeros_like(env.action_spec.rand())
+    before = env.step(root.clone())["next", "reward"]
+    other = world_model()
+    with torch.no_grad():
+        other[1].module.bias += 1.0
+    env.world_model = other
+    after = env.step(root.clone())["next", "reward"]
+    assert env.world_model is other
+    torch.testing.assert_close(after, before + 1.0)

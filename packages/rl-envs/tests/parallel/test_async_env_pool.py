@@ -235,6 +235,16 @@ def test_results_of_named_environments(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("options", BACKENDS)
+def test_an_environment_named_twice(options: dict[str, Any]) -> None:
+    """It is refused, and its result still waits."""
+    with AsyncEnvPool([CountingEnv] * 2, **options) as pool:
+        pool.async_reset_send()
+        with pytest.raises(ValueError, match=r"names an environment twice. Found \[0, 0\]"):
+            pool.async_reset_recv(env_index=[0, 0])
+        assert pool.async_reset_recv(env_index=[1, 0])["env_index"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("options", BACKENDS)
 def test_entries_of_the_caller_come_back(options: dict[str, Any]) -> None:
     """What a policy writes beside the action comes back with the step and stays in the root, as in `step`."""
     with AsyncEnvPool([lambda: CountingEnv(max_steps=2)] * 2, **options) as pool:
@@ -264,15 +274,15 @@ def test_partial_reset(options: dict[str, Any]) -> None:
 
 
 def test_lazy_stacks() -> None:
-    """With stack="lazy" environments may have been sent different entries, which a dense stack refuses."""
+    """With stack="lazy" or "maybe_dense" environments may have been sent different entries; a dense stack refuses."""
     root = TensorDict({"observation": torch.zeros(1, 1), "action": torch.zeros(1, 1)}, [1])
     more = root.clone().set("other", torch.ones(1))
-    for stack in ("lazy", "maybe_dense"):
+    for stack in ("lazy", "maybe_dense", "dense"):
         with AsyncEnvPool([CountingEnv] * 2, stack=stack) as pool:
             pool.reset()
             pool.async_step_send(root.clone().set("env_index", torch.tensor([0])))
             pool.async_step_send(more.clone().set("env_index", torch.tensor([1])))
-            if stack == "lazy":
+            if stack != "dense":
                 found = pool.async_step_recv(min_get=2)
                 assert isinstance(found, LazyStackedTensorDict)
                 assert found[1]["other"] == 1.0

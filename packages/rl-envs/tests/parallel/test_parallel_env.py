@@ -54,6 +54,33 @@ class TestOfTensorDictEnvs(EnvConformance):
         return ParallelEnv(2, TensorDictCountingEnv, start_method="fork")
 
 
+class LatePoll:
+    """Sees the last worker's word, and says that time was up before it came."""
+
+    def __init__(self, poll: Any) -> None:
+        self._poll = poll
+        self.calls = 0
+
+    def poll(self, limit_ms: float | None) -> list[tuple[int, int]]:
+        """Nothing, the first time."""
+        self.calls += 1
+        found: list[tuple[int, int]] = self._poll.poll(limit_ms)
+        return [] if self.calls == 1 else found
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_workers_that_finish_with_the_limit_are_not_late(restarts: int) -> None:
+    """Where all of them finish while the limit runs out, the step counts, and so do those after it."""
+    with ParallelEnv(2, CountingEnv, start_method="fork", timeout_s=5.0, restart_on_failure=restarts) as env:
+        root: TensorDictBase = env.reset()
+        late = LatePoll(env._pool._wake_up)
+        env._pool._wake_up = late  # type: ignore[assignment]  # has all that is asked of it
+        for count in (1.0, 2.0, 3.0):
+            stepped, root = env.step_and_maybe_reset(root.set("action", torch.zeros(2, 1)))
+            assert stepped["next", "observation"].flatten().tolist() == [count, count]
+        assert late.calls == 4
+
+
 class DictSpaceEnv(gymnasium.Env[dict[str, Any], np.int64]):
     """A `Dict` observation with an image and a discrete value; episodes of 3 steps."""
 

@@ -9,7 +9,7 @@ from tensordict import TensorDict
 
 from rl_envs import ActionDiscretizer, StepCounter, TransformedEnv, check_env_specs
 from rl_envs.testing import CountingEnv
-from rl_specs import Bounded, Categorical, MultiCategorical, MultiOneHot, OneHot, SpecError, Unbounded
+from rl_specs import Bounded, Categorical, MultiCategorical, MultiOneHot, OneHot, ShapeError, SpecError, Unbounded
 
 MakeEnv = Callable[..., Any]
 Sampling = ActionDiscretizer.SamplingStrategy
@@ -141,3 +141,23 @@ def test_wiring(toy: MakeEnv) -> None:
     base.action_spec = Bounded(0.0, float("inf"), shape=(2,))
     with pytest.raises(SpecError, match="infinite bounds"):
         TransformedEnv(base, ActionDiscretizer(3))
+
+
+@pytest.mark.parametrize("batch_size", [(2,), (2, 3)], ids=str)
+def test_bounds_that_differ_from_row_to_row(toy: MakeEnv, batch_size: tuple[int, ...]) -> None:
+    """Stored actions of row 0 in [0, 4] and of row 1 in [0, 8] are in the intervals of their row, time behind the
+    batch; data whose rows are not known are refused."""
+    base = toy(batch_size)
+    scale = torch.tensor([4.0, 8.0]).reshape(2, *[1] * len(batch_size))
+    high = scale.expand(*batch_size, 2).clone()
+    base.action_spec = Bounded(torch.zeros_like(high), high, shape=high.shape, dtype=torch.float32)
+    transform = ActionDiscretizer(4)
+    env = TransformedEnv(base, transform)
+    check_env_specs(env)
+    for lead in (batch_size, (*batch_size, 5)):
+        data = TensorDict({"action": torch.full((*lead, 2), 3.5)}, lead)
+        found = transform(data)["action"]
+        assert found[0].eq(3).all()
+        assert found[1].eq(1).all()
+    with pytest.raises(ShapeError, match="bounds differ from row to row"):
+        transform(TensorDict({"action": torch.zeros(7, 2)}, [7]))

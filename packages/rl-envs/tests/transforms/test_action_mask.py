@@ -12,7 +12,9 @@ from rl_envs import (
     ActionMask,
     DiscreteActionProjection,
     EnvBase,
+    NoopResetEnv,
     ParallelEnv,
+    RenameTransform,
     RewardSum,
     SerialEnv,
     StepCounter,
@@ -45,6 +47,7 @@ class Walk(EnvBase):
         specs: dict[str, Any] = {"number": Categorical(4, batch_size), "vector": OneHot(4, (*batch_size, 4))}
         specs["numbers"] = MultiCategorical([2, 2], (*batch_size, 2))
         specs["vectors"] = MultiOneHot([2, 2], (*batch_size, 4))
+        specs["column"] = Categorical(4, (*batch_size, 1))
         self.action_spec = specs[kind]
         mask = Binary(4, (*batch_size, 4), dtype=torch.bool)
         self.observation_spec = Composite(
@@ -95,12 +98,12 @@ def is_allowed(action: Tensor, mask: Tensor, kind: str) -> bool:
     if kind in ("numbers", "vectors"):
         first = action[..., 0] if kind == "numbers" else action[..., :2].int().argmax(-1)
         return bool(mask.gather(-1, first.unsqueeze(-1)).all())
-    index = action if kind == "number" else action.int().argmax(-1)
+    index = action if kind == "number" else action[..., 0] if kind == "column" else action.int().argmax(-1)
     return bool(mask.gather(-1, index.unsqueeze(-1)).all())
 
 
-@pytest.mark.parametrize("kind", ["number", "vector", "numbers", "vectors"])
-@pytest.mark.parametrize("batch_size", [(), (3,), (2, 2)], ids=str)
+@pytest.mark.parametrize("kind", ["number", "column", "vector", "numbers", "vectors"])
+@pytest.mark.parametrize("batch_size", [(), (3,), (4,), (2, 2)], ids=str)
 def test_random_actions_are_allowed_ones(batch_size: tuple[int, ...], kind: str) -> None:
     """Over many steps and resets every random action is one that the data of its own step allow, and all are drawn."""
     env = TransformedEnv(Walk(batch_size, kind=kind), [ActionMask(), StepCounter()])
@@ -204,3 +207,36 @@ def test_wiring() -> None:
         TransformedEnv(Walk(), [ActionMask(), DiscreteActionProjection(4, 6)])
     with pytest.raises(NotImplementedError, match="Append it to a TransformedEnv"):
         ActionMask()(TensorDict({"action_mask": torch.ones(4, dtype=torch.bool)}))
+
+
+def test_renamed_masks_and_actions() -> None:
+    """Behind a rename of mask and action the action spec has the mask of the data, and random actions are allowed."""
+    names = RenameTransform(["action_mask"], [("legal", "moves")], in_keys_inv=["action"], out_keys_inv=["move"])
+    env = TransformedEnv(Walk((2,)), [ActionMask(), names])
+    check_env_specs(env)
+    data = env.rollout(40, break_when_any_done=False)
+    assert is_allowed(data["move"], data["legal", "moves"], "number")
+    copied = TransformedEnv(Walk(), [ActionMask(), RenameTransform(["action_mask"], ["legal"], create_copy=True)])
+    assert is_allowed((rolled := copied.rollout(30, break_when_any_done=False))["action"], rolled["legal"], "number")
+
+
+def test_random_starts_take_allowed_actions() -> None:
+    """The random actions of `NoopResetEnv` are allowed ones, from the first one on."""
+    for seed in range(20):
+        watched = _Watched(limit=100)
+        env = TransformedEnv(watched, [ActionMask(), NoopResetEnv(3, random=False)])
+        env.set_seed(seed)
+        env.reset()
+        assert [int(action) - time in (0, 1) for time, action in enumerate(watched.taken)] == [True] * 3
+
+
+class _Watched(Walk):
+    """Notes the actions that it is given, without batch."""
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(limit=limit)
+        self.taken: list[Tensor] = []
+
+    def _step(self, data: TensorMap) -> TensorMap:
+        self.taken.append(data["action"])
+        return super()._step(data)

@@ -9,7 +9,7 @@ from tensordict import TensorDict
 
 from rl_envs import ActionScaling, EnvBase, StepCounter, TransformedEnv, check_env_specs
 from rl_envs.testing import CountingEnv
-from rl_specs import Bounded, Composite, MissingKeyError, SpecError, Unbounded
+from rl_specs import Bounded, Composite, MissingKeyError, ShapeError, SpecError, Unbounded
 
 MakeEnv = Callable[..., Any]
 
@@ -148,3 +148,20 @@ def test_wiring(toy: MakeEnv) -> None:
         TransformedEnv(base, [StepCounter(), ActionScaling()])
     with pytest.raises(RuntimeError, match="before loc and scale are known"):
         ActionScaling()(TensorDict({"action": torch.zeros(1)}))
+
+
+@pytest.mark.parametrize("batch_size", [(2,), (2, 3)], ids=str)
+def test_stored_actions_of_bounds_that_differ(toy: MakeEnv, batch_size: tuple[int, ...]) -> None:
+    """Row 0 in [0, 4] and row 1 in [0, 8]: the stored action 4 is 1 there and 0 here, with time behind the batch too;
+    data whose rows are not known are refused."""
+    base = toy(batch_size)
+    high = torch.tensor([4.0, 8.0]).reshape(2, *[1] * len(batch_size)).expand(*batch_size, 2).clone()
+    base.action_spec = Bounded(torch.zeros_like(high), high, shape=high.shape, dtype=torch.float32)
+    transform = ActionScaling()
+    check_env_specs(TransformedEnv(base, transform))
+    for lead in (batch_size, (*batch_size, 2)):
+        found = transform(TensorDict({"action": torch.full((*lead, 2), 4.0)}, lead))["action"]
+        assert found[0].eq(1).all()
+        assert found[1].eq(0).all()
+    with pytest.raises(ShapeError, match="bounds differ from row to row"):
+        transform(TensorDict({"action": torch.zeros(7, 2)}, [7]))

@@ -1,6 +1,7 @@
 """What holds for every transform."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -50,6 +51,7 @@ from rl_envs import (
     RewardScaling,
     RewardSum,
     SelectTransform,
+    SerialEnv,
     SignTransform,
     SqueezeTransform,
     Stack,
@@ -229,6 +231,8 @@ WITH_FORWARD = [
 ON_THE_HOST = ("Hash", "VecNorm shared")
 """They read values on the host, or wait for other processes: no graph can hold that."""
 TAKES_ANYTHING = ("ExcludeTransform", "FiniteTensorDictCheck", "RemoveEmptySpecs", "SelectTransform", "VecNorm")
+OF_THE_WHOLE = ("VecNorm", "gSDENoise", "TensorDictPrimer random", "TrajCounter", "RandomTruncation")
+"""They count, or draw, for all rows of what they are around."""
 all_transforms = pytest.mark.parametrize("name", MAKERS)
 all_batches = pytest.mark.parametrize("batch_size", [(), (3,), (2, 2)], ids=str)
 
@@ -277,6 +281,67 @@ def test_mapping_and_tensordict_agree(toy: MakeEnv, name: str, batch_size: tuple
     for one, other in zip(_run(plain, 6), _run(packed, 6), strict=True):
         assert (one == other).all()
         assert set(one.keys(True, True)) == set(other.keys(True, True))
+
+
+@all_transforms
+def test_a_seed_gives_the_run_again(toy: MakeEnv, name: str) -> None:
+    """After the same seed an env does the same once more, and a new one does it too."""
+    env, other = TransformedEnv(toy((2,)), MAKERS[name]()), TransformedEnv(toy((2,)), MAKERS[name]())
+    counts = name.startswith(("TrajCounter", "Timer", "VecNorm"))  # they go on
+    runs = []
+    for each in (env, other, *([] if counts else [env])):
+        each.set_seed(5)
+        runs.append(_run(each, 8))
+    for found in runs[1:]:
+        for one, two in zip(runs[0], found, strict=True):
+            assert (one == two).all()
+
+
+@pytest.mark.parametrize("name", [name for name in MAKERS if not name.startswith(OF_THE_WHOLE)])
+def test_inside_and_around_several_environments(toy: MakeEnv, name: str) -> None:
+    """In each environment of a `SerialEnv` or around it, a transform gives the same bits."""
+
+    def inner(horizon: int) -> TransformedEnv:
+        return TransformedEnv(toy(horizon=horizon), MAKERS[name]())
+
+    inside = SerialEnv(2, [partial(inner, horizon) for horizon in (2, 3)])
+    around = TransformedEnv(SerialEnv(2, [partial(toy, horizon=horizon) for horizon in (2, 3)]), MAKERS[name]())
+    for one, other in zip(_run(inside, 6), _run(around, 6), strict=True):
+        assert set(one.keys(True, True)) == set(other.keys(True, True))
+        assert (one == other).all()
+
+
+@all_transforms
+def test_the_first_step_is_flagged(toy: MakeEnv, name: str) -> None:
+    """A flag of `InitTracker` inside is up in the roots after resets, and in these alone."""
+    if name.startswith(("SelectTransform", "DTypeCastTransform", "MultiAction all")):
+        return
+    env = TransformedEnv(toy((2,)), [InitTracker(), MAKERS[name]()])
+    root = env.reset()
+    assert root["is_init"].all()
+    for _ in range(5):
+        stepped, root = env.step_and_maybe_reset(root.set("action", _action(env)))
+        assert not stepped["next", "is_init"].any()
+        assert torch.equal(root["is_init"], stepped["next", "done"])
+
+
+@all_transforms
+def test_bounded_rewards_stay_in_their_bounds(toy: MakeEnv, name: str) -> None:
+    """What a transform makes of bounded rewards lies in the specs that it makes of theirs."""
+    env = TransformedEnv(toy((2,)), [RewardClipping(1, 1.5), MAKERS[name]()])
+    check_env_specs(env)
+    spec = env.full_reward_spec
+    for data in _run(env, 6)[::2]:
+        assert all(leaf.is_in(data["next", key]) for key, leaf in spec.flat_items())
+
+
+@all_transforms
+def test_a_move_to_a_device_follows_any_transform(toy: MakeEnv, name: str) -> None:
+    """A `DeviceCastTransform` of everything connects behind each transform, and the numbers are the same."""
+    plain = TransformedEnv(toy((2,)), MAKERS[name]())
+    moved = TransformedEnv(toy((2,)), [MAKERS[name](), DeviceCastTransform("cpu")])
+    for one, other in zip(_run(plain, 5), _run(moved, 5), strict=True):
+        assert (one == other).all()
 
 
 @all_transforms

@@ -77,3 +77,9 @@ def test_misuse(toy: MakeEnv) -> None:
     base.state_spec = Composite({"observation": base.observation_spec["observation"]}, shape=())
     with pytest.raises(SpecError, match="del_keys=False"):
         TransformedEnv(base, CatTensors(["observation"]))
+
+
+def test_stored_data_without_keys() -> None:
+    """Without keys, and in no environment, it is not known what to join."""
+    with pytest.raises(RuntimeError, match=r"CatTensors: in_keys are not known.*Give in_keys"):
+        CatTensors()(TensorDict({"observation": torch.zeros(3)}))

@@ -30,3 +30,22 @@ def test_specs(spec: TensorSpec, expected: TensorSpec) -> None:
 def test_one_sided_integers_are_unbounded() -> None:
     """An integer spec has no infinite bounds."""
     assert clamped_spec(Unbounded(shape=(2,), dtype=torch.int64), -1, None) == Unbounded(shape=(2,), dtype=torch.int64)
+
+
+def test_bounds_of_double_precision() -> None:
+    """Bounds of a float64 entry are the numbers given, not those rounded to single precision, and hold its values."""
+    spec = clamped_spec(Unbounded(shape=(1,), dtype=torch.float64), 0.1, 0.7)
+    assert isinstance(spec, Bounded)
+    assert (spec.low.item(), spec.high.item()) == (0.1, 0.7)
+    value = clamp(torch.tensor([0.0], dtype=torch.float64), 0.1, 0.7)
+    assert value.item() == 0.1
+    assert spec.is_in(value)
+    assert clamped_spec(Unbounded(shape=(1,), dtype=torch.float64), None, 0.7).is_in(-value)
+    half = clamped_spec(Unbounded(shape=(1,), dtype=torch.float16), -0.1, 0.1)
+    assert half.is_in(clamp(torch.tensor([1.0], dtype=torch.float16), -0.1, 0.1))
+
+
+def test_integers_beyond_single_precision() -> None:
+    """Bounds of an int64 entry are exact."""
+    spec = clamped_spec(Unbounded(shape=(1,), dtype=torch.int64), -(2**24) - 0.5, 2**24 + 1)
+    assert spec == Bounded(-(2**24), 2**24 + 1, shape=(1,), dtype=torch.int64)

@@ -1,7 +1,7 @@
 """Compose as a list and as a transform."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 import pytest
 import torch
@@ -13,9 +13,11 @@ from rl_envs import (
     ObservationNorm,
     RewardScaling,
     RewardSum,
+    SignTransform,
     StepCounter,
     Transform,
     TransformedEnv,
+    UnsqueezeTransform,
 )
 from rl_specs import SpecError
 
@@ -147,3 +149,65 @@ def test_repr() -> None:
         "                StepCounter(max_steps=3, keys=[])))"
     )
     assert repr(Compose()) == "Compose()"
+
+
+def test_a_slice_is_no_transform_of_another(toy: MakeEnv) -> None:
+    """A slice of a container, or the view that an env hands its transforms over as, is refused; a clone of it is free
+    and does the same."""
+    env = TransformedEnv(toy(), [StepCounter(), RewardScaling(0.0, 2.0), RewardSum()])
+    takers: list[Callable[[Any], object]] = [
+        lambda part: TransformedEnv(toy(), part),
+        lambda part: TransformedEnv(toy(), [part]),
+        lambda part: Compose(StepCounter(), part),
+        lambda part: TransformedEnv(toy(), StepCounter()).append_transform(part),
+    ]
+    for take in takers:
+        for part in (env.transform[1:], Compose(*_three())[:2]):
+            with pytest.raises(RuntimeError, match=r"another Compose owns.*\.clone\(\)"):
+                take(part)
+    other = TransformedEnv(toy(), env.transform[1:].clone())
+    assert other.rollout(2)["next", "episode_reward"].flatten().tolist() == [2.0, 6.0]
+    assert env.rollout(2)["next", "episode_reward"].flatten().tolist() == [2.0, 6.0]
+    assert all(one is not two for one in env.transform for two in other.transform)
+
+
+def test_what_a_transform_sees_is_no_base_env(toy: MakeEnv) -> None:
+    """The view that `parent` gives belongs to its env: another one around it would take its transforms away."""
+    env = TransformedEnv(toy(), [StepCounter(), RewardSum()])
+    with pytest.raises(RuntimeError, match="base_env is a view"):
+        TransformedEnv(env.transform[1].parent, RewardSum())
+    env.append_transform(RewardScaling(0.0, 2.0))
+    assert env.rollout(2)["next", "step_count"].flatten().tolist() == [1, 2]
+
+
+def test_each_transform_has_a_stream_of_its_own(toy: MakeEnv) -> None:
+    """Two transforms of a class get different seeds, none of them that of the base env; others in between change
+    nothing."""
+
+    @final
+    class Seeded(Transform):
+        accepts_mapping = True
+
+        def set_seed(self, seed: int) -> None:
+            """Notes the seed."""
+            self.seed = seed
+
+    env = TransformedEnv(toy(), [Seeded(), Compose(Seeded(), Seeded())])
+    env.set_seed(7)
+    seeds = [leaf.seed for leaf in env.transform.leaves()]
+    assert len({7, *seeds}) == 4
+    again = TransformedEnv(toy(), [Seeded(), StepCounter(), Seeded(), Seeded()])
+    again.set_seed(7)
+    assert [again.transform[position].seed for position in (0, 2, 3)] == seeds
+
+
+def test_inverse_on_stored_data(toy: MakeEnv) -> None:
+    """`inv` is that of each member, from the last to the first, with the batch dimensions of the data."""
+    wider = UnsqueezeTransform(0, in_keys_inv=["action"], allow_positive_dim=True)
+    both = Compose(wider, SignTransform(in_keys_inv=["action"]))
+    TransformedEnv(toy((2,)), both)
+    data = TensorDict({"action": torch.full((5, 4, 1, 2), -3.0)}, [5, 4])
+    found = both.inv(data)
+    assert found["action"].tolist() == torch.full((5, 4, 2), -1.0).tolist()
+    assert data["action"].shape == (5, 4, 1, 2)
+    assert Compose().inv(data) is not data

@@ -1,11 +1,26 @@
 """Another policy in between."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from rl_envs import ConditionalPolicySwitch, RewardSum, SerialEnv, StepCounter, TransformedEnv, check_env_specs
+from rl_envs import (
+    ConditionalPolicySwitch,
+    InitTracker,
+    RewardClipping,
+    RewardSum,
+    SerialEnv,
+    StepCounter,
+    TransformedEnv,
+    check_env_specs,
+)
 from rl_envs.testing import CountingEnv
+from rl_specs import Bounded
+
+MakeEnv = Callable[..., Any]
 
 
 def opponent(data: TensorDictBase) -> TensorDictBase:
@@ -73,3 +88,31 @@ def test_rows_that_differ() -> None:
         whole.rollout(2, user)
     with pytest.raises(NotImplementedError, match="Append it to a TransformedEnv"):
         switch.clone()(TensorDict({"reward": torch.zeros(1)}))
+
+
+def test_the_users_first_step_is_the_first() -> None:
+    """After a first move of the opponent the flag of `InitTracker` is up, inside of a `SerialEnv` too."""
+    for base, before in (
+        (CountingEnv(max_steps=4), [InitTracker()]),
+        (SerialEnv(2, lambda: TransformedEnv(CountingEnv(max_steps=4), InitTracker())), []),
+    ):
+        switch = ConditionalPolicySwitch(opponent, lambda td: td["observation"] % 2 == 0)
+        env = TransformedEnv(base, [*before, switch])
+        check_env_specs(env)
+        root = env.reset()
+        assert root["observation"].flatten()[0] == 1.0
+        assert root["is_init"].all()
+        stepped, root = env.step_and_maybe_reset(user(root))
+        assert not stepped["next", "is_init"].any()
+        assert not root["is_init"].any()
+        root = env.step_and_maybe_reset(user(root))[1]
+        assert root["is_init"].all()
+        assert root["observation"].flatten()[0] == 1.0
+
+
+def test_bounds_of_the_rewards(toy: MakeEnv) -> None:
+    """One reward or two, each from 0 to 1, are 0 to 2 together."""
+    switch = ConditionalPolicySwitch(lambda td: td.set("action", torch.zeros(2, dtype=torch.float64)), lambda td: True)
+    env = TransformedEnv(toy(), [RewardClipping(0.0, 1.0), switch])
+    assert env.full_reward_spec["reward"] == Bounded(0.0, 2.0, shape=(1,))
+    check_env_specs(env)

@@ -4,9 +4,17 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from rl_envs import ConditionalSkip, RewardSum, SerialEnv, StepCounter, TransformedEnv, check_env_specs
+from rl_envs import (
+    ConditionalSkip,
+    RewardClipping,
+    RewardSum,
+    SerialEnv,
+    StepCounter,
+    TransformedEnv,
+    check_env_specs,
+)
 from rl_envs.testing import CountingEnv, TensorDictCountingEnv
-from rl_specs import ShapeError
+from rl_specs import Bounded, ShapeError
 
 
 def test_every_second_step_is_left_out() -> None:
@@ -66,3 +74,10 @@ def test_bad_use() -> None:
         env.step(env.rand_action(env.reset()))
     with pytest.raises(NotImplementedError, match="Append it to a TransformedEnv"):
         ConditionalSkip(lambda td: True)(TensorDict({"reward": torch.zeros(1)}))
+
+
+def test_bounds_of_the_rewards() -> None:
+    """A step that is left out has the reward 0, which the bounds hold."""
+    env = TransformedEnv(CountingEnv(max_steps=9), [RewardClipping(1.0, 2.0), ConditionalSkip(lambda td: True)])
+    assert env.full_reward_spec["reward"] == Bounded(0.0, 2.0, shape=(1,))
+    check_env_specs(env)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tensordict import TensorDict
 
 from rl_envs import Compose, DoubleToFloat, TransformedEnv
 from rl_specs import Bounded, Composite
@@ -59,3 +60,15 @@ def test_a_tenth_is_rounded_inwards() -> None:
     assert isinstance(outer, Bounded)
     assert outer.space.high.double().item() <= 0.1 < torch.tensor(0.1, dtype=torch.float32).double().item()
     assert outer.space.high.double().item() > 0.0999999
+
+
+def test_without_keys_on_stored_data(toy: MakeEnv) -> None:
+    """Without keys and in no environment every float64 entry is cast, at every level; one in an environment casts the
+    entries that it found there."""
+    zeros = torch.zeros(2)
+    data = TensorDict({"a": zeros.double(), "next": {"b": zeros.double(), "n": zeros.int()}}, [2])
+    found = DoubleToFloat()(data.copy())
+    assert found["a"].dtype is found["next", "b"].dtype is torch.float32
+    assert found["next", "n"].dtype is torch.int32
+    env = TransformedEnv(toy(), DoubleToFloat())
+    assert env.transform[0](TensorDict({"observation": torch.zeros(3).double()}))["observation"].dtype is torch.float32

@@ -8,7 +8,8 @@ import torch
 from tensordict import TensorDict
 
 from rl_envs import DTypeCastTransform, TransformedEnv, check_env_specs
-from rl_specs import Bounded, Categorical, Unbounded
+from rl_envs.transforms._leaf_specs import cast_spec
+from rl_specs import Bounded, Categorical, MultiCategorical, Unbounded
 
 MakeEnv = Callable[..., Any]
 
@@ -67,3 +68,13 @@ def test_misuse() -> None:
         DTypeCastTransform(torch.float32, torch.float64, out_keys=["a"])
     text = repr(DTypeCastTransform(torch.float32, torch.float64, in_keys=["a"]))
     assert text == "DTypeCastTransform(torch.float32 -> torch.float64, in_keys=['a'], in_keys_inv=[])"
+
+
+def test_numbers_of_categories() -> None:
+    """Categories as floats are bounded by the first and the last one, and flags are 0 or 1; in the bool dtype any."""
+    spec = cast_spec(Categorical(5, shape=(3,)), torch.float32)
+    assert spec == Bounded(0, 4, shape=(3,), dtype=torch.float32)
+    flag = cast_spec(Categorical(2, shape=(3,), dtype=torch.bool), torch.float64)
+    assert flag == Bounded(0, 1, shape=(3,), dtype=torch.float64)
+    assert cast_spec(MultiCategorical([2, 3]), torch.float32) == Unbounded(shape=(2,), dtype=torch.float32)
+    assert cast_spec(Categorical(5), torch.bool) == Unbounded(shape=(), dtype=torch.bool)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from rl_envs import FiniteTensorDictCheck, ObservationNorm, TransformedEnv, check_env_specs
+from rl_envs import AutoResetTransform, FiniteTensorDictCheck, ObservationNorm, TransformedEnv, check_env_specs
 from rl_specs import FlatDict, TensorMap
 
 MakeEnv = Callable[..., Any]
@@ -72,3 +72,19 @@ def test_stored_data() -> None:
     data["next"] = {"b": torch.tensor([1.0, float("inf")]), "c": torch.tensor([float("nan"), 0.0])}
     with pytest.raises(ValueError, match=r"\(\"next\", \"b\"\) \(1 of 2.*first inf at \[1\].*\(\"next\", \"c\"\)"):
         FiniteTensorDictCheck()(data)
+
+
+def test_lost_observations_may_be_nan(endless: MakeEnv) -> None:
+    """Behind an `AutoResetTransform` the observations of steps that end an episode may be NaN; rewards, and what other
+    steps return, may not."""
+    env = TransformedEnv(endless((2,)), [AutoResetTransform(), FiniteTensorDictCheck()])
+    check_env_specs(env)
+    data = env.rollout(4, break_when_any_done=False)
+    assert data["next", "observation"].isnan().sum() == data["next", "done"].sum()
+    check = env.transform[1]
+    done = torch.tensor([[True], [False]])
+    entries = {"observation": torch.tensor([[torch.nan], [0.0]]), "reward": torch.zeros(2, 1), "done": done}
+    check._step({}, dict(entries))
+    for changed in ({"observation": torch.tensor([[0.0], [torch.nan]])}, {"reward": torch.full((2, 1), torch.nan)}):
+        with pytest.raises(ValueError, match="not finite"):
+            check._step({}, {**entries, **changed})

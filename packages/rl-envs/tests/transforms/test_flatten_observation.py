@@ -55,3 +55,19 @@ def test_misuse(toy: MakeEnv) -> None:
     with pytest.raises(SpecError, match="specs do not fit"):
         TransformedEnv(toy((2,)), FlattenObservation(-2, -1, in_keys=["observation"]))
     assert repr(FlattenObservation(-3, -1)) == "FlattenObservation(first_dim=-3, last_dim=-1, keys=['pixels'])"
+
+
+def test_inverse_on_stored_data(toy: MakeEnv) -> None:
+    """`inv` counts the batch dimensions of the data, not those of the environment, whatever they are; a transform that
+    has seen no environment says that it does not know the sizes."""
+    base = toy((2,))
+    base.action_spec = Bounded(-1.0, 1.0, shape=(2, 3, 4, 2), dtype=torch.float64)
+    transform = FlattenObservation(0, 1, in_keys_inv=["action"], out_keys_inv=["flat"], allow_positive_dim=True)
+    env = TransformedEnv(base, transform)
+    assert env.action_spec.shape == (2, 12, 2)
+    for lead in ((), (5,), (5, 2), (5, 2, 7)):
+        flat = torch.arange(24.0).reshape(12, 2).expand(*lead, 12, 2)
+        found = transform.inv(TensorDict({"flat": flat}, lead))
+        assert torch.equal(found["action"], flat.reshape(*lead, 3, 4, 2))
+    with pytest.raises(RuntimeError, match='the sizes of "action" are not known'):
+        FlattenObservation(-2, -1, in_keys_inv=["action"]).inv(TensorDict({"action": torch.zeros(3, 4)}, [3]))

@@ -6,7 +6,16 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from rl_envs import EnvBase, FrameSkipTransform, RewardSum, SerialEnv, StepCounter, TransformedEnv, check_env_specs
+from rl_envs import (
+    BinarizeReward,
+    EnvBase,
+    FrameSkipTransform,
+    RewardSum,
+    SerialEnv,
+    StepCounter,
+    TransformedEnv,
+    check_env_specs,
+)
 from rl_envs.testing import CountingEnv, TensorDictCountingEnv
 from rl_specs import Bounded, Composite
 
@@ -83,3 +92,15 @@ def test_bad_use() -> None:
         FrameSkipTransform(0)
     with pytest.raises(NotImplementedError, match="Append it to a TransformedEnv"):
         FrameSkipTransform(2)(TensorDict({"reward": torch.zeros(1)}))
+
+
+def test_binary_rewards() -> None:
+    """Rewards of 0 and 1 add up to numbers from 0 to `frame_skip`; bools stay bools."""
+    env = TransformedEnv(CountingEnv(max_steps=100), [BinarizeReward(), FrameSkipTransform(3)])
+    reward = env.full_reward_spec["reward"]
+    assert reward == Bounded(0, 3, shape=(1,), dtype=reward.dtype)
+    assert env.rollout(2)["next", "reward"].flatten().tolist() == [3, 3]
+    check_env_specs(env)
+    flags = TransformedEnv(CountingEnv(max_steps=100), [BinarizeReward(dtype=torch.bool), FrameSkipTransform(3)])
+    assert flags.full_reward_spec["reward"].dtype is torch.bool
+    check_env_specs(flags)

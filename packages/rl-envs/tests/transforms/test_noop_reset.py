@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from rl_envs import Compose, NoopResetEnv, RewardSum, StepCounter, TransformedEnv, check_env_specs
+from rl_envs import (
+    Compose,
+    InitTracker,
+    NoopResetEnv,
+    RenameTransform,
+    RewardSum,
+    StepCounter,
+    TransformedEnv,
+    check_env_specs,
+)
 from rl_specs import SpecError
 
 MakeEnv = Callable[..., Any]
@@ -90,3 +99,14 @@ def test_misuse(toy: MakeEnv) -> None:
     assert TransformedEnv(toy(), NoopResetEnv(0)).reset()["observation"].sum() == 0
     with pytest.raises(RuntimeError, match="not part of an environment"):
         NoopResetEnv(1)._reset({}, {})
+
+
+def test_the_users_first_step_is_the_first(toy: MakeEnv) -> None:
+    """The flag of `InitTracker` is up in the root that random steps lead to, under another name too, and down later."""
+    names = RenameTransform(["is_init"], ["first"])
+    env = TransformedEnv(toy(horizon=100), [InitTracker(), names, InitTracker(), NoopResetEnv(3)])
+    check_env_specs(env)
+    data = env.rollout(3)
+    for key in ("first", "is_init"):
+        assert data[key].flatten().tolist() == [True, False, False]
+        assert not data["next", key].any()

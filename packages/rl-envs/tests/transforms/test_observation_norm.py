@@ -7,7 +7,17 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from rl_envs import Compose, DoubleToFloat, ObservationNorm, StepCounter, ToTensorImage, TransformedEnv, check_env_specs
+from rl_envs import (
+    Compose,
+    DoubleToFloat,
+    DTypeCastTransform,
+    ObservationNorm,
+    StepCounter,
+    ToTensorImage,
+    TransformedEnv,
+    check_env_specs,
+)
+from rl_envs.testing import CountingEnv
 from rl_specs import Bounded, SpecError
 
 MakeEnv = Callable[..., Any]
@@ -155,3 +165,40 @@ def test_repr_shows_scalars() -> None:
     assert (
         repr(ObservationNorm(2, 1, in_keys=["pixels"])) == "ObservationNorm(loc=2.0000, scale=1.0000, keys=['pixels'])"
     )
+
+
+def test_a_single_value_has_no_deviation(toy: MakeEnv) -> None:
+    """Statistics of one step are refused with what to do, and so nothing is set; two steps do."""
+    env = TransformedEnv(toy(horizon=9), ObservationNorm(in_keys=["observation"], standard_normal=True))
+    norm = env.transform[0]
+    with pytest.raises(ValueError, match=r"init_stats: a deviation of too few values.*at least 2.*num_iter"):
+        norm.init_stats(1)
+    assert not norm.is_initialized
+    norm.init_stats(2)
+    assert norm.loc.tolist() == [1.5, 3.0, 4.5]
+
+
+def test_statistics_of_few_bits(toy: MakeEnv) -> None:
+    """Of a bfloat16 entry mean and deviation are summed in double precision: those of 1 to 200."""
+    env = TransformedEnv(toy(horizon=999), DTypeCastTransform(torch.float64, torch.bfloat16))
+    env.append_transform(ObservationNorm(in_keys=["observation"], standard_normal=True))
+    env.transform[1].init_stats(200)
+    assert env.transform[1].loc[0].item() == pytest.approx(100.5)
+    assert env.transform[1].scale[0].item() == pytest.approx(57.879, abs=1e-3)
+    assert env.rollout(2)["observation"].dtype is torch.bfloat16
+
+
+def test_stored_data_without_keys() -> None:
+    """Without keys, and in no environment, there is nothing that stored data could be normalised by."""
+    with pytest.raises(RuntimeError, match=r"ObservationNorm: in_keys are not known.*Give in_keys"):
+        ObservationNorm(0.0, 1.0)(TensorDict({"observation": torch.zeros(3)}))
+
+
+def test_bounds_of_a_factor_of_zero() -> None:
+    """Infinite bounds times zero are no bounds."""
+    base = CountingEnv()
+    base.observation_spec = Bounded(0.0, torch.inf, shape=(1,))
+    env = TransformedEnv(base, ObservationNorm(1.0, 0.0, in_keys=["observation"]))
+    spec = env.full_observation_spec["observation"]
+    assert spec.is_in(torch.ones(1))
+    assert env.rollout(2)["observation"].flatten().tolist() == [1.0, 1.0]

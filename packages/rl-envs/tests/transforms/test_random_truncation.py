@@ -101,3 +101,11 @@ def test_wiring() -> None:
         TransformedEnv(CountingEnv(), RandomTruncationTransform(1, 3))
     with pytest.raises(NotImplementedError, match="Append it to a TransformedEnv"):
         RandomTruncationTransform(1, 3)(TensorDict({"reward": torch.zeros(1)}))
+
+
+def test_a_seed_starts_anew() -> None:
+    """The same seed once more gives the same limits, first episodes spread again."""
+    env = make((16,), prob=0.5)
+    first = lengths(env, 40)
+    env.set_seed(0)
+    assert lengths(env, 40) == first

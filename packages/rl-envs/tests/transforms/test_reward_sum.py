@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from rl_envs import RewardSum, TransformedEnv
-from rl_specs import MissingKeyError, SpecError
+from rl_envs import BinarizeReward, DTypeCastTransform, RewardSum, TransformedEnv, check_env_specs
+from rl_envs.testing import CountingEnv
+from rl_specs import Composite, MissingKeyError, ShapeError, SpecError, Unbounded
 
 MakeEnv = Callable[..., Any]
 
@@ -63,3 +64,48 @@ def test_an_entry_that_is_not_there(toy: MakeEnv) -> None:
     """An in key that nobody writes is refused when connecting."""
     with pytest.raises(SpecError, match="rewrad"):
         TransformedEnv(toy(), RewardSum(in_keys=["rewrad"]))
+
+
+@pytest.mark.parametrize("sizes", [(), (1,), (2, 1)], ids=str)
+def test_reset_keys_of_nested_rewards(sizes: tuple[int, ...]) -> None:
+    """A mask `[B]`, `[B, 1]` or `[B, agents, 1]` resets sums `[B, agents, 1]` of its rows, or of its agents."""
+    inside = CountingEnv((2,), prefix=("agents",))
+    reward = Unbounded(shape=(2, 2, 1))
+    inside.reward_spec = Composite({("agents", "reward"): reward}, shape=(2,))
+    env = TransformedEnv(inside, RewardSum([("agents", "reward")], reset_keys=["mine"]))
+    mask = torch.tensor([True, False]).reshape(2, *[1] * len(sizes)).expand(2, *sizes).clone()
+    if len(sizes) == 2:
+        mask[1, 1] = True
+    root = {("agents", "episode_reward"): torch.full((2, 2, 1), 5.0), "mine": mask}
+    sums = env.transform[0]._reset(root, {})["agents", "episode_reward"]
+    assert sums.squeeze(-1).tolist() == [[0.0, 0.0], [5.0, 0.0 if len(sizes) == 2 else 5.0]]
+    with pytest.raises(ShapeError, match="mask of another shape"):
+        env.transform[0]._reset({**root, "mine": torch.ones(3, 1, dtype=torch.bool)}, {})
+
+
+def test_a_flag_is_no_reward(toy: MakeEnv) -> None:
+    """Flags are refused as what is to be summed, with what to do."""
+    with pytest.raises(SpecError, match=r'"done" is a flag.*Cast it first'):
+        TransformedEnv(toy(), RewardSum(["done"], ["number"]))
+    cast = DTypeCastTransform(torch.bool, torch.float32, in_keys=["done"], out_keys=["ends"])
+    env = TransformedEnv(toy(), [cast, RewardSum(["ends"], ["number"])])
+    check_env_specs(env)
+    assert env.rollout(3)["next", "number"].flatten().tolist() == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (torch.int8, torch.int64),
+        (torch.bool, torch.int64),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_sums_do_not_overflow(dtype: torch.dtype, expected: torch.dtype) -> None:
+    """300 rewards of 1 are 300, whatever the dtype of the reward."""
+    env = TransformedEnv(CountingEnv(max_steps=400), [BinarizeReward(dtype=dtype), RewardSum()])
+    assert env.full_observation_spec["episode_reward"].dtype is expected
+    check_env_specs(env)
+    assert env.rollout(300)["next", "episode_reward"][-1].item() == 300

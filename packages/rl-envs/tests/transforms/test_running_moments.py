@@ -179,3 +179,19 @@ def test_arrays_follow_the_buffers() -> None:
     moments.update_and_normalize(torch.full((2,), 5.0))
     assert moments.mean.tolist() == [3.0, 3.0]
     assert moments.count.item() == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_few_bits(dtype: torch.dtype) -> None:
+    """Values of few bits are summed in double precision, and come back in their own dtype."""
+    values = (torch.arange(300.0) % 7 + 100).reshape(300, 1).to(dtype)
+    moments, some = (RunningMoments(torch.Size((1,)), decay=1.0, eps=1e-8) for _ in range(2))
+    for row in values:
+        result = moments.update_and_normalize(row)
+        assert result.dtype is dtype
+    exact = values.double()
+    assert moments.mean.item() == pytest.approx(exact.mean().item(), rel=1e-12)
+    assert moments.scale().item() == pytest.approx(exact.std(correction=0).item(), rel=1e-9)
+    mask = torch.arange(300) < 50
+    assert some.update_and_normalize_rows(values, mask).dtype is dtype
+    assert some.mean.item() == pytest.approx(exact[:50].mean().item(), rel=1e-12)

@@ -132,6 +132,40 @@ def test_a_fork_takes_its_own_turns() -> None:
     assert _numbers(shared) == [30.0]
 
 
+def test_a_fork_keeps_no_descriptor_of_its_parent() -> None:
+    """A forked process that takes turns holds as many descriptors as before: its own in place of those inherited."""
+    shared = SharedStatistics(1)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            before = _descriptors()
+            for _ in range(3):
+                _add(shared)
+            status = 0 if _descriptors() == before else 2
+        finally:
+            os._exit(status)
+    assert _status(child) == 0
+    assert _numbers(shared) == [1200.0]
+
+
+def test_a_failed_attempt_leaves_no_descriptor() -> None:
+    """Attaching to what is something else by now closes what it has opened, without a collection of garbage."""
+    first, second = SharedStatistics(2), SharedStatistics(2)
+    attach, (path, is_file, size, token) = first.__reduce__()
+    wrong = second.__reduce__()[1][0]
+    gc.collect()
+    gc.disable()
+    try:
+        before = _descriptors()
+        for where, count in ((wrong, size), (path, size + 1)):
+            with pytest.raises(RuntimeError, match="are gone"):
+                attach(where, is_file, count, token)
+        assert _descriptors() == before
+    finally:
+        gc.enable()
+
+
 def test_memory_goes_with_the_last_object() -> None:
     """A copy keeps the memory; a pickle of what is gone finds nothing; no descriptor is left."""
     gc.collect()

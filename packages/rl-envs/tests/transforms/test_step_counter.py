@@ -53,6 +53,14 @@ def test_done_can_be_left_alone(toy: MakeEnv) -> None:
     assert not data["next", "done"].any()
 
 
+def test_a_count_goes_beyond_a_limit_that_ends_nothing(toy: MakeEnv) -> None:
+    """With `update_done=False` episodes go on, and the spec of the count has no bound."""
+    env = TransformedEnv(toy(horizon=100), StepCounter(2, update_done=False))
+    data = env.rollout(4)
+    assert data["next", "step_count"].flatten().tolist() == [1, 2, 3, 4]
+    assert env.full_observation_spec["step_count"].is_in(data["next", "step_count"][-1])
+
+
 def test_names(toy: MakeEnv) -> None:
     """Flag and count can have other names; a new flag is in the done spec."""
     counter = StepCounter(2, truncated_key="time_limit", step_count_key=("agents", "count"))

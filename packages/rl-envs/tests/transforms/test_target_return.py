@@ -7,9 +7,9 @@ import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from rl_envs import RewardScaling, TargetReturn, TransformedEnv, check_env_specs
+from rl_envs import BinarizeReward, RewardScaling, TargetReturn, TransformedEnv, check_env_specs
 from rl_envs.testing import CountingEnv
-from rl_specs import MissingKeyError, SpecError
+from rl_specs import Composite, MissingKeyError, SpecError, Unbounded
 
 MakeEnv = Callable[..., Any]
 
@@ -71,3 +71,21 @@ def test_bad_use(toy: MakeEnv) -> None:
         env.step(env.rand_action(env.reset().exclude("target_return")))
     with pytest.raises(NotImplementedError, match="Append it to a TransformedEnv"):
         TargetReturn(1.0)(TensorDict({"reward": torch.zeros(1)}))
+
+
+def test_another_mask_of_nested_rewards() -> None:
+    """A mask of rows holds for every agent of a row."""
+    inside = CountingEnv((2,), prefix=("agents",))
+    inside.reward_spec = Composite({("agents", "reward"): Unbounded(shape=(2, 3, 1))}, shape=(2,))
+    env = TransformedEnv(inside, TargetReturn(10.0, reset_key="mine"))
+    key = ("agents", "target_return")
+    root = {key: torch.full((2, 3, 1), 4.0), "mine": torch.tensor([[True], [False]])}
+    assert env.transform[0]._reset(root, {})[key].squeeze(-1).tolist() == [[10.0] * 3, [4.0] * 3]
+
+
+def test_rewards_of_few_bits() -> None:
+    """Targets beyond what the dtype of the reward holds, or between integers, are exact."""
+    for dtype in (torch.int8, torch.bool, torch.bfloat16):
+        env = TransformedEnv(CountingEnv(max_steps=9), [BinarizeReward(dtype=dtype), TargetReturn(1000.5)])
+        check_env_specs(env)
+        assert env.rollout(3)["next", "target_return"].flatten().tolist() == [999.5, 998.5, 997.5]

@@ -8,7 +8,15 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
-from rl_envs import EnvBase, SerialEnv, TensorDictPrimer, TransformedEnv, check_env_specs
+from rl_envs import (
+    AutoResetTransform,
+    EnvBase,
+    SerialEnv,
+    StepCounter,
+    TensorDictPrimer,
+    TransformedEnv,
+    check_env_specs,
+)
 from rl_envs.testing import CountingEnv, TensorDictCountingEnv
 from rl_specs import Bounded, Composite, MissingKeyError, ShapeError, SpecError, TensorMap, Unbounded
 
@@ -68,13 +76,13 @@ def test_random_values() -> None:
 
 
 def test_two_primers_draw_different_numbers() -> None:
-    """Transforms of one environment, seeded together, do not draw the same numbers; equal ones do."""
+    """Transforms of one environment, seeded together, do not draw the same numbers; the first of them does, alone."""
     first, second = (TensorDictPrimer({key: Unbounded(shape=(4,))}, random=True) for key in ("a", "b"))
     env = TransformedEnv(CountingEnv(), [first, second])
     root = env.reset(seed=0)
     assert not torch.equal(root["a"], root["b"])
-    alone = TransformedEnv(CountingEnv(), second.clone()).reset(seed=0)
-    assert torch.equal(alone["b"], root["b"])
+    alone = TransformedEnv(CountingEnv(), [StepCounter(), first.clone()]).reset(seed=0)
+    assert torch.equal(alone["a"], root["a"])
 
 
 def test_defaults() -> None:
@@ -181,3 +189,20 @@ def test_bad_arguments(make_bad: Callable[[], object], kind: type[Exception], pa
     """No entry, contradictions, a typo among the keywords, defaults of other keys and of another shape are errors."""
     with pytest.raises(kind, match=part):
         make_bad()
+
+
+def test_entries_for_an_environment_that_resets_itself(endless: MakeEnv) -> None:
+    """With `call_before_env_reset` a reset of everything reaches the environment, and one of rows that have ended gives
+    what `AutoResetTransform` keeps."""
+    base = endless((2,))
+    primer = TensorDictPrimer(HIDDEN, default_value=3.0, call_before_env_reset=True)
+    env = TransformedEnv(base, [AutoResetTransform(), primer])
+    check_env_specs(env)
+    env.set_seed(0)
+    before = base.resets
+    data = env.rollout(4, lambda td: td.set("action", torch.zeros(2, 1)), break_when_any_done=False)
+    assert data["observation"].squeeze(-1).tolist() == [[100.0, 101.0, 200.0, 201.0], [100.0, 101.0, 102.0, 200.0]]
+    assert base.resets == before + 1
+    assert (data["hidden"] == 3).all()
+    assert env.reset()["observation"].flatten().tolist() == [400.0, 300.0]
+    assert base.resets == before + 2

@@ -85,7 +85,7 @@ def test_a_key_written_later_is_not_there_yet(toy: MakeEnv) -> None:
     """An in key that only a later transform writes is a mistake; after it, it is none."""
     with pytest.raises(SpecError, match="episode_reward"):
         TransformedEnv(toy(), [ClipTransform(in_keys=["episode_reward"], low=0), RewardSum()])
-    TransformedEnv(toy(), [RewardSum(), ClipTransform(in_keys=["episode_reward"], low=0)])
+    TransformedEnv(toy(), [RewardSum(), ClipTransform(in_keys=["episode_reward"], out_keys=["clipped"], low=0)])
 
 
 def test_removing_what_another_needs_is_refused(toy: MakeEnv) -> None:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from tensordict import NonTensorData, NonTensorStack, TensorDict
 from torch import Tensor, nn
 
-from rl_envs import TransformedEnv, UnaryTransform, check_env_specs
+from rl_envs import FrameSkipTransform, TransformedEnv, UnaryTransform, check_env_specs
 from rl_specs import Composite, NonTensor, Unbounded
 
 MakeEnv = Callable[..., Any]
@@ -61,3 +62,16 @@ def test_a_module_is_part_of_the_state(toy: MakeEnv) -> None:
     env = TransformedEnv(toy(), UnaryTransform(["observation"], ["features"], fn=layer))
     assert "0._fn.weight" in "".join(env.state_dict()["transform"])
     check_env_specs(env.eval())
+
+
+@pytest.mark.parametrize("batch_size", [(), (2,)], ids=str)
+def test_flags_can_be_read(toy: MakeEnv, batch_size: tuple[int, ...]) -> None:
+    """A number made of a flag is an observation, 0 after each reset, whether the environment's resets return flags or
+    not; behind a transform that steps the environment too."""
+    for before in ([], [FrameSkipTransform(1)]):
+        env = TransformedEnv(toy(batch_size), [*before, UnaryTransform(["done"], ["end"], fn=lambda flag: 2.0 * flag)])
+        check_env_specs(env)
+        assert "end" in env.observation_keys
+        data = env.rollout(4, break_when_any_done=False)
+        assert data["end"].reshape(-1, 4)[0].tolist() == [0.0] * 4
+        assert data["next", "end"].reshape(-1, 4)[0].tolist() == [0.0, 0.0, 2.0, 0.0]

@@ -39,3 +39,13 @@ def test_a_positive_dim_has_to_be_allowed() -> None:
     with pytest.raises(ValueError, match=r"UnsqueezeTransform: dim is not negative.*allow_positive_dim=True"):
         UnsqueezeTransform(0)
     assert repr(UnsqueezeTransform(-1, ["x"])) == "UnsqueezeTransform(dim=-1, keys=['x'])"
+
+
+def test_inverse_on_stored_data(toy: MakeEnv) -> None:
+    """`inv` counts the batch dimensions of the data, in an environment of another batch shape and in none."""
+    bound = UnsqueezeTransform(0, in_keys_inv=["action"], allow_positive_dim=True)
+    TransformedEnv(toy((2,)), bound)
+    for transform in (bound, UnsqueezeTransform(0, in_keys_inv=["action"], allow_positive_dim=True)):
+        for lead in ((), (5,), (5, 4)):
+            found = transform.inv(TensorDict({"action": torch.zeros(*lead, 1, 2)}, lead))
+            assert found["action"].shape == (*lead, 2)

@@ -11,6 +11,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from rl_envs import (
+    AutoResetTransform,
     ClipTransform,
     Compose,
     ObservationNorm,
@@ -419,3 +420,51 @@ def test_sharing_needs_statistics() -> None:
     """Without shapes there is nothing to share yet."""
     with pytest.raises(RuntimeError, match=r"no statistics yet.*shapes"):
         VecNorm(in_keys=["observation"]).share()
+
+
+@pytest.mark.parametrize("fill", ["nan", 5000.0])
+def test_fill_values_of_lost_observations_are_not_counted(endless: MakeEnv, fill: float | str) -> None:
+    """Statistics behind an `AutoResetTransform`, in one environment or around several, rest on true frames alone; the
+    rewards of the last steps count."""
+
+    def make(norm: VecNorm, *, outside: bool) -> TransformedEnv:
+        if outside:
+            return TransformedEnv(
+                SerialEnv(2, lambda: TransformedEnv(endless(), AutoResetTransform(fill_float=fill))), norm
+            )
+        return TransformedEnv(endless((2,)), [AutoResetTransform(fill_float=fill), norm])
+
+    def still(data: TensorDictBase) -> TensorDictBase:
+        return data.set("action", torch.zeros(*data.batch_size, 1))
+
+    for outside in (False, True):
+        check_env_specs(make(VecNorm(["observation", "reward"], ["o", "r"]), outside=outside))
+        norm = VecNorm(["observation", "reward"], ["o", "r"], decay=1.0)
+        data = make(norm, outside=outside).rollout(6, still, break_when_any_done=False)
+        done, following = data["next", "done"], data["next", "observation"]
+        starts = data["observation"][:, 1:][done[:, :-1]]
+        frames = torch.cat([data["observation"][:, 0].flatten(), starts, following[~done]]).double()
+        assert norm.count.item() == len(frames)
+        assert norm.loc.item() == pytest.approx(frames.mean().item())
+        rewards = norm.frozen_copy("reward").loc
+        assert rewards is not None
+        assert rewards.item() == pytest.approx(data["next", "reward"].double().mean().item())
+        assert torch.isfinite(data["o"]).all()
+
+
+def test_flags_have_no_statistics(toy: MakeEnv) -> None:
+    """A flag, or an integer, among the in keys is refused, rather than passed over."""
+    with pytest.raises(SpecError, match=r'"done" is a flag or state, not floating-point\. Cast it first'):
+        TransformedEnv(toy(), VecNorm(["observation", "done"]))
+    with pytest.raises(SpecError, match=r'"pixels" is torch\.uint8, not floating-point'):
+        TransformedEnv(toy(), VecNorm(["pixels"]))
+
+
+def test_statistics_loaded_into_one_that_is_bound(toy: MakeEnv) -> None:
+    """Loading leaves rewards out of resets as before, with the norm's own `load_state_dict` too."""
+    env = TransformedEnv(toy((2,)), VecNorm(["observation", "reward"], decay=1.0))
+    env.rollout(3)
+    state = copy.deepcopy(dict(env.transform[0].state_dict()))
+    env.transform[0].load_state_dict(state)
+    env.rollout(3)
+    assert env.transform[0].count.item() == 16

@@ -68,6 +68,11 @@ class TensorSpec(ABC):
         """Number of elements of the shape."""
         return self._shape.numel()
 
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a size is open, -1 in the shape of a tensor, so that values of any size there are in the spec."""
+        return False
+
     # -- values -------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -118,6 +123,14 @@ class TensorSpec(ABC):
         """Same as `one`."""
         return self.one(shape)
 
+    def sample(self, shape: SizeLike = ()) -> Any:
+        """Same as `rand`."""
+        return self.rand(shape)
+
+    def contains(self, item: Any) -> bool:
+        """Same as `is_in`."""
+        return self.is_in(item)
+
     def is_in(self, value: Any) -> bool:
         """Whether `value` has the form of the spec and lies in its domain.
 
@@ -141,6 +154,14 @@ class TensorSpec(ABC):
         raise SpecError(f"{message(name, problem, fix=fixes(differences))}\n{difference_table(differences)}")
 
     # -- conversions --------------------------------------------------------------------------------------------
+
+    def cpu(self) -> Self:
+        """The spec on the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device: torch.device | str | int = "cuda") -> Self:
+        """The spec on an accelerator, the default one or another."""
+        return self.to(device)
 
     def to(self, target: torch.device | str | int | torch.dtype) -> Self:
         """The spec on another device, or with another dtype."""
@@ -195,6 +216,28 @@ class TensorSpec(ABC):
         at = front_dim(dim, self.ndim + 1, self._front + 1, type(self).__name__)
         return self._apply("unsqueeze", lambda t: t.unsqueeze(at))
 
+    def permute(self, *dims: SizeLike) -> Self:
+        """The spec with its dimensions in another order: dimension `i` of the result is `dims[i]` of this one."""
+        order, k, component = as_sizes(dims), self._front, type(self).__name__
+        at = [check_dim(dim, self.ndim, component) for dim in order]
+        if sorted(at) != list(range(self.ndim)):
+            expected = f"each of {self.ndim} dimensions once"
+            raise ShapeError(message(component, "no order of the dimensions", expected=expected, found=tuple(order)))
+        front = [front_dim(dim, self.ndim, k, component) for dim in at[:k]]
+        if at[k:] != list(range(k, self.ndim)):
+            front_dim(k, self.ndim, k, component)  # says why not
+        return self._apply("permute", lambda t: t.permute(*front, *range(k, t.ndim)))
+
+    def transpose(self, dim0: int, dim1: int) -> Self:
+        """The spec with two dimensions in each other's place."""
+        first, second = self._front_dim(dim0), self._front_dim(dim1)
+        return self._apply("transpose", lambda t: t.transpose(first, second))
+
+    def index_select(self, dim: int, index: Tensor) -> Self:
+        """The spec of the places `index`, int `[n]`, along dimension `dim`."""
+        at = self._front_dim(dim)
+        return self._apply("index_select", lambda t: t.index_select(at, index.to(t.device)))
+
     def unbind(self, dim: int = 0) -> tuple[Self, ...]:
         """The specs along dimension `dim`."""
         at = self._front_dim(dim)
@@ -218,10 +261,9 @@ class TensorSpec(ABC):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """`torch.stack` and `torch.cat` of specs."""
-        if func is torch.stack:
-            return stack_specs(*args, **(kwargs or {}))
-        return cat_specs(*args, **(kwargs or {})) if func in _CATS else NotImplemented
+        """`torch.stack` and `torch.cat` of specs, and the shape operations of torch's own namespace."""
+        run = _TORCH_FUNCTIONS.get(func)
+        return NotImplemented if run is None else run(*args, **(kwargs or {}))
 
     @property
     def _front(self) -> int:
@@ -237,6 +279,10 @@ class TensorSpec(ABC):
         except RuntimeError as error:
             problem = f"{name} does not fit the shape {tuple(self.shape)}: {error}"
             raise ShapeError(message(type(self).__name__, problem)) from error
+
+    def _owned(self) -> Self:
+        """A spec that nobody else changes: itself, where it cannot be changed."""
+        return self
 
     # -- what a subclass writes ---------------------------------------------------------------------------------
 
@@ -286,6 +332,7 @@ def stack_specs(specs: Sequence[TensorSpec], dim: int = 0, *, strict: bool = Fal
     first, others = _of_one_kind("stack", specs)
     at = check_dim(dim, first.ndim + 1, "stack")
     try:
+        front_dim(at, first.ndim + 1, first._front + 1, "stack")
         return first._combine(others, lambda values: stacked(values, at))
     except (SpecError, ShapeError):
         if strict:
@@ -306,7 +353,7 @@ def cat_specs(tensors: Sequence[TensorSpec], dim: int = 0) -> TensorSpec:
         ShapeError: they differ in another dimension, or one value goes along `dim`.
     """
     first, others = _of_one_kind("cat", tensors)
-    at = check_dim(dim, first.ndim, "cat")
+    at = front_dim(dim, first.ndim, first._front, "cat")
     return first._combine(others, lambda values: concatenated(values, at))
 
 
@@ -323,7 +370,28 @@ def _of_one_kind(component: str, specs: Sequence[TensorSpec]) -> tuple[TensorSpe
     return first, others
 
 
-_CATS = (torch.cat, torch.concat, torch.concatenate)
+def _method(name: str) -> Callable[..., Any]:
+    def run(input: TensorSpec, *args: Any, **kwargs: Any) -> Any:  # torch's own name for it
+        return getattr(input, name)(*args, **kwargs)
+
+    return run
+
+
+_TORCH_FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.stack: stack_specs,
+    torch.cat: cat_specs,
+    torch.concat: cat_specs,
+    torch.concatenate: cat_specs,
+    torch.flatten: _method("flatten"),
+    torch.index_select: _method("index_select"),
+    torch.permute: lambda input, dims: input.permute(dims),
+    torch.reshape: lambda input, shape: input.reshape(shape),
+    torch.squeeze: _method("squeeze"),
+    torch.transpose: _method("transpose"),
+    torch.unbind: _method("unbind"),
+    torch.unflatten: _method("unflatten"),
+    torch.unsqueeze: _method("unsqueeze"),
+}
 
 
 def resolve_device(device: torch.device | str | int | None) -> torch.device:

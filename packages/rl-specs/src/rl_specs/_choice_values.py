@@ -28,7 +28,7 @@ def as_choice(choice: Any) -> TensorSpec:
     if not isinstance(choice, TensorSpec):
         expected, fix = "a spec or NonTensorData", "Wrap an object as NonTensorData(object)"
         raise SpecError(message("Choice", "a choice is no spec", expected=expected, found=repr(choice), fix=fix))
-    return choice.clone() if isinstance(choice, KeyedSpec) else choice
+    return choice._owned()
 
 
 def same_form(a: TensorSpec, b: TensorSpec) -> bool:

@@ -1,12 +1,15 @@
 """What the specs of categories share."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Size, Tensor
 
-from rl_specs._leaf import LeafSpec, dtype_str
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, shape_fits
+from rl_specs._leaf import LeafSpec, as_tensor, dtype_str
+from rl_specs._one_hot_math import check_whole_numbers
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, known, moved_size, shape_fits
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 
 
@@ -36,9 +39,17 @@ def check_integer_dtype(component: str, dtype: torch.dtype, n: int) -> None:
         raise DTypeError(message(component, problem, fix="Use int64"))
 
 
-def to_indices(value: Tensor) -> Tensor:
-    """`value` as int64, rounded to the nearest."""
-    return (value.round() if value.is_floating_point() else value).to(torch.int64)
+def as_categories(component: str, value: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Category numbers from numpy or Python as a tensor.
+
+    Raises:
+        SpecError: one, on the host, is not whole.
+    """
+    if isinstance(value, (int, np.integer)) or (isinstance(value, np.ndarray) and value.dtype.kind in "iub"):
+        return as_tensor(value, dtype, device)
+    numbers = as_tensor(value, None, device)
+    check_whole_numbers(component, numbers)
+    return numbers.to(dtype)
 
 
 def sized(component: str, shape: SizeLike | None, last: int) -> Size:
@@ -66,7 +77,7 @@ def moved_shape(specs: Sequence[LeafSpec], op: ShapeOp) -> Size:
     """
     last, device = specs[0].shape[-1], specs[0].device
     marks = torch.arange(last, device=device)
-    moved = op([marks.expand(spec.shape) for spec in specs])
+    moved = op([marks.expand(known(spec.shape)) for spec in specs])
     if moved.ndim == 0 or moved.shape[-1] != last or not bool((moved == marks).all()):
         raise ShapeError(
             message(
@@ -77,7 +88,7 @@ def moved_shape(specs: Sequence[LeafSpec], op: ShapeOp) -> Size:
                 fix="Operate on batch dimensions only",
             )
         )
-    return moved.shape
+    return moved_size([spec.shape for spec in specs], device, op)
 
 
 def check_nvec(component: str, nvec: Sequence[int] | Tensor) -> tuple[int, ...]:

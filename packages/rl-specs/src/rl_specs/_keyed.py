@@ -1,7 +1,7 @@
 """What `Composite` and `StackedComposite` share: entries by key."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Self
 
 from torch import Size
 
@@ -51,6 +51,9 @@ class KeyedSpec(TensorSpec):
     @abstractmethod
     def items(self, include_nested: bool = False, leaves_only: bool = False) -> list[tuple[NestedKey, Any]]:
         """Pairs of key and spec in the order of `keys`."""
+
+    def _owned(self) -> Self:
+        return self.clone()
 
     def __getitem__(self, key: Any) -> Any:
         if not is_key(key):

@@ -11,7 +11,6 @@ from tensordict import TensorDictBase
 from torch import Generator, Size, Tensor
 
 from rl_specs._base import TensorSpec
-from rl_specs._keyed import KeyedSpec
 from rl_specs._listing import all_rows, check_listable
 from rl_specs._shape_ops import (
     ShapeOp,
@@ -55,7 +54,7 @@ class LazyStack(TensorSpec):
             fix = "Stack along a dimension in front of those that differ, such as 0"
             raise ShapeError(message(component, problem, found=f"dim={self._dim} and the shapes {shapes}", fix=fix))
         super().__init__(Size([*sizes[: self._dim], len(specs), *sizes[self._dim :]]), first.device)
-        self._specs = tuple(spec.clone() if isinstance(spec, KeyedSpec) else spec for spec in specs)
+        self._specs = tuple(spec._owned() for spec in specs)
 
     @property
     def specs(self) -> tuple[Any, ...]:
@@ -66,6 +65,11 @@ class LazyStack(TensorSpec):
     def stack_dim(self) -> int:
         """The dimension along which they are stacked."""
         return self._dim
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a size of one of the stacked specs is open."""
+        return any(spec.is_dynamic for spec in self._specs)
 
     def numel(self) -> int:
         """Number of elements of all the shapes."""
@@ -152,6 +156,9 @@ class LazyStack(TensorSpec):
             return super().index(index)
         inner = (*(slice(None),) * (self._front - 1), *behind)
         return type(self)(*(spec.index(inner) for spec in self._specs), dim=self._dim).index(ahead)
+
+    def _owned(self) -> Any:
+        return self.clone()
 
     def unbind(self, dim: int = 0) -> tuple[Any, ...]:
         """The specs along dimension `dim`: the stacked ones along `stack_dim`."""

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Generator, Size, Tensor
 
 from rl_specs._base import TensorSpec, resolve_device
 from rl_specs._light_zeros import light_zeros
-from rl_specs._shape_ops import SizeLike, as_size, shape_fits, trailing_str
+from rl_specs._shape_ops import SizeLike, as_size, check_dim, known, shape_fits, trailing_str
 from rl_specs.difference import Difference
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 from rl_specs.keys import NestedKey
@@ -28,6 +28,7 @@ class LeafSpec(TensorSpec):
 
     def __init__(self, shape: SizeLike, device: torch.device | str | int | None, dtype: torch.dtype) -> None:
         super().__init__(as_size(shape), resolve_device(device))
+        _check_shape(type(self).__name__, self._shape)
         _check_dtype(type(self).__name__, dtype)
         self._dtype = dtype
 
@@ -68,17 +69,66 @@ class LeafSpec(TensorSpec):
     def zero(self, shape: SizeLike = ()) -> Tensor:
         """Zeros of shape `[*shape, *self.shape]`, to be written to; they may lie outside the domain.
 
-        On the CPU a large one takes memory as it is written to, page by page.
+        On the CPU a large one takes memory as it is written to, page by page. Open sizes are 1.
         """
-        return light_zeros(as_size(shape) + self._shape, self._dtype, self.device)
+        return light_zeros(as_size(shape) + known(self._shape), self._dtype, self.device)
 
     def one(self, shape: SizeLike = ()) -> Tensor:
-        """Ones of shape `[*shape, *self.shape]`; they may lie outside the domain."""
-        return torch.ones(as_size(shape) + self.shape, dtype=self._dtype, device=self._device)
+        """Ones of shape `[*shape, *self.shape]`; they may lie outside the domain. Open sizes are 1."""
+        return torch.ones(as_size(shape) + known(self.shape), dtype=self._dtype, device=self._device)
 
     def to_numpy(self, value: Tensor) -> np.ndarray[Any, Any]:
         """`value` as a numpy array, as `encode` takes it."""
         return tensor_to_numpy(value)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a size is open, -1 in the shape, so that values of any size there are in the spec."""
+        return -1 in self._shape
+
+    def fits(self, shape: Size) -> bool:
+        """Whether `shape` is that of one value: any size where the spec leaves it open."""
+        return shape == self._shape or shape_fits(shape, self._shape, Size())
+
+    def sized(self, *sizes: int) -> Self:
+        """The spec with its open sizes set, from the first on.
+
+        Args:
+            sizes: one for each -1 of the shape; -1 leaves it open.
+        Raises:
+            ShapeError: there are more or fewer.
+        """
+        count = list(self._shape).count(-1)
+        if len(sizes) != count:
+            problem = f"{len(sizes)} sizes given"
+            component = f"{type(self).__name__}.sized"
+            raise ShapeError(message(component, problem, expected=count, found=f"the shape {tuple(self._shape)}"))
+        given = iter(sizes)
+        return self._reshaped(Size([next(given) if size == -1 else size for size in self._shape]))
+
+    def make_neg_dim(self, dim: int) -> Self:
+        """The spec of values of any size along dimension `dim`.
+
+        Raises:
+            SpecError: places along the dimension have different bounds or masks.
+        """
+        component = f"{type(self).__name__}.make_neg_dim"
+        at = check_dim(dim, self.ndim, component)
+        if self._shape[at] == -1:
+            return self
+        one = self._combine((), lambda values: values[0].narrow(at, 0, 1)) if at < self._front else None
+        if one is None or one.expand(self._shape) != self:
+            problem = f"places along dimension {dim} differ, or lie behind an open size"
+            raise SpecError(message(component, problem, found=self, fix="Open dimensions from the last on"))
+        return one._reshaped(Size([-1 if i == at else size for i, size in enumerate(self._shape)]))
+
+    def numel(self) -> int:
+        """Number of elements of the shape.
+
+        Raises:
+            ShapeError: a size is open.
+        """
+        return self._sample_size(()).numel()
 
     def __contains__(self, value: object) -> bool:
         return self.is_in(value)
@@ -102,6 +152,23 @@ class LeafSpec(TensorSpec):
     @abstractmethod
     def _domain_str(self) -> str:
         """The domain in a few words, as the repr and messages have it."""
+
+    @abstractmethod
+    def _reshaped(self, shape: Size) -> Self:
+        """The same spec with open sizes set, or sizes of 1 open."""
+
+    def _sample_size(self, shape: SizeLike) -> Size:
+        """Shape of a value with `shape` in front.
+
+        Raises:
+            ShapeError: a size is open.
+        """
+        size = as_size(shape) + self._shape
+        if -1 in self._shape:
+            fix = "Give the sizes: spec.sized(...), one for each -1"
+            problem = "values are of any size"
+            raise ShapeError(message(type(self).__name__, problem, found=f"the shape {tuple(self._shape)}", fix=fix))
+        return size
 
     def _same_elements(self, other: "LeafSpec") -> bool:
         return self._dtype == other._dtype and self._device == other._device
@@ -138,6 +205,12 @@ class LeafSpec(TensorSpec):
         first = tuple(int(i) for i in is_bad.nonzero()[0])
         shown = value[first].tolist()
         return f"{int(is_bad.sum())} of {is_bad.numel()} outside, first at {first}: {shown}"
+
+
+def _check_shape(component: str, shape: Size) -> None:
+    if any(size < -1 for size in shape):
+        expected = "sizes of at least 0, or -1 for any"
+        raise ShapeError(message(component, "negative size", expected=expected, found=tuple(shape)))
 
 
 def _check_dtype(component: str, dtype: object) -> None:

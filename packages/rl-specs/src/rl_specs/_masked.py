@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Generator, Size, Tensor
 
 from rl_specs._leaf import LeafSpec
-from rl_specs._shape_ops import ShapeOp
+from rl_specs._shape_ops import ShapeOp, known
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 
 _SHOWN = 16
@@ -47,6 +48,8 @@ class MaskedSpec(LeafSpec):
             found, fix = str(mask.dtype).removeprefix("torch."), "Pass mask.bool()"
             raise DTypeError(message(component, "mask of another dtype", expected="bool", found=found, fix=fix))
         try:
+            if self.is_dynamic:  # then expanding to -1 keeps the size that the mask has there
+                mask = mask.reshape((*[1] * (len(shape) - mask.ndim), *mask.shape))
             whole = mask.to(self._device).expand(shape).clone()
         except RuntimeError as error:
             problem, size = "mask does not broadcast", tuple(mask.shape)
@@ -73,6 +76,9 @@ class MaskedSpec(LeafSpec):
     def _mask_blocks(self) -> list[int]:
         """Number of categories of each variable that the last dimension of a mask holds."""
 
+    def _owned(self) -> Self:
+        return self.clone()
+
     def _mask_str(self) -> str:
         if self._mask is None:
             return ""
@@ -83,7 +89,7 @@ class MaskedSpec(LeafSpec):
     def _unmasked(self) -> Tensor:
         """The mask, made where there is none."""
         if self._mask is None:
-            return torch.ones((), dtype=torch.bool, device=self._device).expand(self._mask_shape)
+            return torch.ones((), dtype=torch.bool, device=self._device).expand(known(self._mask_shape))
         return self._mask
 
     def _moved_mask(self, others: "Sequence[MaskedSpec]", op: ShapeOp) -> Tensor | None:

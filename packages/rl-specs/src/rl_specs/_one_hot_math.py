@@ -1,5 +1,6 @@
 """One-hot vectors along the last dimension, as functions of tensors."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -52,8 +53,32 @@ def check_indices(component: str, index: Tensor, n: int | Tensor) -> None:
     """Check that host indices are in range; those on an accelerator are not read.
 
     Raises:
-        SpecError: an index is below 0 or not below `n`.
+        SpecError: an index is below 0 or not below `n`, or no whole number.
     """
+    check_whole_numbers(component, index)
     if index.device.type == "cpu" and not bool(((index >= 0) & (index < n)).all()):
         expected = f"0 <= index < {n.tolist() if isinstance(n, Tensor) else n}"
         raise SpecError(message(component, "category out of range", expected=expected, found=index.tolist()))
+
+
+def check_whole_numbers(component: str, index: Tensor) -> None:
+    """Check that host indices of a floating-point dtype are whole; those on an accelerator are not read.
+
+    Raises:
+        SpecError: one is not.
+    """
+    if index.is_floating_point() and index.device.type == "cpu" and not bool((index == index.round()).all()):
+        fix = "Pass integers, or spec.project(value)"
+        raise SpecError(message(component, "categories are whole numbers", found=index.tolist(), fix=fix))
+
+
+def check_one_hot(component: str, blocks: Sequence[Tensor]) -> None:
+    """Check that vectors on the host, `[*B, n]` each, are one-hot; those on an accelerator are not read.
+
+    Raises:
+        SpecError: one is not.
+    """
+    if blocks[0].device.type == "cpu" and not all(bool(is_one_hot(block).all()) for block in blocks):
+        found = [block.tolist() for block in blocks]
+        fix = "Pass one-hot vectors, or category numbers"
+        raise SpecError(message(component, "vectors are not one-hot", expected="a single 1", found=found, fix=fix))

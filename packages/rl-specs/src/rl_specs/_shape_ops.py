@@ -34,6 +34,31 @@ def dummy(shape: Size, device: torch.device | None) -> Tensor:
     return torch.zeros((), dtype=torch.bool, device=device).expand(shape)
 
 
+def known(shape: Size) -> Size:
+    """`shape` with 1 for each open size."""
+    return Size([1 if size == -1 else size for size in shape]) if -1 in shape else shape
+
+
+def moved_size(shapes: Sequence[Size], device: torch.device | None, op: ShapeOp) -> Size:
+    """Shape after `op` on values of `shapes`, from whose first open size on nothing moves.
+
+    Raises:
+        ShapeError: the shapes differ there.
+    """
+    size = op([dummy(known(shape), device) for shape in shapes]).shape
+    behind = open_part(shapes[0])
+    for i, shape in enumerate(shapes):
+        if open_part(shape) != behind:
+            problem = f"the open sizes of spec {i} differ from those of spec 0"
+            raise ShapeError(message("stack", problem, expected=tuple(shapes[0]), found=tuple(shape)))
+    return size[: len(size) - len(behind)] + behind
+
+
+def open_part(shape: Size) -> Size:
+    """Sizes from the first open one, -1, on."""
+    return shape[shape.index(-1) :] if -1 in shape else Size()
+
+
 def readable(device: torch.device | None) -> torch.device | None:
     """The device itself, or the default one in place of a device whose numbers cannot be read."""
     return None if device is not None and device.type == "meta" else device
@@ -147,8 +172,8 @@ def front_dim(dim: int, ndim: int, front: int, component: str) -> int:
 
 
 def _behind(component: str) -> ShapeError:
-    problem = "the operation reaches a dimension whose size differs between the stacked specs, or one behind it"
-    fix = "Operate on the dimensions in front of the first -1, or on each spec that unbind gives"
+    problem = "the operation reaches a dimension whose size differs between values (-1), or one behind it"
+    fix = "Operate on the dimensions in front of it, on each spec that unbind gives, or on spec.sized(...)"
     return ShapeError(message(component, problem, fix=fix))
 
 
@@ -203,10 +228,16 @@ def only(values: list[Tensor]) -> Tensor:
 
 
 def shape_fits(found: Size, shape: Size, lead: Size | None) -> bool:
-    """Whether `found` is `shape` with `lead` in front (anything, when `None`)."""
+    """Whether `found` is `shape`, any size for -1, with `lead` in front (anything, when `None`)."""
     if lead is not None:
-        return found == lead + shape
-    return len(found) >= len(shape) and found[len(found) - len(shape) :] == shape
+        whole = lead + shape
+        return found == whole or (-1 in shape and _is_filled(found, whole))
+    tail = found[max(0, len(found) - len(shape)) :]
+    return tail == shape or (-1 in shape and _is_filled(tail, shape))
+
+
+def _is_filled(found: Size, shape: Size) -> bool:
+    return len(found) == len(shape) and all(old in (-1, new) for new, old in zip(found, shape, strict=True))
 
 
 def trailing_str(shape: Size) -> str:

@@ -1,5 +1,6 @@
 """Tensors of zeros and ones."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -9,7 +10,7 @@ from torch import Generator, Size, Tensor
 from rl_specs._discrete import check_count, sized
 from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, check_equal_but_shape
 from rl_specs._listing import check_listable
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, moved_size
 from rl_specs.errors import SpecError, message
 from rl_specs.spaces import BinaryBox
 
@@ -57,7 +58,7 @@ class Binary(LeafSpec):
 
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """Zeros and ones with equal chances, of shape `[*shape, *self.shape]`."""
-        size = as_size(shape) + self._shape
+        size = self._sample_size(shape)
         return torch.randint(0, 2, size, generator=generator, device=self._device).to(self._dtype)
 
     def project(self, value: Tensor) -> Tensor:
@@ -72,9 +73,9 @@ class Binary(LeafSpec):
         """
         return check_encoded(self, as_tensor(value, self._dtype, self._device))
 
-    def cardinality(self) -> int:
-        """Number of different last dimensions, `2 ** n`."""
-        return int(2**self.n)
+    def cardinality(self) -> int | float:
+        """Number of different last dimensions, `2 ** n`; infinite where `n` is open."""
+        return math.inf if self.n == -1 else int(2**self.n)
 
     def enumerate(self, *, use_mask: bool = False) -> Tensor:
         """Every last dimension, `[2 ** n, *shape]`, counting upwards in binary; `use_mask` has no effect.
@@ -97,7 +98,10 @@ class Binary(LeafSpec):
 
     def _combine(self, others: Sequence["Binary"], op: ShapeOp) -> "Binary":
         check_equal_but_shape(self, list(others), is_domain_in_shape=True)
-        shape = op([dummy(spec.shape, self._device) for spec in (self, *others)]).shape
+        shape = moved_size([self._shape, *(other.shape for other in others)], self._device, op)
+        return self._reshaped(shape)
+
+    def _reshaped(self, shape: Size) -> "Binary":
         return Binary(None, shape, self._device, self._dtype)
 
     def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "Binary":

@@ -11,7 +11,8 @@ from torch import Generator, Size, Tensor
 
 from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, dtype_str
 from rl_specs._listing import check_listable
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, trailing_str
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, known, moved_size, trailing_str
+from rl_specs._whole_numbers import to_whole
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 from rl_specs.spaces import ContinuousBox, bound_str
 
@@ -53,8 +54,8 @@ class Bounded(LeafSpec):
         _check_dtype(dtype)
         size = _common_shape(low, high) if shape is None else as_size(shape)
         super().__init__(size, device, dtype)
-        low_tensor = _as_bound(low, size, dtype, self.device)
-        high_tensor = _as_bound(high, size, dtype, self.device)
+        low_tensor = _as_bound(low, known(size), dtype, self.device)
+        high_tensor = _as_bound(high, known(size), dtype, self.device)
         if not bool((low_tensor <= high_tensor).all()):
             found = f"low={bound_str(low_tensor)}, high={bound_str(high_tensor)}"
             raise SpecError(message("Bounded", "bounds in the wrong order", expected="low <= high", found=found))
@@ -83,7 +84,7 @@ class Bounded(LeafSpec):
         Elements with two finite bounds are uniform; with one, the bound plus or minus an exponential of mean 1; with
         none, standard normal. Integers are uniform over both bounds (over the lowest 2^63 - 1 of a wider range).
         """
-        size = as_size(shape) + self._shape
+        size = self._sample_size(shape)
         if self._dtype.is_floating_point:
             return self._rand_float(size, generator)
         low = self._box.low.to(torch.int64)
@@ -109,14 +110,12 @@ class Bounded(LeafSpec):
         return value.to(self._dtype).clamp(low, high)
 
     def project(self, value: Tensor) -> Tensor:
-        """`value` clamped to the bounds, in the spec's dtype; integers are rounded first. NaN stays NaN."""
-        if value.is_floating_point() and not self._dtype.is_floating_point:
-            low, high = self._box.low.to(value.dtype), self._box.high.to(value.dtype)
-            value = value.round().clamp(low, high)
-        elif value.dtype != self._dtype and not value.is_floating_point() and not self._dtype.is_floating_point:
-            value = value.to(torch.int64).clamp(self._box.low.to(torch.int64), self._box.high.to(torch.int64))
+        """`value` clamped to the bounds, in the spec's dtype; integers are rounded first. NaN stays NaN, or `low`."""
+        low, high = self._box.low, self._box.high
         try:
-            return value.to(self._dtype).clamp(self._box.low, self._box.high)
+            if value.dtype == self._dtype or self._dtype.is_floating_point:
+                return value.to(self._dtype).clamp(low, high)
+            return to_whole(value).clamp(low.to(torch.int64), high.to(torch.int64)).to(self._dtype)
         except RuntimeError as error:
             fix = "Pass a value whose last dimensions are those of the spec, on its device"
             expected, found = trailing_str(self._shape), f"{tuple(value.shape)} on {value.device}"
@@ -133,7 +132,7 @@ class Bounded(LeafSpec):
 
     def cardinality(self) -> int | float:
         """Product over the elements of how many integers each can be; infinite for floating-point dtypes."""
-        if self._dtype.is_floating_point:
+        if self._dtype.is_floating_point or self.is_dynamic:
             return math.inf
         low, high = self._box.low.flatten().tolist(), self._box.high.flatten().tolist()
         return math.prod(int(h) - int(lo) + 1 for lo, h in zip(low, high, strict=True))
@@ -166,20 +165,30 @@ class Bounded(LeafSpec):
             if not self._same_elements(other):
                 raise SpecError(message("Bounded", "dtypes or devices differ", expected=self, found=other))
         low = op([self.low, *(other.low for other in others)])
-        out = self._with_box(low, op([self.high, *(other.high for other in others)]))
+        high = op([self.high, *(other.high for other in others)])
+        out = self._with_box(low, high)
+        if any(spec.is_dynamic for spec in (self, *others)):
+            out._shape = moved_size([spec.shape for spec in (self, *others)], self._device, op)
         out._is_finite = all(spec._is_finite for spec in (self, *others))
         out._has_finite_width = all(spec._has_finite_width for spec in (self, *others))
         return out
 
     def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "Bounded":
         other = self if dtype is None else Bounded(self.low, self.high, self._shape, self._device, dtype)
-        return other if device is None else other._with_box(other.low.to(device), other.high.to(device))
+        if device is None:
+            return other
+        moved = other._with_box(other.low.to(device), other.high.to(device))
+        moved._shape = self._shape
+        return moved
 
     def _with_box(self, low: Tensor, high: Tensor) -> "Bounded":
         """The spec with bounds that need no check, since they are bounds of this spec moved elsewhere."""
         out = copy.copy(self)
         out._shape, out._device, out._box = low.shape, low.device, ContinuousBox(low, high)
         return out
+
+    def _reshaped(self, shape: Size) -> "Bounded":
+        return Bounded(self.low, self.high, shape, self._device, self._dtype)
 
 
 def _check_dtype(dtype: object) -> None:

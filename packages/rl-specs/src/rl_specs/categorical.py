@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_count, check_integer_dtype, is_encoded, moved_shape, sized, to_indices
-from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
+from rl_specs._discrete import as_categories, check_count, check_integer_dtype, is_encoded, moved_shape, sized
+from rl_specs._leaf import as_tensor, check_encoded, tensor_to_numpy
 from rl_specs._listing import check_listable
 from rl_specs._masked import MaskedSpec, allowed_scores, is_allowed, nearest_allowed, random_allowed
 from rl_specs._one_hot_math import (
@@ -22,14 +22,15 @@ from rl_specs._one_hot_math import (
     nearest_one_hot,
     random_one_hot,
 )
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy
-from rl_specs.spaces import CategoricalBox
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, moved_size
+from rl_specs._variables import OneVariable
+from rl_specs._whole_numbers import to_whole
 
 _NO_SIZE: Final = Size(())
 
 
 @final
-class Categorical(MaskedSpec):
+class Categorical(OneVariable):
     """Tensor of integers from 0 to `n - 1`.
 
     Args:
@@ -51,31 +52,20 @@ class Categorical(MaskedSpec):
         dtype: torch.dtype = torch.int64,
         mask: Tensor | None = None,
     ) -> None:
-        super().__init__(() if shape is None else shape, device, dtype)
-        self._space = CategoricalBox(check_count("Categorical", n))
+        n = check_count("Categorical", n)
         check_integer_dtype("Categorical", dtype, n)
-        self.update_mask(mask)
-
-    @property
-    def space(self) -> CategoricalBox:
-        """The number of categories, `space.n`."""
-        return self._space
-
-    @property
-    def n(self) -> int:
-        """Number of categories."""
-        return self._space.n
+        super().__init__(n, () if shape is None else shape, device, dtype, mask)
 
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """Categories drawn uniformly, of shape `[*shape, *self.shape]`."""
+        size = self._sample_size(shape)
         if self._mask is not None:
             return random_allowed(self._mask, as_size(shape), generator).to(self._dtype)
-        size = as_size(shape) + self._shape
         return torch.randint(0, self.n, size, generator=generator, device=self._device).to(self._dtype)
 
     def project(self, value: Tensor) -> Tensor:
         """The nearest category that the mask allows, in the spec's dtype."""
-        index = to_indices(value)
+        index = to_whole(value)
         nearest = index.clamp(0, self.n - 1) if self._mask is None else nearest_allowed(index, self._mask)
         return nearest.to(self._dtype)
 
@@ -83,13 +73,10 @@ class Categorical(MaskedSpec):
         """Category numbers as a tensor of the spec's dtype on its device; the range is not checked.
 
         Raises:
+            SpecError: a number is not whole.
             ShapeError: the shape does not end in that of the spec.
         """
-        return check_encoded(self, as_tensor(value, self._dtype, self._device))
-
-    def cardinality(self) -> int:
-        """Number of categories."""
-        return self.n
+        return check_encoded(self, as_categories("Categorical.encode", value, self._dtype, self.device))
 
     def enumerate(self, *, use_mask: bool = False) -> Tensor:
         """Every value, `[cardinality, *shape]`: all places of a value at one category, then at the next.
@@ -115,14 +102,14 @@ class Categorical(MaskedSpec):
 
     def to_one_hot(self, value: Tensor) -> Tensor:
         """`value` `[*B, *shape]` as bool `[*B, *shape, n]`."""
-        return expand_index(to_indices(value), self.n)
+        return expand_index(to_whole(value), self.n)
 
     def to_one_hot_spec(self) -> "OneHot":
         """The spec of `to_one_hot(value)`."""
         return OneHot(self.n, (*self._shape, self.n), self._device, mask=self._mask)
 
     def _valid(self, value: Tensor) -> Tensor:
-        index = to_indices(value)
+        index = to_whole(value)
         is_valid = (index >= 0) & (index < self.n)
         return is_valid if self._mask is None else is_valid & is_allowed(index, self._mask)
 
@@ -130,24 +117,15 @@ class Categorical(MaskedSpec):
     def _mask_shape(self) -> Size:
         return Size((*self._shape, self.n))
 
-    @property
-    def _mask_blocks(self) -> list[int]:
-        return [self.n]
+    def _moved_shape(self, others: Sequence[MaskedSpec], op: ShapeOp) -> Size:
+        return moved_size([self._shape, *(other.shape for other in others)], self._device, op)
 
-    def _domain_str(self) -> str:
-        return f"n={self.n}{self._mask_str()}"
-
-    def _combine(self, others: Sequence["Categorical"], op: ShapeOp) -> "Categorical":
-        check_equal_but_shape(self, list(others))
-        shape = op([dummy(spec.shape, self._device) for spec in (self, *others)]).shape
-        return Categorical(self.n, shape, self._device, self._dtype, self._moved_mask(others, op))
-
-    def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "Categorical":
-        return Categorical(self.n, self._shape, device or self._device, dtype or self._dtype, self._mask)
+    def _remade(self, shape: Size, device: torch.device, dtype: torch.dtype, mask: Tensor | None) -> "Categorical":
+        return Categorical(self.n, shape, device, dtype, mask)
 
 
 @final
-class OneHot(MaskedSpec):
+class OneHot(OneVariable):
     """Tensor `[*batch, n]` whose last dimension is 0 but for a single 1.
 
     Args:
@@ -170,25 +148,13 @@ class OneHot(MaskedSpec):
         mask: Tensor | None = None,
     ) -> None:
         n = check_count("OneHot", n)
-        super().__init__(sized("OneHot", shape, n), device, dtype)
-        self._space = CategoricalBox(n)
-        self.update_mask(mask)
-
-    @property
-    def space(self) -> CategoricalBox:
-        """The number of categories, `space.n`."""
-        return self._space
-
-    @property
-    def n(self) -> int:
-        """Number of categories."""
-        return self._space.n
+        super().__init__(n, sized("OneHot", shape, n), device, dtype, mask)
 
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """One-hot vectors of uniformly drawn categories, of shape `[*shape, *self.shape]`."""
+        size = _NO_SIZE if shape == () and len(self._shape) == 1 else self._sample_size(shape)[:-1]
         if self._mask is not None:
             return expand_index(random_allowed(self._mask, as_size(shape), generator), self.n).to(self._dtype)
-        size = _NO_SIZE if shape == () and len(self._shape) == 1 else as_size(shape) + self._shape[:-1]
         return random_one_hot(self._space.n, size, self._dtype, self.device, generator)
 
     def project(self, value: Tensor) -> Tensor:
@@ -200,7 +166,7 @@ class OneHot(MaskedSpec):
         """One-hot vectors of category numbers, of shape `[*batch]`; vectors of the spec's shape and dtype pass.
 
         Raises:
-            SpecError: a category is out of range.
+            SpecError: a category is out of range, or no whole number.
             ShapeError: the shape does not end in that of the spec.
         """
         index = as_tensor(value, None, self._device)
@@ -212,10 +178,6 @@ class OneHot(MaskedSpec):
     def to_numpy(self, value: Tensor) -> np.ndarray[Any, Any]:
         """Category numbers `[*batch]` of one-hot vectors."""
         return tensor_to_numpy(self.to_categorical(value))
-
-    def cardinality(self) -> int:
-        """Number of categories."""
-        return self.n
 
     def enumerate(self, *, use_mask: bool = False) -> Tensor:
         """Every value, `[cardinality, *shape]`: all vectors of a value at one category, then at the next.
@@ -253,17 +215,8 @@ class OneHot(MaskedSpec):
     def _mask_shape(self) -> Size:
         return self._shape
 
-    @property
-    def _mask_blocks(self) -> list[int]:
-        return [self.n]
+    def _moved_shape(self, others: Sequence[MaskedSpec], op: ShapeOp) -> Size:
+        return moved_shape([self, *others], op)
 
-    def _domain_str(self) -> str:
-        return f"n={self.n}{self._mask_str()}"
-
-    def _combine(self, others: Sequence["OneHot"], op: ShapeOp) -> "OneHot":
-        check_equal_but_shape(self, list(others))
-        shape = moved_shape([self, *others], op)
-        return OneHot(self.n, shape, self._device, self._dtype, self._moved_mask(others, op))
-
-    def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "OneHot":
-        return OneHot(self.n, self._shape, device or self._device, dtype or self._dtype, self._mask)
+    def _remade(self, shape: Size, device: torch.device, dtype: torch.dtype, mask: Tensor | None) -> "OneHot":
+        return OneHot(self.n, shape, device, dtype, mask)

@@ -52,6 +52,9 @@ class Composite(KeyedSpec):
             shape = specs.shape if shape is None else shape
             device = specs.device if device is None else device
         super().__init__(as_size(() if shape is None else shape), None if device is None else resolve_device(device))
+        if any(size < 0 for size in self._shape):
+            fix = "Give the sizes; entries may have open ones behind them"
+            raise ShapeError(message("Composite", "batch sizes are known", found=tuple(self._shape), fix=fix))
         self._specs: dict[str, TensorSpec] = {}
         given = {} if specs is None else dict(specs.items())
         for key, spec in [*given.items(), *entries.items()]:
@@ -71,20 +74,30 @@ class Composite(KeyedSpec):
 
     def set(self, key: NestedKey, spec: "TensorSpec | SpecTree") -> None:
         """Put `spec` under `key`, making the levels in between; see the class for what is checked."""
-        *parents, name = path_of(key)
+        path = path_of(key)
         level = self
-        for depth, parent in enumerate(parents):
+        for depth, parent in enumerate(path[:-1]):
             inner = level._specs.get(parent)
-            if isinstance(inner, StackedComposite):
-                inner.set((*parents[depth + 1 :], name), spec)
+            if inner is None:
+                level._add_branch(path[depth:], key, spec)
                 return
-            if isinstance(inner, TensorSpec) and not isinstance(inner, Composite):
+            if isinstance(inner, StackedComposite):
+                inner.set(path[depth + 1 :], spec)
+                return
+            if not isinstance(inner, Composite):
                 problem = f"cannot set {canonical_key(key)!r}: {parent!r} is a leaf"
                 raise SpecError(message("Composite", problem, found=inner, fix="Delete that first or rename the key"))
-            if inner is None:
-                inner = level._specs[parent] = Composite(shape=level.shape, device=level.device)
             level = inner
-        level._specs[name] = level._checked(key, spec)
+        level._specs[path[-1]] = level._checked(key, spec)
+
+    def _add_branch(self, path: tuple[str, ...], key: NestedKey, spec: "TensorSpec | SpecTree") -> None:
+        """Put `spec` at the end of levels that are not there yet; where it does not fit, none of them is made."""
+        entry = self._checked(key, spec)
+        for name in reversed(path[1:]):
+            level = self.empty()
+            level._specs[name] = entry
+            entry = level
+        self._specs[path[0]] = entry
 
     def update(self, specs: "SpecTree | Composite") -> None:
         """Set the entries of `specs`; nested ones are merged, not replaced."""
@@ -152,6 +165,11 @@ class Composite(KeyedSpec):
     def empty(self) -> "Composite":
         """A spec of the same shape and device without entries."""
         return Composite(shape=self._shape, device=self._device)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a size of an entry is open."""
+        return any(spec.is_dynamic for spec in self._specs.values())
 
     def is_empty(self) -> bool:
         """Whether there is no leaf at any level."""
@@ -271,7 +289,7 @@ class Composite(KeyedSpec):
         if isinstance(spec, Mapping):
             spec = Composite(spec, shape=self._shape, device=self._device)
         elif isinstance(spec, KeyedSpec):
-            spec = spec.clone()
+            spec = spec._owned()
         if not isinstance(spec, TensorSpec):
             raise TypeError(
                 message(
@@ -282,7 +300,7 @@ class Composite(KeyedSpec):
                     fix="Keywords other than specs, shape and device are entries",
                 )
             )
-        if -1 in spec.shape:
+        if -1 in spec.shape and not spec.is_dynamic:
             problem = "tensors of different shapes are no entry of one TensorDict"
             found, fix = repr(spec).splitlines()[0], "Stack Composites that hold them"
             raise ShapeError(message(component, problem, found=found, fix=fix))

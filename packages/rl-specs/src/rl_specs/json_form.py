@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
 from rl_specs._base import TensorSpec
 from rl_specs._leaf import LeafSpec, dtype_str
 from rl_specs._masked import MaskedSpec
+from rl_specs._shape_ops import known
 from rl_specs.binary import Binary
 from rl_specs.bounded import Bounded
 from rl_specs.categorical import Categorical, OneHot
@@ -82,6 +83,8 @@ def _described(spec: TensorSpec) -> dict[str, Any]:
             raise SpecError(message("to_json", "a spec of a kind that has no form in JSON", found=type(spec).__name__))
     if isinstance(spec, MaskedSpec) and spec.mask is not None:
         fields["mask"] = spec.mask.flatten().int().tolist()
+        if spec.is_dynamic:
+            fields["mask_shape"] = list(spec.mask.shape)
     return fields
 
 
@@ -129,7 +132,7 @@ def _all_rebuilt(given: Mapping[str, Any], field: str) -> list[TensorSpec]:
 def _bounded(given: Mapping[str, Any]) -> TensorSpec:
     low, high = (_bound(given[name], given["dtype"]) for name in ("low", "high"))
     shape = given["shape"]
-    low, high = (bound if bound.ndim == 0 else bound.reshape(shape) for bound in (low, high))
+    low, high = (bound if bound.ndim == 0 else bound.reshape(known(Size(shape))) for bound in (low, high))
     return Bounded(low, high, shape, given["device"], given["dtype"])
 
 
@@ -137,7 +140,8 @@ def _discrete(kind: Callable[..., MaskedSpec], count: str) -> Callable[[Mapping[
     def build(given: Mapping[str, Any]) -> TensorSpec:
         spec = kind(given[count], given["shape"], given["device"], given["dtype"])
         if "mask" in given:
-            spec.update_mask(torch.tensor(given["mask"], dtype=torch.bool).reshape(spec._mask_shape))
+            shape = given.get("mask_shape", spec._mask_shape)
+            spec.update_mask(torch.tensor(given["mask"], dtype=torch.bool).reshape(shape))
         return spec
 
     return build

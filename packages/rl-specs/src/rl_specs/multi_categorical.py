@@ -3,7 +3,6 @@
 The two forms of the same variables stand together because each converts to the other.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -11,24 +10,26 @@ import numpy as np
 import torch
 from torch import Generator, Size, Tensor
 
-from rl_specs._discrete import check_integer_dtype, check_nvec, is_encoded, moved_shape, sized, to_indices
-from rl_specs._leaf import as_tensor, check_encoded, check_equal_but_shape, tensor_to_numpy
+from rl_specs._discrete import as_categories, check_integer_dtype, check_nvec, is_encoded, moved_shape, sized
+from rl_specs._leaf import as_tensor, check_encoded, tensor_to_numpy
 from rl_specs._listing import check_listable
 from rl_specs._masked import MaskedSpec, allowed_scores, is_allowed, nearest_allowed, random_allowed
 from rl_specs._one_hot_math import (
     check_indices,
+    check_one_hot,
     expand_index,
     greatest_index,
     is_one_hot,
     nearest_one_hot,
     random_one_hot,
 )
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size
-from rl_specs.spaces import MultiCategoricalBox
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, known
+from rl_specs._variables import SeveralVariables
+from rl_specs._whole_numbers import to_whole
 
 
 @final
-class MultiCategorical(MaskedSpec):
+class MultiCategorical(SeveralVariables):
     """Tensor `[*batch, len(nvec)]` of integers, the i-th of the last dimension from 0 to `nvec[i] - 1`.
 
     Args:
@@ -52,51 +53,36 @@ class MultiCategorical(MaskedSpec):
         mask: Tensor | None = None,
     ) -> None:
         counts = check_nvec("MultiCategorical", nvec)
-        super().__init__(sized("MultiCategorical", shape, len(counts)), device, dtype)
         check_integer_dtype("MultiCategorical", dtype, max(counts))
-        self._space = MultiCategoricalBox(counts)
+        super().__init__(counts, sized("MultiCategorical", shape, len(counts)), device, dtype, mask)
         self._counts = torch.tensor(counts, device=self._device)
-        self.update_mask(mask)
-
-    @property
-    def space(self) -> MultiCategoricalBox:
-        """The numbers of categories, `space.nvec`."""
-        return self._space
-
-    @property
-    def nvec(self) -> tuple[int, ...]:
-        """Number of categories of each variable."""
-        return self._space.nvec
 
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """Categories drawn uniformly, of shape `[*shape, *self.shape]`."""
+        size = self._sample_size(shape)[:-1]
         if self._mask is not None:
             allowed = [random_allowed(block, as_size(shape), generator) for block in self._split_mask(self._mask)]
             return torch.stack(allowed, -1).to(self._dtype)
-        size = (*as_size(shape), *self._shape[:-1])
         draws = [torch.randint(0, n, size, generator=generator, device=self._device) for n in self.nvec]
         return torch.stack(draws, -1).to(self._dtype)
 
     def project(self, value: Tensor) -> Tensor:
         """The nearest categories that the mask allows, in the spec's dtype."""
         if self._mask is not None:
-            columns, blocks = to_indices(value).unbind(-1), self._split_mask(self._mask)
+            columns, blocks = to_whole(value).unbind(-1), self._split_mask(self._mask)
             nearest = [nearest_allowed(column, block) for column, block in zip(columns, blocks, strict=True)]
             return torch.stack(nearest, -1).to(self._dtype)
-        index = to_indices(value).clamp_min(0)
+        index = to_whole(value).clamp_min(0)
         return torch.minimum(index, self._counts - 1).to(self._dtype)
 
     def encode(self, value: Any) -> Tensor:
         """Category numbers as a tensor of the spec's dtype on its device; the range is not checked.
 
         Raises:
+            SpecError: a number is not whole.
             ShapeError: the shape does not end in that of the spec.
         """
-        return check_encoded(self, as_tensor(value, self._dtype, self._device))
-
-    def cardinality(self) -> int:
-        """Number of combinations of categories."""
-        return math.prod(self.nvec)
+        return check_encoded(self, as_categories("MultiCategorical.encode", value, self._dtype, self.device))
 
     def enumerate(self, *, use_mask: bool = False) -> Tensor:
         """Every combination of categories, `[cardinality, *shape]`, the last variable changing fastest.
@@ -124,7 +110,7 @@ class MultiCategorical(MaskedSpec):
 
     def to_one_hot(self, value: Tensor) -> Tensor:
         """`value` `[*B, len(nvec)]` as bool `[*B, sum(nvec)]`."""
-        index = to_indices(value)
+        index = to_whole(value)
         return torch.cat([expand_index(index[..., i], n) for i, n in enumerate(self.nvec)], -1)
 
     def to_one_hot_spec(self) -> "MultiOneHot":
@@ -132,7 +118,7 @@ class MultiCategorical(MaskedSpec):
         return MultiOneHot(self.nvec, (*self._shape[:-1], sum(self.nvec)), self._device, mask=self._mask)
 
     def _valid(self, value: Tensor) -> Tensor:
-        index = to_indices(value)
+        index = to_whole(value)
         is_valid = (index >= 0) & (index < self._counts)
         if self._mask is None:
             return is_valid
@@ -146,10 +132,6 @@ class MultiCategorical(MaskedSpec):
     def _mask_shape(self) -> Size:
         return Size((*self._shape[:-1], sum(self.nvec)))
 
-    @property
-    def _mask_blocks(self) -> list[int]:
-        return list(self.nvec)
-
     def _moved_mask(self, others: Sequence[MaskedSpec], op: ShapeOp) -> Tensor | None:
         specs = [self, *others]
         if all(spec._mask is None for spec in specs):
@@ -158,25 +140,20 @@ class MultiCategorical(MaskedSpec):
         masks = [spec._unmasked().reshape(-1, self._mask_shape[-1]) for spec in specs]
         numbers, first = [], 0
         for spec, rows in zip(specs, masks, strict=True):
-            number = torch.arange(first, first + len(rows), device=self._device)
-            numbers.append(number.reshape(*spec.shape[:-1], 1).expand(spec.shape))
+            number, size = torch.arange(first, first + len(rows), device=self._device), known(spec.shape)
+            numbers.append(number.reshape(*size[:-1], 1).expand(size))
             first += len(rows)
         return torch.cat(masks)[op(numbers)[..., 0]]
 
-    def _domain_str(self) -> str:
-        return f"nvec={list(self.nvec)}{self._mask_str()}"
+    def _moved_shape(self, others: Sequence[MaskedSpec], op: ShapeOp) -> Size:
+        return moved_shape([self, *others], op)
 
-    def _combine(self, others: Sequence["MultiCategorical"], op: ShapeOp) -> "MultiCategorical":
-        check_equal_but_shape(self, list(others))
-        shape = moved_shape([self, *others], op)
-        return MultiCategorical(self.nvec, shape, self._device, self._dtype, self._moved_mask(others, op))
-
-    def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "MultiCategorical":
-        return MultiCategorical(self.nvec, self._shape, device or self._device, dtype or self._dtype, self._mask)
+    def _remade(self, shape: Size, device: torch.device, dtype: torch.dtype, mask: Tensor | None) -> "MultiCategorical":
+        return MultiCategorical(self.nvec, shape, device, dtype, mask)
 
 
 @final
-class MultiOneHot(MaskedSpec):
+class MultiOneHot(SeveralVariables):
     """Tensor `[*batch, sum(nvec)]` whose last dimension is one-hot vectors of lengths `nvec`, one after the other.
 
     Args:
@@ -199,27 +176,15 @@ class MultiOneHot(MaskedSpec):
         mask: Tensor | None = None,
     ) -> None:
         counts = check_nvec("MultiOneHot", nvec)
-        super().__init__(sized("MultiOneHot", shape, sum(counts)), device, dtype)
-        self._space = MultiCategoricalBox(counts)
-        self.update_mask(mask)
-
-    @property
-    def space(self) -> MultiCategoricalBox:
-        """The numbers of categories, `space.nvec`."""
-        return self._space
-
-    @property
-    def nvec(self) -> tuple[int, ...]:
-        """Number of categories of each variable."""
-        return self._space.nvec
+        super().__init__(counts, sized("MultiOneHot", shape, sum(counts)), device, dtype, mask)
 
     def rand(self, shape: SizeLike = (), *, generator: Generator | None = None) -> Tensor:
         """One-hot vectors of uniformly drawn categories, of shape `[*shape, *self.shape]`."""
+        size = self._sample_size(shape)[:-1]
         if self._mask is not None:
             indices = [random_allowed(block, as_size(shape), generator) for block in self._blocks(self._mask)]
             blocks = [expand_index(index, n) for index, n in zip(indices, self.nvec, strict=True)]
             return torch.cat(blocks, -1).to(self._dtype)
-        size = as_size(shape) + self._shape[:-1]
         return torch.cat([random_one_hot(n, size, self._dtype, self.device, generator) for n in self.nvec], -1)
 
     def project(self, value: Tensor) -> Tensor:
@@ -228,17 +193,18 @@ class MultiOneHot(MaskedSpec):
         return torch.cat([nearest_one_hot(block) for block in self._blocks(scores)], -1).to(self._dtype)
 
     def encode(self, value: Any) -> Tensor:
-        """One-hot blocks of category numbers `[*batch, len(nvec)]`; vectors of the spec's shape and dtype pass.
+        """One-hot blocks of category numbers `[*batch, len(nvec)]`; vectors of the spec's shape, of any dtype, pass.
 
         Raises:
-            SpecError: a category is out of range.
+            SpecError: a category is out of range, or no whole number; the blocks of a vector are not one-hot.
             ShapeError: the shape does not end in that of the spec.
         """
         index = as_tensor(value, None, self._device)
         if is_encoded(self, index):
             return index
         if index.ndim == 0 or index.shape[-1] != len(self.nvec):
-            return check_encoded(self, index)
+            check_one_hot("MultiOneHot.encode", self._blocks(check_encoded(self, index)))
+            return index.to(self._dtype)
         check_indices("MultiOneHot.encode", index, torch.tensor(self.nvec))
         blocks = [expand_index(index[..., i], n) for i, n in enumerate(self.nvec)]
         return check_encoded(self, torch.cat(blocks, -1).to(self._dtype))
@@ -246,10 +212,6 @@ class MultiOneHot(MaskedSpec):
     def to_numpy(self, value: Tensor) -> np.ndarray[Any, Any]:
         """Category numbers `[*batch, len(nvec)]` of one-hot blocks."""
         return tensor_to_numpy(self.to_categorical(value))
-
-    def cardinality(self) -> int:
-        """Number of combinations of categories."""
-        return math.prod(self.nvec)
 
     def enumerate(self, *, use_mask: bool = False) -> Tensor:
         """Every combination of categories as blocks, `[cardinality, *shape]`, the last variable changing fastest.
@@ -293,17 +255,8 @@ class MultiOneHot(MaskedSpec):
     def _mask_shape(self) -> Size:
         return self._shape
 
-    @property
-    def _mask_blocks(self) -> list[int]:
-        return list(self.nvec)
+    def _moved_shape(self, others: Sequence[MaskedSpec], op: ShapeOp) -> Size:
+        return moved_shape([self, *others], op)
 
-    def _domain_str(self) -> str:
-        return f"nvec={list(self.nvec)}{self._mask_str()}"
-
-    def _combine(self, others: Sequence["MultiOneHot"], op: ShapeOp) -> "MultiOneHot":
-        check_equal_but_shape(self, list(others))
-        shape = moved_shape([self, *others], op)
-        return MultiOneHot(self.nvec, shape, self._device, self._dtype, self._moved_mask(others, op))
-
-    def _convert(self, device: torch.device | None, dtype: torch.dtype | None) -> "MultiOneHot":
-        return MultiOneHot(self.nvec, self._shape, device or self._device, dtype or self._dtype, self._mask)
+    def _remade(self, shape: Size, device: torch.device, dtype: torch.dtype, mask: Tensor | None) -> "MultiOneHot":
+        return MultiOneHot(self.nvec, shape, device, dtype, mask)

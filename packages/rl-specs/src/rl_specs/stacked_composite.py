@@ -56,8 +56,10 @@ class StackedComposite(LazyStack, KeyedSpec):
         if spec.shape[: self.ndim] != self._shape:
             problem, expected = "shape does not start with the batch shape", trailing_str(self._shape)
             raise ShapeError(message(component, problem, expected=expected, found=tuple(spec.shape)))
-        for part, entry in zip(self.specs, spec.unbind(self._dim), strict=True):
+        changed = [part.clone() for part in self.specs]
+        for part, entry in zip(changed, spec.unbind(self._dim), strict=True):
             part.set(key, entry)
+        self._specs = tuple(changed)
 
     def keys(self, include_nested: bool = False, leaves_only: bool = False) -> list[NestedKey]:
         """Keys that all the stacked specs have, in the order of the first.
@@ -72,6 +74,10 @@ class StackedComposite(LazyStack, KeyedSpec):
     def items(self, include_nested: bool = False, leaves_only: bool = False) -> list[tuple[NestedKey, Any]]:
         """Pairs of key and spec in the order of `keys`."""
         return [(key, self.get(key)) for key in self.keys(include_nested, leaves_only)]
+
+    def flat_items(self) -> list[tuple[NestedKey, Any]]:
+        """Pairs of canonical key and leaf spec, at all levels, of the entries that all the stacked specs have."""
+        return [(canonical_key(key), self.get(key)) for key in self.keys(include_nested=True, leaves_only=True)]
 
     def __delitem__(self, key: NestedKey) -> None:
         if any(spec.get(key) is None for spec in self.specs):

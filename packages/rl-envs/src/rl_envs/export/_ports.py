@@ -1,12 +1,15 @@
 """Entries of an environment as values of Gymnasium spaces, and back."""
 
+import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from tensordict import NonTensorData, NonTensorStack
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,12 +22,15 @@ from rl_specs import (
     NestedKey,
     NonTensor,
     OneHot,
+    ShapeError,
     TensorSpec,
     canonical_keys,
     key_str,
     message,
     missing_key,
 )
+
+_TEXT: Final = spaces.Text(2**16, min_length=0, charset=string.printable)
 
 
 @dataclass(frozen=True)
@@ -54,16 +60,16 @@ def observation_ports(
     Raises:
         MissingKeyError: one of these names is no observation, or none is left.
     """
-    ports = {key: _observation_port(key, spec, batch_dims) for key, spec in specs.flat_items()}
+    leaves = dict(specs.flat_items())
     names = canonical_keys(list(left_out))
     for key in names:
-        if key not in ports:
-            raise missing_key("to_gymnasium: info_keys", key, ports, fix="Name observations of the environment")
-    kept = [port for key, port in ports.items() if key not in names]
+        if key not in leaves:
+            raise missing_key("to_gymnasium: info_keys", key, leaves, fix="Name observations of the environment")
+    kept = [_observation_port(key, spec, batch_dims) for key, spec in leaves.items() if key not in names]
     if not kept:
         problem = "no observation is left"
         raise KeyError(message("to_gymnasium: info_keys", problem, fix="Leave out one of them at least"))
-    return kept, [ports[key] for key in names]
+    return kept, [_info_port(key, leaves[key], batch_dims) for key in names]
 
 
 def action_ports(specs: Composite, batch_dims: int) -> list[Port]:
@@ -87,6 +93,19 @@ def chosen_reward(names: Sequence[NestedKey], reward_key: NestedKey | None) -> N
     if wanted not in names:
         raise KeyError(message("to_gymnasium", "reward_key names no reward", expected=listed, found=key_str(wanted)))
     return wanted
+
+
+def check_single_reward(key: NestedKey, spec: TensorSpec, batch_dims: int) -> None:
+    """Check that the reward of an environment is one number.
+
+    Raises:
+        ShapeError: it has members, such as agents.
+    """
+    members = spec.shape[batch_dims:]
+    if members.numel() != 1:
+        fix = "Pass sum_rewards=True to add them up, or name another reward_key"
+        problem = f"reward {key_str(key)} has {members.numel()} members"
+        raise ShapeError(message("to_gymnasium", problem, expected="one number", found=tuple(members), fix=fix))
 
 
 def joint_space(ports: Sequence[Port]) -> "spaces.Space[Any]":
@@ -133,7 +152,27 @@ def _at(value: Any, key: NestedKey) -> Any:
     return value
 
 
+def object_of(value: Any) -> Any:
+    """The object that a non-tensor entry holds; a tuple of them for a batch, nested for several dimensions."""
+    if isinstance(value, (NonTensorData, NonTensorStack)) and value.batch_size:
+        return tuple(object_of(row) for row in value.unbind(0))
+    return value.data if isinstance(value, NonTensorData) else value
+
+
+def _text(key: NestedKey, value: Any) -> Any:
+    found = object_of(value)
+    for text in found if isinstance(found, tuple) else (found,):
+        if not isinstance(text, str):
+            fix = "Put the entry into the info: info_keys=..."
+            problem = f"observation {key_str(key)} is no text, and has no Gymnasium space"
+            raise TypeError(message("to_gymnasium", problem, found=type(text).__name__, fix=fix))
+    return found
+
+
 def _space(row: TensorSpec) -> "spaces.Space[Any]":
+    if row.is_dynamic:
+        fix = "Bring the entry to one size with a transform"
+        raise ShapeError(message("to_gymnasium", "a spec that leaves a size open", found=row, fix=fix))
     space = space_from_spec(row)
     if isinstance(space, spaces.MultiBinary) and len(space.shape) == 1:
         return spaces.MultiBinary(space.shape[0])  # libraries read its `n` as a number
@@ -145,13 +184,22 @@ def _row(spec: TensorSpec, batch_dims: int) -> TensorSpec:
 
 
 def _observation_port(key: NestedKey, spec: TensorSpec, batch_dims: int) -> Port:
-    space = _space(_row(spec, batch_dims))
     if isinstance(spec, NonTensor):
-        return Port(key, space, lambda value: str(value))
+        return Port(key, _TEXT, partial(_text, key))
+    space = _space(_row(spec, batch_dims))
     kind = space.dtype
     if isinstance(space, spaces.Discrete) and not batch_dims:
         return Port(key, space, lambda value: np.int64(value.item()))
     return Port(key, space, lambda value: np.array(value.detach().cpu().numpy(), dtype=kind))
+
+
+def _info_port(key: NestedKey, spec: TensorSpec, batch_dims: int) -> Port:
+    """Port of an entry for the info, which may be of any form."""
+    if isinstance(spec, NonTensor):
+        return Port(key, _TEXT, object_of)
+    if spec.is_dynamic:
+        return Port(key, _TEXT, lambda value: np.array(value.detach().cpu().numpy()))
+    return _observation_port(key, spec, batch_dims)
 
 
 def _action_port(key: NestedKey, spec: TensorSpec, batch_dims: int) -> Port:

@@ -1,23 +1,24 @@
 """One environment as a `gymnasium.Env`."""
 
-from collections.abc import Sequence
 from typing import Any, final
 
 import gymnasium
 import torch
 
 from rl_envs._env_base import EnvBase
-from rl_envs.export._dynamics import Dynamics
-from rl_specs import FlatDict, NestedKey, canonical_key, message
+from rl_envs.export._dynamics import Dynamics, ExportOptions
+from rl_envs.export._frames import frames, render_metadata
+from rl_specs import FlatDict, canonical_key, message
 
 
 @final
 class ExportedEnv(gymnasium.Env[Any, Any]):
     """See `to_gymnasium`, which makes it."""
 
-    def __init__(self, env: EnvBase, *, reward_key: NestedKey | None, info_keys: Sequence[NestedKey]) -> None:
-        self.metadata = {"render_modes": []}
-        self._dynamics = Dynamics(env, reward_key=reward_key, info_keys=info_keys)
+    def __init__(self, env: EnvBase, options: ExportOptions) -> None:
+        self.metadata = render_metadata(env, options.render_mode)
+        self.render_mode = options.render_mode
+        self._dynamics = Dynamics(env, options)
         self.observation_space = self._dynamics.observation_space
         self.action_space = self._dynamics.action_space
         self._not_carried = {canonical_key(key) for key in (*env.action_keys, *env.reward_keys)}
@@ -51,6 +52,14 @@ class ExportedEnv(gymnasium.Env[Any, Any]):
         reward = float(dynamics.reward(following))
         info = dynamics.info(following)
         return dynamics.observation(following), reward, bool(terminated), bool(truncated), info
+
+    def render(self) -> Any:
+        """The frame of the present state, uint8 `[H, W, 3]`.
+
+        Raises:
+            ValueError: the export was made without `render_mode`.
+        """
+        return frames(self._dynamics.env, self.render_mode)
 
     def close(self) -> None:
         """Close the environment inside."""

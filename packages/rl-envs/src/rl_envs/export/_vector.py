@@ -9,17 +9,19 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rl_envs._env_base import EnvBase
-from rl_envs.export._dynamics import Dynamics
-from rl_specs import FlatDict, NestedKey, message
+from rl_envs.export._dynamics import Dynamics, ExportOptions
+from rl_envs.export._frames import frames, render_metadata
+from rl_specs import FlatDict, message
 
 
 @final
 class ExportedVectorEnv(VectorEnv[Any, Any, Any]):
     """See `to_gymnasium_vector`, which makes it."""
 
-    def __init__(self, env: EnvBase, *, reward_key: NestedKey | None, info_keys: Sequence[NestedKey]) -> None:
-        self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
-        self._dynamics = Dynamics(env, reward_key=reward_key, info_keys=info_keys)
+    def __init__(self, env: EnvBase, options: ExportOptions) -> None:
+        self.metadata = {**render_metadata(env, options.render_mode), "autoreset_mode": AutoresetMode.SAME_STEP}
+        self.render_mode = options.render_mode
+        self._dynamics = Dynamics(env, options)
         self.num_envs = env.batch_size[0]
         self.single_observation_space = self._dynamics.observation_space
         self.single_action_space = self._dynamics.action_space
@@ -70,6 +72,14 @@ class ExportedVectorEnv(VectorEnv[Any, Any, Any]):
             info |= {"final_obs": dynamics.observation(following), "_final_obs": done}
             info |= {"final_info": dynamics.info(following), "_final_info": done.copy()}
         return dynamics.observation(self._root), dynamics.reward(following), terminated, truncated, info
+
+    def render(self) -> tuple[Any, ...]:
+        """The frames of the present states, each uint8 `[H, W, 3]`.
+
+        Raises:
+            ValueError: the export was made without `render_mode`.
+        """
+        return tuple(frames(self._dynamics.env, self.render_mode))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environment inside."""

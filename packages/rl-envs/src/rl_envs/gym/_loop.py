@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rl_envs._closing import close_every
 from rl_envs.gym._backend import Backend, Options, codecs, sampled_infos, skipped_step
 from rl_envs.gym._info_plan import InfoPlan
 from rl_envs.gym._render import rendered
@@ -82,8 +83,7 @@ class LoopBackend(Backend):
 
     def close(self) -> None:
         """See `Backend`."""
-        for env in self._envs:
-            env.close()
+        close_every(self._envs)
 
     def _observed(self, values: Sequence[Any], rows: Sequence[int]) -> FlatDict:
         """Entries of the envs in `rows`, which returned `values`."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rl_envs._closing import closed_on_error
 from rl_envs.gym._backend import Backend, Options
 from rl_envs.gym._info_plan import InfoPlan
 from rl_envs.gym._loop import LoopBackend
@@ -188,8 +189,11 @@ class LoopTask(Task):
     """
 
     def __init__(self, makers: Sequence[Callable[[], Any]], first: int, options: Options) -> None:
-        self._envs = [make() for make in makers]
-        self._loop = LoopBackend(self._envs, options)
+        self._envs: list[Any] = []
+        with closed_on_error(self._envs):
+            for make in makers:
+                self._envs.append(make())
+            self._loop = LoopBackend(self._envs, options)
         self._options = options
         self._rows = slice(first, first + len(makers))
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import cloudpickle  # type: ignore[import-untyped]  # ships no types
 
+from rl_envs._closing import closed_on_error
 from rl_envs.gym._backend import Backend, Options
 from rl_envs.gym._choice import default_backend
 from rl_envs.gym._envpool import EnvPoolBackend
@@ -92,7 +93,11 @@ class EnvRequest:
         make = self._maker(options)
         if self.num_envs is None:
             return SingleBackend(make(), options)
-        return LoopBackend([make() for _ in range(self.num_envs)], options)
+        envs: list[Any] = []
+        with closed_on_error(envs):
+            for _ in range(self.num_envs):
+                envs.append(make())
+            return LoopBackend(envs, options)
 
     def _maker(self, options: Options) -> Callable[[], Any]:
         kwargs = {"render_mode": "rgb_array", **self.make_kwargs} if options.from_pixels else self.make_kwargs

@@ -1,6 +1,6 @@
 """Values of a whole space to flat dicts and back, for one env and for many."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, final
 
@@ -47,9 +47,8 @@ class SpaceCodec:
         from gymnasium import spaces
 
         if isinstance(space, spaces.Dict | spaces.Tuple):
-            is_tuple = isinstance(space, spaces.Tuple)
-            for index, (name, inner) in enumerate(space_items(space)):
-                step: str | int = index if is_tuple else name
+            steps: Iterable[Any] = range(len(space.spaces)) if isinstance(space, spaces.Tuple) else space.spaces
+            for step, (name, inner) in zip(steps, space_items(space), strict=True):
                 inner_key = name if key is None else join_key(key, name)
                 self._collect(inner, inner_key, (*path, step), categorical, limits)
             return

@@ -10,7 +10,7 @@ from torch import Tensor
 from rl_envs.gym._backend import Backend, Options, codecs
 from rl_envs.gym._info_plan import InfoPlan, split_infos
 from rl_envs.gym._vector_kind import VectorKind, vector_kind
-from rl_specs import FlatDict, TensorMap, message
+from rl_specs import FlatDict, MissingKeyError, TensorMap, message
 
 Rows = np.ndarray[Any, Any]
 _OF_FINAL_STEP = ("final_obs", "_final_obs", "final_info", "_final_info")
@@ -138,6 +138,11 @@ class VectorBackend(Backend):
 
     def _with_final(self, entries: FlatDict, info: dict[str, Any], done: Rows) -> FlatDict:
         """`entries`, the rows that are done being those of the last step of their episodes."""
+        if "final_obs" not in info:
+            problem = 'an episode has ended in mode SAME_STEP, and info has no "final_obs"'
+            fix = "Make it with autoreset_mode=AutoresetMode.DISABLED, or return the last observations there"
+            component = f"GymWrapper({self._kind.name})"
+            raise MissingKeyError(message(component, problem, found=f"info with {', '.join(map(str, info))}", fix=fix))
         final_values = [_row(info["final_obs"], row) if is_done else None for row, is_done in enumerate(done)]
         finals = self._observations.encode_rows(final_values)
         if self._infos is not None:

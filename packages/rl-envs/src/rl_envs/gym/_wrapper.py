@@ -6,8 +6,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from rl_envs._closing import closed_on_error
 from rl_envs._env_base import EnvBase
-from rl_envs._env_plan import RESET_KEY
+from rl_envs._env_plan import RESET_KEY, STEP_KEY
 from rl_envs._errors import StateNotSupportedError
 from rl_envs._many_envs import check_state_parts
 from rl_envs._seeding import stream_seed
@@ -22,6 +23,13 @@ from rl_envs.gym._vector import VectorBackend
 from rl_envs.gym.info import BaseInfoDictReader, default_info_dict_reader
 from rl_envs.gym.spaces import SpaceSpecs
 from rl_specs import Bounded, Composite, FlatDict, NestedKey, SpecError, TensorMap, Unbounded, key_str, message
+
+_OWN_NAMES = frozenset({"action", "reward", "done", "terminated", "truncated", "next", RESET_KEY, STEP_KEY})
+"""Names at the root of a step that no observation may have."""
+
+
+_LARGEST_SEED = 2**32 - 1
+"""What `np.random.seed` and many simulators take."""
 
 
 class GymWrapper(EnvBase):
@@ -50,7 +58,8 @@ class GymWrapper(EnvBase):
     Raises:
         TypeError: `env` is none of these.
         ValueError: `frame_skip` below 1; an autoreset mode that is not known; options that a `VectorEnv` does not take.
-        SpecError: a space of a kind that has no spec, or without a limit that it needs; a mask over other actions.
+        SpecError: a space of a kind that has no spec, or without a limit that it needs; a mask over other actions; a
+            `Dict` observation with the name of another entry, such as `"reward"`.
         RuntimeError: `from_pixels`, and the env cannot render here.
     """
 
@@ -81,16 +90,18 @@ class GymWrapper(EnvBase):
         )
         self._backend = _backend(env, options)
         self._infos = InfoPlan()
-        super().__init__(device=device, batch_size=self._backend.batch_size)
-        self._moves = self._device is not None and self._device.type != "cpu"
-        self._set_specs(options)
-        if action_mask is not None:
-            self._add_infos([mask_entry(action_mask, self._backend.action_space)], [])
+        with closed_on_error([self._backend] if isinstance(env, EnvRequest) else []):
+            super().__init__(device=device, batch_size=self._backend.batch_size)
+            self._moves = self._device is not None and self._device.type != "cpu"
+            self._set_specs(options)
+            if action_mask is not None:
+                self._add_infos([mask_entry(action_mask, self._backend.action_space)], [])
 
     def _set_specs(self, options: Options) -> None:
         batch, device, backend = self._batch_size, self._device, self._backend
         specs = SpaceSpecs(device=device, categorical=options.categorical, limits=options.limits)
         observation = specs.of_observation(backend.observation_space, batch)
+        self._check_names(observation)
         if options.from_pixels:
             backend.reset(None)
             shape = backend.frame().shape
@@ -100,6 +111,17 @@ class GymWrapper(EnvBase):
         self.observation_spec = observation
         self.action_spec = Composite({"action": specs.of(backend.action_space, batch)}, shape=batch, device=device)
         self.reward_spec = Unbounded(shape=torch.Size((*batch, 1)), device=device, dtype=torch.float32)
+
+    def _check_names(self, observation: Composite) -> None:
+        clashes = [key_str(key) for key in observation.keys() if key in _OWN_NAMES]  # noqa: SIM118
+        if clashes:
+            problem = "observations with the name of another entry of a step"
+            fix = (
+                "Rename them inside: gymnasium.wrappers.TransformObservation(env, lambda obs: "
+                '{"image": obs["image"], "last_action": obs["action"]}, Dict(image=..., last_action=...)), say'
+            )
+            expected = f"none of {', '.join(sorted(_OWN_NAMES))}"
+            raise SpecError(message(self._name, problem, expected=expected, found=", ".join(clashes), fix=fix))
 
     @property
     def observation_space(self) -> Any:
@@ -232,7 +254,7 @@ class GymWrapper(EnvBase):
 
     def _set_stream(self, seed: int, first_index: int) -> None:
         rows = self._batch_size.numel()
-        self._backend.seed([stream_seed(seed, first_index + row) for row in range(rows)])
+        self._backend.seed([_row_seed(seed, first_index + row) for row in range(rows)])
 
     def _close(self) -> None:
         self._backend.close()
@@ -262,7 +284,9 @@ class GymWrapper(EnvBase):
             ValueError: the state is of another number of envs, or of other envs.
         """
         self._check_state()
-        self._backend.set_states(check_state_parts(f"{self._name}.set_state", state, self._batch_size.numel()))
+        parts = check_state_parts(f"{self._name}.set_state", state, self._batch_size.numel())
+        self.drive(None)
+        self._backend.set_states(parts)
         self._backend.seed(state["pending"])
 
     def _check_state(self) -> None:
@@ -273,6 +297,11 @@ class GymWrapper(EnvBase):
                     self._name, f"has no exact state: {part} cannot be read out", fix="Resume at an episode boundary"
                 )
             )
+
+
+def _row_seed(seed: int, index: int) -> int:
+    """Seed of a row: that of the first is `seed` itself, others have 32 bits, which every env takes."""
+    return stream_seed(seed, index) & _LARGEST_SEED if index else seed
 
 
 def _backend(env: Any, options: Options) -> Backend:

@@ -188,11 +188,20 @@ class SpaceSpecs:
 
 
 def space_items(space: Any) -> list[tuple[str, Any]]:
-    """Names and spaces of the entries of a `Dict` or `Tuple`."""
+    """Names of the entries of a `Dict` or `Tuple`, and their spaces.
+
+    Raises:
+        SpecError: two keys of a `Dict`, such as 1 and "1", have one name.
+    """
     from gymnasium import spaces
 
     if isinstance(space, spaces.Dict):
-        return [(str(name), inner) for name, inner in space.spaces.items()]
+        names = [str(name) for name in space.spaces]
+        if len(set(names)) != len(names):
+            fix = "Wrap the env so that its keys are different strings"
+            problem = "keys of a Dict with one name"
+            raise SpecError(message("Gymnasium spaces", problem, found=list(space.spaces), fix=fix))
+        return list(zip(names, space.spaces.values(), strict=True))
     return [(str(index), inner) for index, inner in enumerate(space.spaces)]
 
 

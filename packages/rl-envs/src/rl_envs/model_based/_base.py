@@ -37,8 +37,18 @@ class ModelBasedEnvBase(EnvBase):
         batch_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__(device=device, batch_size=() if batch_size is None else batch_size)
-        self.world_model = world_model
+        self._world_model = world_model
         self._wired: tuple[EnvSpecs, torch.Size, PolicyPlan, list[tuple[NestedKey, NestedKey]]] | None = None
+
+    @property
+    def world_model(self) -> TensorDictModuleBase:
+        """The model; another one takes effect from the next step on."""
+        return self._world_model
+
+    @world_model.setter
+    def world_model(self, world_model: TensorDictModuleBase) -> None:
+        self._world_model = world_model
+        self._wired = None
 
     def _step(self, data: TensorMap) -> FlatDict:
         wired = self._wired

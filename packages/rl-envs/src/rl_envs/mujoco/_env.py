@@ -249,5 +249,6 @@ class MujocoEnv(EnvBase):
             problem = "a state of another model or number of envs"
             found = list(rows.shape)
             raise ValueError(message(f"{self._name}.set_state", problem, expected=list(expected.shape), found=found))
+        self.drive(None)
         self._physics.set_state(state["simulator"])
         self._steps, self._keys, self._resets = (state[name].cpu().clone() for name in ("steps", "keys", "resets"))

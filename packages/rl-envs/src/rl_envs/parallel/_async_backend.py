@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import WorkerTimeoutError
 from rl_envs.parallel._env_row import Answer, Request
@@ -51,6 +53,10 @@ class AsyncBackend(ABC):
     @abstractmethod
     def call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
         """Call a method of every environment while none owes an answer; see `call_env`."""
+
+    @abstractmethod
+    def to(self, device: torch.device) -> None:
+        """Move what the environments hold, while none owes an answer."""
 
     @abstractmethod
     def give_up_on(self, late: Sequence[int]) -> WorkerTimeoutError:

@@ -6,16 +6,19 @@ from functools import partial
 from typing import Any, final
 
 import cloudpickle  # type: ignore[import-untyped]  # ships no types
+import torch
 from torch import Tensor
 
+from rl_envs._closing import close_every
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import WorkerTimeoutError
 from rl_envs._many_envs import make_envs
 from rl_envs.parallel._async_backend import AsyncBackend
 from rl_envs.parallel._env_row import Answer, EnvRow, Request, call_env
-from rl_envs.parallel._env_task import CONTROL, FRESH, NEXT, ROOT, Description, check_entries, describe, table_layout
+from rl_envs.parallel._env_task import Description, check_entries, describe, portable_rows
 from rl_envs.parallel._pool import PoolOptions, WorkerPool
+from rl_envs.parallel._sections import CONTROL, FRESH, NEXT, ROOT, rows_of, table_layout
 from rl_envs.parallel._split import split_rows
 from rl_envs.parallel._table import Table
 from rl_envs.parallel._worker import Task
@@ -54,9 +57,7 @@ class ProcessesBackend(AsyncBackend):
         """See `AsyncBackend`."""
         table = self._pool.share(table_layout(self._component, specs))
         count = len(self._worker_of)
-        self._root = [_rows(table[ROOT], index) for index in range(count)]
-        self._next = [_rows(table[NEXT], index) for index in range(count)]
-        self._fresh = [_rows(table[FRESH], index) for index in range(count)]
+        self._root, self._next, self._fresh = (rows_of(table, name, range(count)) for name in (ROOT, NEXT, FRESH))
         self._mask = [table[CONTROL][RESET_KEY][index] for index in range(count)]
 
     def send(self, index: int, request: Request, root: FlatDict | None) -> None:
@@ -64,6 +65,11 @@ class ProcessesBackend(AsyncBackend):
         self._pool.check_usable()
         given: list[NestedKey] = []
         mask = None if root is None else root.get(RESET_KEY)
+        if root is not None and request == "reset" and mask is None:
+            row = index - self._slices[self._worker_of[index]].start
+            handed_on = portable_rows(root, ...)
+            self._ask(index, request, cloudpickle.dumps((_ASK, (row, request, (), False, False, handed_on))))
+            return
         if root is not None:
             for key, target in self._root[index].items():
                 value = root.get(key)
@@ -72,9 +78,12 @@ class ProcessesBackend(AsyncBackend):
                     given.append(key)
         if mask is not None:
             self._mask[index].copy_(mask)
+        self._ask(index, request, self._payload(index, request, tuple(given), root is not None, mask is not None))
+
+    def _ask(self, index: int, request: Request, payload: bytes) -> None:
         worker = self._worker_of[index]
         self._owed[worker].append((index, request))
-        self._pool.request(worker, self._payload(index, request, tuple(given), root is not None, mask is not None))
+        self._pool.request(worker, payload)
 
     def receive(self, wait_s: float | None) -> list[tuple[int, Answer]]:
         """See `AsyncBackend`."""
@@ -94,6 +103,9 @@ class ProcessesBackend(AsyncBackend):
         """See `AsyncBackend`."""
         answers = self._pool.call(method, [list(arguments[part]) for part in self._slices])
         return [answer for part in answers for answer in part]
+
+    def to(self, device: torch.device) -> None:
+        """See `AsyncBackend`; the environments stay where they are in their processes, and so does the memory."""
 
     def give_up_on(self, late: Sequence[int]) -> WorkerTimeoutError:
         """See `AsyncBackend`."""
@@ -153,9 +165,7 @@ class AsyncTask(Task):
         rows = range(self._first, self._first + len(self._envs))
         device = self._envs[0].device
         self._device = None if device is None or device.type == "cpu" else device
-        self._root = [_rows(table[ROOT], row) for row in rows]
-        self._next = [_rows(table[NEXT], row) for row in rows]
-        self._fresh = [_rows(table[FRESH], row) for row in rows]
+        self._root, self._next, self._fresh = (rows_of(table, name, rows) for name in (ROOT, NEXT, FRESH))
         self._mask = [table[CONTROL][RESET_KEY][row] for row in rows]
 
     def step(self) -> None:
@@ -174,11 +184,20 @@ class AsyncTask(Task):
 
     def close(self) -> None:
         """See `Task`."""
-        for env in self._envs:
-            env.close()
+        close_every(self._envs)
 
-    def _ask(self, row: int, request: Request, given: tuple[NestedKey, ...], has_root: bool, has_mask: bool) -> None:
+    def _ask(
+        self,
+        row: int,
+        request: Request,
+        given: tuple[NestedKey, ...],
+        has_root: bool,
+        has_mask: bool,
+        handed_on: FlatDict | None = None,
+    ) -> None:
         root: FlatDict | None = None
+        if handed_on is not None:
+            root = {key: self._moved(value) for key, value in handed_on.items()}
         if has_root:
             root = {key: self._moved(self._root[row][key].clone()) for key in given}
             if has_mask:
@@ -198,7 +217,3 @@ class AsyncTask(Task):
 
     def _moved(self, value: Tensor) -> Tensor:
         return value if self._device is None else value.to(self._device)
-
-
-def _rows(section: FlatDict, index: int) -> FlatDict:
-    return {key: value[index] for key, value in section.items()}

@@ -11,6 +11,7 @@ from rl_envs._env_plan import RESET_KEY, merge_reset
 from rl_envs._env_specs import prefixed
 from rl_envs._flat import unpack_flat
 from rl_envs._input_checks import check_reset_mask, check_tensordict
+from rl_envs._ragged import row_entries
 from rl_envs.parallel._async_traffic import Received, Sent
 from rl_specs import FlatDict, NestedKey, ShapeError, canonical_key, message, missing_key
 
@@ -78,11 +79,11 @@ def _checked_indices(where: str, index: Tensor, rows: int, count: int) -> list[i
 def _parcel(entries: FlatDict, position: int) -> Sent:
     root: FlatDict = {}
     ahead: FlatDict = {}
-    for key, value in entries.items():
+    for key, value in row_entries(entries, position).items():
         if key[0] == "next" and isinstance(key, tuple):
-            ahead[canonical_key(key[1:])] = value[position]
+            ahead[canonical_key(key[1:])] = value
         elif key != INDEX_KEY:
-            root[key] = value[position]
+            root[key] = value
     return Sent(root, ahead)
 
 

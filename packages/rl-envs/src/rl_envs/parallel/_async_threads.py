@@ -40,13 +40,16 @@ class ThreadBackend(AsyncBackend):
         self._component = component
         self._timeout_s = timeout_s
         self._envs = make_envs(component, makers)
+        self._rows = [EnvRow(env) for env in self._envs]
         self._device = self._envs[0].device
         self._is_closed = False
         self._answers: _Answers = SimpleQueue()
         self._requests: list[_Requests] = [SimpleQueue() for _ in self._envs]
         self._threads = [
-            Thread(target=_serve, args=(index, env, requests, self._answers), daemon=True, name=f"{component}-{index}")
-            for index, (env, requests) in enumerate(zip(self._envs, self._requests, strict=True))
+            Thread(
+                target=_serve, args=(index, env, row, requests, self._answers), daemon=True, name=f"{component}-{index}"
+            )
+            for index, (env, row, requests) in enumerate(zip(self._envs, self._rows, self._requests, strict=True))
         ]
         self._finalize = weakref.finalize(self, _end, self._requests)
         for thread in self._threads:
@@ -86,6 +89,14 @@ class ThreadBackend(AsyncBackend):
         self._check_usable()
         return [call_env(env, method, argument) for env, argument in zip(self._envs, arguments, strict=True)]
 
+    def to(self, device: torch.device) -> None:
+        """See `AsyncBackend`; the environments themselves move."""
+        self._check_usable()
+        for env, row in zip(self._envs, self._rows, strict=True):
+            env.to(device)
+            row.connect()
+        self._device = device
+
     def give_up_on(self, late: Sequence[int]) -> WorkerTimeoutError:
         """See `AsyncBackend`."""
         self._close(grace_s=0.0)
@@ -120,9 +131,8 @@ class ThreadBackend(AsyncBackend):
             raise ClosedEnvError(message(self._component, "its environments have been closed", fix=fix))
 
 
-def _serve(index: int, env: EnvBase, requests: _Requests, answers: _Answers) -> None:
+def _serve(index: int, env: EnvBase, row: EnvRow, requests: _Requests, answers: _Answers) -> None:
     """Answer requests to the end; holds nothing of the pool, so that the pool can be collected."""
-    row = EnvRow(env)
     with torch.no_grad():
         while (request := requests.get()) is not None:
             answer: Answer | BaseException

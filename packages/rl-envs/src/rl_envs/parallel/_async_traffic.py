@@ -93,7 +93,14 @@ class Traffic:
         return [answered.pop(index) for index in sorted(answered)]
 
     def receive_from(self, where: str, request: Request, indices: Collection[int]) -> list[Received]:
-        """Results of these environments, in their order; see `receive`."""
+        """Results of these environments, in their order; see `receive`.
+
+        Raises:
+            ValueError: one is named twice.
+        """
+        if len(set(indices)) != len(indices):
+            fix = "Name each environment once"
+            raise ValueError(message(where, "env_index names an environment twice", found=list(indices), fix=fix))
         answered = self._answered[request]
         sent = {index for index, (kind, _, _) in self._under_way.items() if kind == request} | set(answered)
         idle = sorted(set(indices) - sent)

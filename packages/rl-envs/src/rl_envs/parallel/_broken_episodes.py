@@ -8,7 +8,8 @@ from torch import Tensor
 
 from rl_envs._env_plan import merge_reset
 from rl_envs._env_specs import EnvSpecs
-from rl_specs import FlatDict, NestedKey
+from rl_envs._ragged import joined_rows
+from rl_specs import Composite, FlatDict, NestedKey
 
 _TRUE_FLAGS = ("done", "truncated")
 
@@ -25,13 +26,14 @@ class BrokenEpisodes:
     def __init__(self, specs: EnvSpecs, parts: Sequence[slice]) -> None:
         self._parts = parts
         self._batch_dims = len(specs.done.shape)
-        self._observation: list[NestedKey] = [key for key, _ in specs.observation.flat_items()]
+        rows = [_zeros(own.observation) for own in specs.rows]
+        self._last: FlatDict = joined_rows(rows) if rows else _zeros(specs.observation)
+        self._observation: list[NestedKey] = list(self._last)
         self._end: FlatDict = {key: spec.zero().cpu() for key, spec in specs.reward.flat_items()}
         for key, spec in specs.done.flat_items():
             name = key if isinstance(key, str) else key[-1]
             flag = spec.zero().cpu()
             self._end[key] = torch.ones_like(flag) if name in _TRUE_FLAGS else flag
-        self._last: FlatDict = {key: spec.zero().cpu() for key, spec in specs.observation.flat_items()}
         self._none = torch.zeros((*specs.done.shape, 1), dtype=torch.bool)
         self._rows: Tensor | None = None
 
@@ -81,3 +83,7 @@ class BrokenEpisodes:
             self._rows = None
         self._last = {key: following[key].clone() for key in self._observation}
         return following
+
+
+def _zeros(spec: Composite) -> FlatDict:
+    return {key: leaf.zero().cpu() for key, leaf in spec.flat_items()}

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, final
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY, EnvPlan
 from rl_envs._many_envs import reset_keys
-from rl_specs import FlatDict, message
+from rl_specs import FlatDict, NestedKey, message
 
 Request: TypeAlias = Literal["step", "reset", "step_and_maybe_reset"]
 
@@ -33,20 +33,28 @@ class EnvRow:
     """
 
     def __init__(self, env: EnvBase) -> None:
-        self._plan = EnvPlan(env)
-        self._specs = env._env_specs()
+        self._env = env
+        self.connect()
+
+    def connect(self) -> None:
+        """Read the specs of the environment, which have changed."""
+        self._plan = EnvPlan(self._env)
+        self._specs = self._env._env_specs()
         self._keys = reset_keys(self._specs)
+        self._sent: set[NestedKey] = set()
 
     def answer(self, request: Request, root: FlatDict | None) -> Answer:
         """Do what is asked for.
 
         Args:
             request: a step, a reset, or a step and a reset of what is done then.
-            root: entries of a step; or None, or entries with a mask, of a reset.
+            root: entries of a step; or None, or entries, with a mask or without, of a reset.
         """
         if request == "reset":
             return Answer(None, self._reset(root))
         assert root is not None
+        if root.keys() != self._sent:  # a plan keeps the entries that it has seen
+            self._plan, self._sent = EnvPlan(self._env), set(root)
         following = self._plan.step(root)
         if request == "step":
             return Answer(following, None)
@@ -55,7 +63,7 @@ class EnvRow:
     def _reset(self, root: FlatDict | None) -> FlatDict:
         mask = None if root is None else root.get(RESET_KEY)
         if mask is None:
-            return self._shown(self._plan.fresh(None))
+            return self._shown(self._plan.fresh(root or None))
         if not bool(mask.any()):
             specs = (self._specs.observation, self._specs.done)
             return {key: leaf.zero() for spec in specs for key, leaf in spec.flat_items()}

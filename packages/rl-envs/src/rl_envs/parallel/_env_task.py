@@ -7,20 +7,29 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from rl_envs._closing import close_every
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._many_envs import make_envs
-from rl_envs.parallel._table import Layout, Table, TensorForm, forms
+from rl_envs._ragged import joined_rows, row_entries
+from rl_envs.parallel._sections import (
+    CONTROL,
+    FRESH,
+    GIVEN,
+    KEPT,
+    NEXT,
+    ROOT,
+    SOURCES,
+    is_mixed,
+    root_keys,
+    rows_of,
+)
+from rl_envs.parallel._table import Table
 from rl_envs.parallel._worker import Task
 from rl_envs.serial import SerialEnv
 from rl_specs import DTypeError, FlatDict, NestedKey, ShapeError, key_str, message, missing_key
 
-ROOT, NEXT, FRESH, CONTROL = "root", "next", "fresh", "control"
-"""Sections of the table: what a step reads, what it returns, what a reset returns, and what steers the workers."""
-SOURCES = "sources"
-"""Where a worker finds each root entry, one byte each: nowhere, in the table, or in what its last step returned."""
-NOWHERE, GIVEN, KEPT = range(3)
 _FIX = "Return it from every environment in the form of its spec; check_env_specs(env) lists all that differs"
 
 
@@ -53,28 +62,8 @@ def describe(envs: Sequence[EnvBase]) -> Description:
         device=envs[0].device,
         has_exact_state=all(env.has_exact_state for env in envs),
         representation=repr(envs[0]),
-        carried=envs[0]._carried_keys(),
+        carried={key: fixed for env in envs for key, fixed in env._carried_keys().items()},
     )
-
-
-def table_layout(component: str, specs: EnvSpecs) -> Layout:
-    """Sections for environments `[N, *B]` with these specs.
-
-    Raises:
-        SpecError: an entry is no tensor.
-    """
-    root = forms(component, specs.action, specs.state, specs.observation, specs.done)
-    batch = tuple(specs.observation.shape)
-    control: dict[NestedKey, TensorForm] = {
-        RESET_KEY: TensorForm((*batch, 1), torch.bool),
-        SOURCES: TensorForm((len(root),), torch.uint8),
-    }
-    return {
-        ROOT: root,
-        NEXT: forms(component, specs.observation, specs.reward, specs.done),
-        FRESH: forms(component, specs.observation, specs.done),
-        CONTROL: control,
-    }
 
 
 @final
@@ -90,6 +79,7 @@ class EnvTask(Task):
         self._envs = make_envs("ParallelEnv", makers)
         self._first = first
         self._serial: SerialEnv | None = None
+        self._handed_on: FlatDict | None = None
         self._is_checked = {NEXT: False, FRESH: False}
 
     def describe(self) -> Description:
@@ -105,14 +95,15 @@ class EnvTask(Task):
         self._moves = serial.device is not None and serial.device.type != "cpu"
         self._step_calls = [plan.step for plan in serial._plans]
         rows = [self._first + row for row in range(count)]
-        self._root: list[FlatDict] = [{key: value[row] for key, value in table[ROOT].items()} for row in rows]
-        self._next: list[FlatDict] = [{key: value[row] for key, value in table[NEXT].items()} for row in rows]
+        self._root, self._next = rows_of(table, ROOT, rows), rows_of(table, NEXT, rows)
         self._last: list[FlatDict] = [{} for _ in rows]
-        self._fresh: FlatDict = {key: value[mine] for key, value in table[FRESH].items()}
+        self._fresh_rows = rows_of(table, FRESH, rows) if is_mixed(table) else []
+        self._fresh: FlatDict = {} if is_mixed(table) else {key: value[mine] for key, value in table[FRESH].items()}
+        self._keys = root_keys(table, len(table[CONTROL][RESET_KEY]))
         self._mask = table[CONTROL][RESET_KEY][mine]
         self._sources = table[CONTROL][SOURCES].numpy()
         self._seen = b""
-        self._given: list[NestedKey] = []
+        self._given: list[list[NestedKey]] = []
         self._kept: list[NestedKey] = []
 
     def step(self) -> None:
@@ -134,18 +125,17 @@ class EnvTask(Task):
     def reset(self, *, is_partial: bool) -> None:
         """See `Task`."""
         assert self._serial is not None
-        root: FlatDict | None = None
+        root, self._handed_on = self._handed_on, None
         if is_partial:
             self._read_sources()
-            rows = [self._row_root(row) for row in range(len(self._envs))]
-            root = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+            root = joined_rows([self._row_root(row) for row in range(len(self._envs))])
             root[RESET_KEY] = self._moved(self._mask.clone())
         fresh = self._serial._reset(root)
-        if not self._is_checked[FRESH]:
-            check_entries("ParallelEnv, _reset", fresh, self._fresh)
-            self._is_checked[FRESH] = True
-        for key, target in self._fresh.items():
-            target.copy_(fresh[key])
+        if not self._fresh_rows:
+            self._write_fresh(fresh, self._fresh)
+        for row, targets in enumerate(self._fresh_rows):
+            self._write_fresh(row_entries(fresh, row), targets)
+        self._is_checked[FRESH] = True
 
     def call(self, method: str, argument: Any) -> Any:
         """See `Task`."""
@@ -157,6 +147,8 @@ class EnvTask(Task):
                 serial._set_stream(argument[0], argument[1] + rows)
             case "train":
                 serial.train(argument)
+            case "hand_on":
+                self._handed_on = {key: self._moved(value) for key, value in argument.items()}
             case "get_state":
                 return serial.get_state()["envs"]
             case "state_dict":
@@ -171,21 +163,27 @@ class EnvTask(Task):
 
     def close(self) -> None:
         """See `Task`."""
-        for env in self._envs:
-            env.close()
+        close_every(self._envs)
+
+    def _write_fresh(self, fresh: FlatDict, targets: FlatDict) -> None:
+        if not self._is_checked[FRESH]:
+            check_entries("ParallelEnv, _reset", fresh, targets)
+        for key, target in targets.items():
+            target.copy_(fresh[key])
 
     def _read_sources(self) -> None:
         seen = self._sources.tobytes()
         if seen != self._seen:
             self._seen = seen
-            keys = list(zip(self._root[0], seen, strict=True))
-            self._given = [key for key, source in keys if source == GIVEN]
+            keys = list(zip(self._keys, seen, strict=True))
+            given = [key for key, source in keys if source == GIVEN]
+            self._given = [[key for key in given if key in row] for row in self._root]
             self._kept = [key for key, source in keys if source == KEPT]
 
     def _row_root(self, row: int) -> FlatDict:
         """Root entries of one environment, its own: it may keep them, and the table changes."""
         table = self._root[row]
-        root = {key: table[key].clone() for key in self._given}
+        root = {key: table[key].clone() for key in self._given[row]}
         if self._moves:
             root = {key: self._moved(value) for key, value in root.items()}
         last = self._last[row]
@@ -199,6 +197,11 @@ class EnvTask(Task):
 
 def _without_gradients(entries: FlatDict) -> FlatDict:
     return {key: value.detach() if value.requires_grad else value for key, value in entries.items()}
+
+
+def portable_rows(entries: FlatDict, rows: Any) -> FlatDict:
+    """Entries of some environments on their way to another process, which does not get those of the others."""
+    return {key: value[rows].detach().cpu().clone() for key, value in entries.items()}
 
 
 def check_entries(where: str, entries: FlatDict, targets: FlatDict) -> None:

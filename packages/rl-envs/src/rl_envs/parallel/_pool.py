@@ -26,6 +26,7 @@ from rl_envs.parallel._worker import SHARE, Failure, Task
 from rl_specs import NestedKey, message
 
 _FAILURE_WAIT_S = 2.0
+_MADE_WAIT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ class WorkerPool:
             self._wake_up.register(fd, select.POLLIN)
         try:
             self.descriptions: list[Any] = self._unpacked(self._frames(None))
-        except BaseException:
-            self.close(grace_s=0.0)
+        except BaseException as error:
+            self.close(grace_s=_MADE_WAIT_S if isinstance(error, Exception) else 0.0)  # others may have made theirs
             raise
 
     @property
@@ -268,10 +269,10 @@ class WorkerPool:
         limit = self._options.timeout_s
         done = self._processes.done
         events = self._wake_up.poll(None if limit is None else limit * 1000)
+        if not events and not (late := self._not_finished(workers)):  # all have at the last moment, and are to say so
+            events = self._wake_up.poll(_FAILURE_WAIT_S * 1000)
+            late = list(workers)
         if not events:
-            assert self._table is not None
-            finished = self._table["pool"]["finished"].tolist()
-            late = [worker for worker in workers if finished[worker] < self._rounds[worker]]
             if self._recovery is None:
                 raise self._late(late)
             return self._recover(workers, late)
@@ -281,6 +282,11 @@ class WorkerPool:
         if self._recovery is None:
             raise self._failure(is_reported=word == FAILED)
         return self._recover(workers, ())
+
+    def _not_finished(self, workers: Sequence[int]) -> list[int]:
+        assert self._table is not None
+        finished = self._table["pool"]["finished"].tolist()
+        return [worker for worker in workers if finished[worker] < self._rounds[worker]]
 
     def _recover(self, told: Sequence[int], late: Sequence[int]) -> Sequence[int]:
         assert self._recovery is not None

@@ -47,6 +47,9 @@ class Table:
                 section[key] = flat.reshape(form.shape)
                 offset += _padded(form)
 
+    def __contains__(self, section: str) -> bool:
+        return section in self._sections
+
     def __getitem__(self, section: str) -> FlatDict:
         return self._sections[section]
 

@@ -12,15 +12,10 @@ from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import StateNotSupportedError
 from rl_envs._flat import pack_flat, unpack_flat
-from rl_envs._input_checks import check_step_input
-from rl_envs._many_envs import (
-    EnvKwargs,
-    check_same_specs,
-    check_state_parts,
-    expanded_specs,
-    stacked_resets,
-    stacked_rows,
-)
+from rl_envs._input_checks import check_row_input, check_step_input
+from rl_envs._many_envs import EnvKwargs, check_state_parts, stacked_resets, stacked_rows
+from rl_envs._mixed_envs import joined_resets, stacked_env_specs
+from rl_envs._ragged import joined_rows, row_entries
 from rl_envs.parallel._async_options import (
     NAME,
     BackendName,
@@ -34,7 +29,7 @@ from rl_envs.parallel._async_rows import INDEX_KEY, next_root, parcels_of, reset
 from rl_envs.parallel._async_traffic import Received, Sent, Traffic
 from rl_envs.parallel._env_row import Request
 from rl_envs.parallel._launch import StartMethod
-from rl_specs import FlatDict, NestedKey, TensorMap, canonical_key, message
+from rl_specs import FlatDict, NestedKey, SpecError, TensorMap, canonical_key, message
 
 
 class AsyncEnvPool(EnvBase):
@@ -63,7 +58,8 @@ class AsyncEnvPool(EnvBase):
         backend: `"threading"`: one thread for each; they share this process and its interpreter lock, which suits
             environments that wait or compute in native code. `"multiprocessing"`: worker processes over shared memory.
         stack: `"dense"`: results are stacked. `"lazy"`: they come as a lazy stack, for entries that not all of the
-            environments were sent. `"maybe_dense"`: dense, as the specs are the same.
+            environments were sent, or that differ. `"maybe_dense"`: stacked where all have an entry, in one shape; a
+            lazy stack where one is not so.
         create_env_kwargs: keyword arguments for the callables: one mapping for all of them, or a list of `N`.
         min_get: how many results the methods that receive wait for.
         num_processes: with processes, how many there are; None: one for each environment.
@@ -72,7 +68,8 @@ class AsyncEnvPool(EnvBase):
     Raises:
         ValueError: an option that makes no sense, or that the backend does not have.
         TypeError: something that is not a callable, not one that gives an environment, or that cannot be pickled.
-        SpecError: the environments have different specs; with processes, entries that are no tensors.
+        SpecError: see `SerialEnv`; environments that differ, and `stack="dense"`; with processes, entries that are no
+            tensors.
         MemoryError: there is no room for the shared memory.
         WorkerError: a worker ended while it made its environments.
     """
@@ -108,20 +105,24 @@ class AsyncEnvPool(EnvBase):
     def _connect(self, count: int, timeout_s: float | None) -> None:
         descriptions = self._backend.descriptions()
         specs = [each for description in descriptions for each in description.specs]
-        check_same_specs(NAME, specs)
         first = descriptions[0]
         super().__init__(device=first.device, batch_size=(count, *first.batch_size))
+        self._specs = stacked_env_specs(NAME, specs)
         self._row_specs = specs[0]
+        if self._specs.rows and self._stack_name == "dense":
+            problem, fix = "the environments differ", 'Pass stack="maybe_dense" or "lazy"'
+            raise SpecError(message(NAME, problem, expected="stack='dense' and equal specs", fix=fix))
+        self._joined = joined_rows if self._specs.rows else stacked_rows
         self._row_batch_size = first.batch_size
         self._representation = first.representation
-        self._carried = first.carried
+        self._carried = {key: fixed for each in descriptions for key, fixed in each.carried.items()}
         self._has_exact_state = all(description.has_exact_state for description in descriptions)
-        self._specs = expanded_specs(specs[0], self._batch_size)
         self._specs_of: dict[int, EnvSpecs] = {count: self._specs}
         self._backend.connect(self._specs)
         self._traffic = Traffic(self._backend, timeout_s)
         self._not_carried = {canonical_key(key) for key in self.reward_keys}
-        self._not_kept = self._not_carried | {canonical_key(key) for key in self.action_keys}
+        actions = {key for each in specs for key, _ in each.action.flat_items()}
+        self._not_kept = self._not_carried | actions
 
     @property
     def num_envs(self) -> int:
@@ -226,10 +227,16 @@ class AsyncEnvPool(EnvBase):
         where = self._open(method)
         rows = with_rows(where, tensordict, self._batch_size)
         count = rows.batch_size[0]
-        if count not in self._specs_of:
-            self._specs_of[count] = expanded_specs(self._row_specs, rows.batch_size)
-        check_step_input(NAME, rows, self._specs_of[count], rows.batch_size)
-        self._traffic.send(where, request, parcels_of(where, rows, self._batch_size))
+        if self._specs.rows:
+            parcels = parcels_of(where, rows, self._batch_size)
+            for row, index in zip(rows.unbind(0), parcels, strict=True):
+                check_row_input(NAME, index, row, self._specs.rows[index])
+        else:
+            if count not in self._specs_of:
+                self._specs_of[count] = self._row_specs.expand(rows.batch_size)
+            check_step_input(NAME, rows, self._specs_of[count], rows.batch_size)
+            parcels = parcels_of(where, rows, self._batch_size)
+        self._traffic.send(where, request, parcels)
 
     def _receive(
         self, method: str, request: Request, min_get: int | None, env_index: int | Sequence[int] | None
@@ -248,6 +255,8 @@ class AsyncEnvPool(EnvBase):
             row[INDEX_KEY] = torch.full(batch, each.index, dtype=torch.int64)
         if self._stack_name == "lazy":
             return LazyStackedTensorDict(*(pack_flat(self._moved(row), batch, device) for row in rows))
+        if self._stack_name == "maybe_dense":
+            return pack_flat(self._moved(joined_rows(rows)), torch.Size((len(rows), *batch)), device)
         differing = sorted({str(key) for row in rows for key in row.keys() ^ rows[0].keys()})
         if differing:
             problem = f"results of environments that were sent different entries: {', '.join(differing)}"
@@ -264,25 +273,29 @@ class AsyncEnvPool(EnvBase):
     def _step(self, data: TensorMap) -> FlatDict:
         entries = unpack_flat(data)
         every = range(self.num_envs)
-        parcels = {index: Sent({key: value[index] for key, value in entries.items()}, {}) for index in every}
+        parcels = {index: Sent(row_entries(entries, index), {}) for index in every}
         self._traffic.send(f"{NAME}.step", "step", parcels)
         steps = [each.answer.following for each in self._traffic.receive_from(f"{NAME}.step", "step", every)]
-        return self._moved(stacked_rows([step for step in steps if step is not None]))
+        return self._moved(self._joined([step for step in steps if step is not None]))
 
     def _reset(self, data: TensorMap | None) -> FlatDict:
         where = f"{NAME}.reset"
         every = list(range(self.num_envs))
         mask: Tensor | None = None if data is None else data.get(RESET_KEY, None)
-        if data is None or mask is None:
+        if data is None:
             parcels = {index: Sent(None, {}) for index in every}
+        elif mask is None:
+            entries = unpack_flat(data)
+            parcels = {index: Sent(row_entries(entries, index), {}) for index in every}
         else:
             entries = unpack_flat(data)
             concerned = mask.detach().cpu().reshape(self.num_envs, -1).any(1).tolist()
             chosen = [index for index in every if concerned[index]]
-            parcels = {index: Sent({key: value[index] for key, value in entries.items()}, {}) for index in chosen}
+            parcels = {index: Sent(row_entries(entries, index), {}) for index in chosen}
         self._traffic.send(where, "reset", parcels)
         received = {each.index: each.answer.fresh for each in self._traffic.receive_from(where, "reset", [*parcels])}
-        return self._moved(stacked_resets([received.get(index) for index in every], self._specs))
+        rows = [received.get(index) for index in every]
+        return self._moved(joined_resets(rows, self._specs) if self._specs.rows else stacked_resets(rows, self._specs))
 
     def _set_seed(self, seed: int) -> None:
         self._set_stream(seed, 0)
@@ -290,6 +303,12 @@ class AsyncEnvPool(EnvBase):
     def _set_stream(self, seed: int, first_index: int) -> None:
         rows = self._row_batch_size.numel()
         self._call("set_stream", [(seed, first_index + index * rows) for index in range(self.num_envs)])
+
+    def _to(self, device: torch.device) -> None:
+        self._traffic.check_free(f"{NAME}.to", range(self.num_envs))
+        self._backend.to(device)
+        self._row_specs = self._row_specs.to(device)
+        self._specs_of = {self.num_envs: self._specs}
 
     def _set_training(self, mode: bool) -> None:
         self._call("train", [mode] * self.num_envs)
@@ -317,7 +336,7 @@ class AsyncEnvPool(EnvBase):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned, here or in a `SerialEnv`."""
-        self._call("set_state", check_state_parts(f"{NAME}.set_state", state, self.num_envs))
+        self._scatter("set_state", state)
 
     def state_dict(self) -> dict[str, Any]:
         """`state_dict` of each environment, as that of a `SerialEnv`."""
@@ -325,7 +344,12 @@ class AsyncEnvPool(EnvBase):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned, here or in a `SerialEnv`."""
-        self._call("load_state_dict", check_state_parts(f"{NAME}.load_state_dict", state, self.num_envs))
+        self._scatter("load_state_dict", state)
+
+    def _scatter(self, method: str, state: Mapping[str, Any]) -> None:
+        parts = check_state_parts(f"{NAME}.{method}", state, self.num_envs)
+        self._call(method, parts)
+        self.drive(None)
 
     def _call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
         self._check_open(method)

@@ -13,9 +13,15 @@ from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import StateNotSupportedError
-from rl_envs._many_envs import EnvKwargs, check_same_specs, check_state_parts, env_makers, expanded_specs
+from rl_envs._flat import unpack_flat
+from rl_envs._many_envs import EnvKwargs, check_state_parts, env_makers
+from rl_envs._mixed_envs import stacked_env_specs
+from rl_envs._ragged import row_entries
 from rl_envs.parallel._broken_episodes import BrokenEpisodes
-from rl_envs.parallel._env_task import (
+from rl_envs.parallel._env_task import Description, EnvTask, portable_rows
+from rl_envs.parallel._launch import StartMethod
+from rl_envs.parallel._pool import PoolOptions, WorkerPool
+from rl_envs.parallel._sections import (
     CONTROL,
     FRESH,
     GIVEN,
@@ -23,12 +29,12 @@ from rl_envs.parallel._env_task import (
     NEXT,
     ROOT,
     SOURCES,
-    Description,
-    EnvTask,
+    copied_rows,
+    is_mixed,
+    root_keys,
+    rows_of,
     table_layout,
 )
-from rl_envs.parallel._launch import StartMethod
-from rl_envs.parallel._pool import PoolOptions, WorkerPool
 from rl_envs.parallel._split import split_rows
 from rl_envs.parallel._wiring import RESET, RESET_ALL, STEP
 from rl_specs import FlatDict, NestedKey, TensorMap, message
@@ -42,8 +48,11 @@ class ParallelEnv(EnvBase):
 
     Actions and what comes back travel through shared memory; nothing is pickled in a step. A worker is handed those
     root entries that are in the specs of its environment: other entries, such as what a policy writes besides the
-    action, stay here. Tensors are copies: gradients do not pass. Each worker computes with one torch thread. Draws from
-    the global generators of torch, numpy and `random` differ between workers and follow this process's torch seed.
+    action, stay here. A reset of everything is handed all entries that it is given. Tensors are copies: gradients do
+    not pass. Each worker computes with one torch thread. Draws from the global generators of torch, numpy and `random`
+    differ between workers and follow this process's torch seed.
+
+    The environments may differ as those of a `SerialEnv` may.
 
     The workers end with `close()`, with this object, and with this process, however it ends, and so does what they have
     started themselves. When one fails, the error has its index and its traceback, exit code or signal, and all of them
@@ -70,7 +79,7 @@ class ParallelEnv(EnvBase):
     Raises:
         ValueError: a number, a start method or a limit that makes no sense; another number of callables.
         TypeError: something that is not a callable, not one that gives an environment, or that cannot be pickled.
-        SpecError: the environments have different specs, or entries that are no tensors.
+        SpecError: see `SerialEnv`; or entries that are no tensors.
         MemoryError: there is no room for the shared memory.
         WorkerError: a worker ended while it made its environments.
     """
@@ -103,22 +112,25 @@ class ParallelEnv(EnvBase):
     def _connect(self, count: int) -> None:
         descriptions: list[Description] = self._pool.descriptions
         specs = [each for description in descriptions for each in description.specs]
-        check_same_specs("ParallelEnv", specs)
         first = descriptions[0]
         super().__init__(device=first.device, batch_size=(count, *first.batch_size))
         self._representation = first.representation
-        self._carried = first.carried
+        self._carried = {key: fixed for each in descriptions for key, fixed in each.carried.items()}
         self._has_exact_state = all(description.has_exact_state for description in descriptions)
-        self._specs: EnvSpecs = expanded_specs(specs[0], self._batch_size)
+        self._specs: EnvSpecs = stacked_env_specs("ParallelEnv", specs)
         self._broken = BrokenEpisodes(self._specs, self._slices) if self._can_restart else None
         self._share()
 
     def _share(self) -> None:
         table = self._pool.share(table_layout("ParallelEnv", self._specs))
         self._moves = self._device is not None and self._device.type != "cpu"
-        self._inputs = list(table[ROOT].items())
-        self._outputs = list(table[NEXT].items())
-        self._fresh = list(table[FRESH].items())
+        every = range(self._batch_size[0])
+        self._is_mixed = is_mixed(table)
+        self._keys = root_keys(table, len(every))
+        self._inputs = [] if self._is_mixed else list(table[ROOT].items())
+        self._outputs = [] if self._is_mixed else list(table[NEXT].items())
+        self._fresh = [] if self._is_mixed else list(table[FRESH].items())
+        self._rows = {name: rows_of(table, name, every) if self._is_mixed else [] for name in (ROOT, NEXT, FRESH)}
         self._mask = table[CONTROL][RESET_KEY]
         self._sources = table[CONTROL][SOURCES].numpy()
         self._written = b""
@@ -134,8 +146,10 @@ class ParallelEnv(EnvBase):
         self._hand_over(data)
         replaced = self._run(STEP)
         entries = {key: value.clone() for key, value in self._outputs}
+        if self._is_mixed:
+            entries = copied_rows(self._rows[NEXT])
         following = entries if self._broken is None else self._broken.after_step(entries, replaced)
-        is_known = following is entries and not torch.is_inference_mode_enabled()
+        is_known = following is entries and not self._is_mixed and not torch.is_inference_mode_enabled()
         if self._moves:
             following = self._moved(following)
         self._returned = {}
@@ -149,6 +163,8 @@ class ParallelEnv(EnvBase):
         rows: Tensor | None = None
         replaced: Sequence[int] = ()
         if data is None or mask is None:
+            if data is not None:
+                self._hand_on(data)
             replaced = self._run(RESET_ALL)
         else:
             rows = mask.detach().cpu().reshape(self._mask.shape)
@@ -158,10 +174,16 @@ class ParallelEnv(EnvBase):
                 self._mask.copy_(rows)
                 self._hand_over(data)
                 replaced = self._run(RESET, workers)
-        fresh = {key: value.clone() for key, value in self._fresh}
+        fresh = copied_rows(self._rows[FRESH]) if self._is_mixed else {key: value.clone() for key, value in self._fresh}
         if self._broken is not None:
             self._broken.after_reset(fresh, rows, replaced)
         return self._moved(fresh) if self._moves else fresh
+
+    def _hand_on(self, data: TensorMap) -> None:
+        """Send entries to a reset of everything, which is rare: all of them, whether specs have them or not."""
+        entries = unpack_flat(data)
+        self._pool.call("hand_on", [portable_rows(entries, part) for part in self._slices])
+        self._note_replaced()
 
     def _run(self, command: bytes, workers: Sequence[int] | None = None) -> Sequence[int]:
         try:
@@ -175,7 +197,7 @@ class ParallelEnv(EnvBase):
 
     def _release(self) -> None:
         """Let go of the shared memory."""
-        self._inputs, self._outputs, self._fresh, self._returned = [], [], [], {}
+        self._inputs, self._outputs, self._fresh, self._returned, self._rows = [], [], [], {}, {}
         self._mask, self._sources = torch.empty(0, dtype=torch.bool), np.empty(0, dtype=np.uint8)
 
     def _hand_over(self, data: TensorMap) -> None:
@@ -184,7 +206,9 @@ class ParallelEnv(EnvBase):
         What comes back as the last step returned it, the workers have themselves. An entry of another form than its
         spec's is one that transforms around this environment have made, and not one that it can read.
         """
-        sources = bytearray(len(self._inputs))
+        sources = bytearray(len(self._keys))
+        if self._is_mixed:
+            self._hand_over_rows(unpack_flat(data), sources)
         for position, (key, target) in enumerate(self._inputs):
             value = data.get(key, None)
             returned = self._returned.get(key)
@@ -196,6 +220,19 @@ class ParallelEnv(EnvBase):
         if sources != self._written:
             self._written = bytes(sources)
             self._sources[:] = list(sources)
+
+    def _hand_over_rows(self, entries: FlatDict, sources: bytearray) -> None:
+        """`_hand_over` for environments that differ: an entry goes to those that read it, if it fits all of them."""
+        tables = self._rows[ROOT]
+        given = [row_entries(entries, row) for row in range(len(tables))]
+        for position, key in enumerate(self._keys):
+            pairs = [(row.get(key), table[key]) for row, table in zip(given, tables, strict=True) if key in table]
+            fits = [value is not None and _fits(value, target) for value, target in pairs]
+            if all(fits):
+                for value, target in pairs:
+                    assert value is not None
+                    target.copy_(value.detach())
+                sources[position] = GIVEN
 
     def _moved(self, entries: FlatDict) -> FlatDict:
         return {key: value.to(self._device) for key, value in entries.items()}
@@ -265,7 +302,12 @@ class ParallelEnv(EnvBase):
     def _scatter(self, method: str, state: Mapping[str, Any]) -> None:
         self._check_open(method)
         parts = check_state_parts(f"ParallelEnv.{method}", state, self._batch_size[0])
+        self.drive(None)
         self._pool.call(method, [parts[rows] for rows in self._slices], is_lasting=True)
         self._note_replaced()
         if self._broken is not None:
             self._broken.forget()
+
+
+def _fits(value: Tensor, target: Tensor) -> bool:
+    return value.dtype is target.dtype and value.shape == target.shape

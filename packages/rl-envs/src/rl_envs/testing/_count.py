@@ -79,4 +79,5 @@ class CountBase(EnvBase):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned."""
+        self.drive(None)
         self._count = state["count"].to(self._count.device).clone()

@@ -1,10 +1,14 @@
 """Steps to compare environments by."""
 
+from typing import Any
+
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import LazyStackedTensorDict, TensorDict, TensorDictBase
+from torch import Tensor
 
 from rl_envs._env_base import EnvBase
 from rl_envs._flat import unpack_flat
+from rl_envs._ragged import spread
 from rl_specs import NestedKey
 
 
@@ -42,7 +46,7 @@ def steps_of(env: EnvBase, root: TensorDictBase, actions: list[TensorDictBase]) 
     for action in actions:
         stepped, root = env.step_and_maybe_reset(root.copy().update(action))
         steps.append(stepped.clone())
-    batch: TensorDictBase = TensorDict.stack(steps, -1)
+    batch: TensorDictBase = TensorDict.maybe_dense_stack(steps, -1)
     return batch
 
 
@@ -52,7 +56,18 @@ def assert_equal(first: TensorDictBase, second: TensorDictBase, when: str) -> No
     Raises:
         AssertionError: there are other entries, or some differ; the message names them.
     """
-    a, b = unpack_flat(first), unpack_flat(second)
+    if isinstance(first, LazyStackedTensorDict):  # whose steps may differ in size
+        dim = first.stack_dim
+        for one, other in zip(first.unbind(dim), second.unbind(dim), strict=True):
+            assert_equal(one, other, when)
+        return
+    a, b = spread(unpack_flat(first)), spread(unpack_flat(second))
     assert set(a) == set(b), f"other entries {when}: {sorted(map(str, set(a) ^ set(b)))}"
-    differing: list[NestedKey] = [key for key in a if not torch.equal(a[key], b[key])]
+    differing: list[NestedKey] = [key for key in a if not _is_same(a[key], b[key])]
     assert not differing, f"entries differ {when}: {differing}"
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and torch.equal(a, b)
+    return bool(a.batch_size == b.batch_size and a.tolist() == b.tolist())  # text, objects

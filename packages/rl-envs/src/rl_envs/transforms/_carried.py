@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
-from rl_specs import MissingKeyError, NestedKey, TensorMap, key_str, message, missing_key
+from rl_specs import MissingKeyError, NestedKey, ShapeError, TensorMap, key_str, message, missing_key
 
 
 def missing_carried(component: str, key: NestedKey, data: TensorMap) -> MissingKeyError:
@@ -39,6 +39,12 @@ def not_observations(keys: Iterable[NestedKey], specs: EnvSpecs) -> list[str]:
     return [f"in_keys: key {key_str(key)} is no observation" for key in keys if key not in there]
 
 
+def flags_among(keys: Iterable[NestedKey], specs: EnvSpecs) -> list[str]:
+    """Problems, in words, of in keys that are flags, which cannot be added up."""
+    flags = dict(specs.done.flat_items())
+    return [f"in_keys: {key_str(key)} is a flag, not a number. Cast it first" for key in keys if key in flags]
+
+
 def beside(key: NestedKey, suffix: str) -> NestedKey:
     """The name of `key` with `_suffix` behind, at the same level."""
     return f"{key}_{suffix}" if isinstance(key, str) else (*key[:-1], f"{key[-1]}_{suffix}")
@@ -49,15 +55,30 @@ def kept_outside(data: TensorMap, mask_key: NestedKey | None, fresh: Tensor, key
 
     Args:
         data: root entries before the reset.
-        mask_key: the mask, bool `[*B, 1]`; None: `"_reset"`, which the caller applies.
+        mask_key: the mask, bool `[*B]` or `[*B, 1]`, or with more of the dimensions of the entry; None: `"_reset"`,
+            which the caller applies.
         fresh: the entry where the reset is, `[*B, *F]`.
         key: the entry in `data`.
         batch_dims: number of dimensions of `B`.
     Returns:
         `fresh` in the rows of the mask, what `data` has elsewhere.
+    Raises:
+        ShapeError: the mask fits neither the batch nor the entry.
     """
     mask, before = (None, None) if mask_key is None else (data.get(mask_key, None), data.get(key, None))
     if mask is None or before is None:
         return fresh
-    rows = mask.reshape(mask.shape[:batch_dims] + (1,) * (fresh.ndim - batch_dims))
-    return torch.where(rows, fresh, before)
+    return torch.where(_beside_entry(mask, mask_key, fresh, batch_dims), fresh, before)
+
+
+def _beside_entry(mask: Tensor, mask_key: NestedKey | None, entry: Tensor, batch_dims: int) -> Tensor:
+    """A mask with as many dimensions as an entry `[*B, *F]`, to whose shape it broadcasts."""
+    batch = entry.shape[:batch_dims]
+    if mask.shape in (batch, (*batch, 1)):
+        return mask.reshape(*batch, *[1] * (entry.ndim - batch_dims))
+    sizes = zip(mask.shape[batch_dims:], entry.shape[batch_dims:], strict=False)
+    if mask.shape[:batch_dims] == batch and mask.ndim == entry.ndim and all(one in (1, other) for one, other in sizes):
+        return mask
+    expected = f"{tuple(batch)}, {(*batch, 1)} or {tuple(entry.shape)}"
+    name = "mask" if mask_key is None else key_str(mask_key)
+    raise ShapeError(message(name, "mask of another shape", expected=expected, found=tuple(mask.shape)))

@@ -11,7 +11,7 @@ from rl_specs import NestedKey, key_str
 
 @dataclass(frozen=True)
 class Clash:
-    """A guarded entry that a later transform changes.
+    """An entry that is read back, and that a later transform changes.
 
     Args:
         leaf: the transform that carries it; None: the environment inside does.
@@ -23,7 +23,7 @@ class Clash:
 
 
 def overwritten_carriers(base_env: EnvBase, leaves: Sequence[Transform], stages: Sequence[EnvSpecs]) -> list[Clash]:
-    """What guarded entries the transforms of an environment write over, or remove.
+    """What the transforms of an environment write over, or remove, of entries that are read back.
 
     Args:
         base_env: the environment inside.
@@ -36,26 +36,19 @@ def overwritten_carriers(base_env: EnvBase, leaves: Sequence[Transform], stages:
         leaf = None if position < 0 else leaves[position]
         keys = base_env._carried_keys() if leaf is None else leaf._carried_keys()
         name = "the environment inside" if leaf is None else f"transform {position}, {type(leaf).__name__},"
-        for key in (key for key, is_guarded in keys.items() if is_guarded):
-            culprit = _culprit(key, leaves[position + 1 :], is_there=key in there)
+        for key, is_number in keys.items():
+            culprit = _culprit(key, leaves[position + 1 :], is_number=is_number, is_there=key in there)
             if culprit is not None:
                 fix = f"Place {culprit} before, or give one of the two another out key"
                 found.append(Clash(leaf, f"{name} reads {key_str(key)} back, and {culprit} changes it. {fix}"))
     return found
 
 
-def _culprit(key: NestedKey, later: Sequence[Transform], *, is_there: bool) -> str | None:
+def _culprit(key: NestedKey, later: Sequence[Transform], *, is_number: bool, is_there: bool) -> str | None:
     """Name of the transform that writes over an entry, or removes it."""
-    writer = next((leaf for leaf in later if key in leaf.out_keys), None)
+    writers = (leaf for leaf in later if key in leaf.out_keys)
+    writer = next((leaf for leaf in writers if not leaf._spares(key, is_number=is_number)), None)
     if writer is not None:
         return type(writer).__name__
     reader = next((leaf for leaf in later if key in leaf.in_keys), None)
     return None if is_there else "a later transform" if reader is None else type(reader).__name__
-
-
-def teach_carried(base_env: EnvBase, leaves: Sequence[Transform]) -> None:
-    """Tell each transform what the environment inside and the transforms before it read back."""
-    carried = list(base_env._carried_keys())
-    for leaf in leaves:
-        leaf._learn_carried(list(carried))
-        carried.extend(leaf._carried_keys())

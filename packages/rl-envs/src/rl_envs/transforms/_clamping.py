@@ -42,9 +42,13 @@ def clamped_spec(spec: TensorSpec, low: float | None, high: float | None) -> Ten
     form = dry_run(lambda value: clamp(value, low, high), spec)
     if isinstance(spec, Bounded):
         lowest, highest = clamp(spec.space.low, low, high), clamp(spec.space.high, low, high)
-    else:
-        lowest = torch.full(form.shape, -torch.inf if low is None else low, device=form.device)
-        highest = torch.full(form.shape, torch.inf if high is None else high, device=form.device)
-    if not form.dtype.is_floating_point and not bool((lowest.isfinite() & highest.isfinite()).all()):
+    elif not form.dtype.is_floating_point and (low is None or high is None):
         return form
+    else:
+        whole = torch.finfo(form.dtype) if form.dtype.is_floating_point else torch.iinfo(form.dtype)
+        ends = torch.tensor([whole.min, whole.max], dtype=form.dtype, device=form.device)
+        lowest, highest = clamp(ends, low, high).unbind()
+        if form.dtype.is_floating_point:
+            lowest = lowest if low is not None else lowest.new_full((), -torch.inf)
+            highest = highest if high is not None else highest.new_full((), torch.inf)
     return Bounded(lowest, highest, shape=form.shape, device=form.device, dtype=form.dtype)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms.transform import Transform
-from rl_specs import message
+from rl_specs import NestedKey, TensorMap, message
 
 
 class FeatureMap(Transform, ABC):
@@ -32,8 +32,13 @@ class FeatureMap(Transform, ABC):
     def _apply_transform(self, value: Tensor) -> Tensor:
         return self._map(value, self._batch_dims)
 
-    def _inv_apply_transform(self, value: Tensor) -> Tensor:
-        return self._inv_map(value, self._batch_dims)
+    def _inv_call(self, data: TensorMap) -> TensorMap:
+        for inner, outer in self._inv_pairs:
+            value = data.get(outer, None)
+            if value is None:
+                raise self._missing(outer, data)
+            data[inner] = self._inv_map_of(inner, value, self._batch_dims)
+        return data
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         self._batch_dims = len(specs.observation.shape)
@@ -48,6 +53,20 @@ class FeatureMap(Transform, ABC):
                 raise self._missing(in_key, tensordict)
             tensordict.set(out_key, self._map(value, batch_dims))
         return tensordict
+
+    def inv(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """What a replay buffer stores of `tensordict`, whose batch dimensions count; it is not changed itself."""
+        data, batch_dims = tensordict.copy(), len(tensordict.batch_size)
+        for inner, outer in self._inv_pairs:
+            value = data.get(outer, None)
+            if value is None:
+                raise self._missing(outer, data)
+            data.set(inner, self._inv_map_of(inner, value, batch_dims))
+        return data
+
+    def _inv_map_of(self, inner: NestedKey, value: Tensor, batch_dims: int) -> Tensor:
+        """`_inv_map`, for the entry `inner`."""
+        return self._inv_map(value, batch_dims)
 
 
 def checked_dim(component: str, name: str, dim: int, allow_positive_dim: bool) -> int:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
 
-from rl_specs import Bounded, TensorSpec, Unbounded
+from rl_specs import Binary, Bounded, Categorical, Composite, LeafSpec, MultiCategorical, TensorSpec, Unbounded
 
 
 def dry_run(function: Callable[[Tensor], Tensor], spec: TensorSpec) -> Unbounded:
@@ -36,7 +37,43 @@ def monotone_image(function: Callable[[Tensor], Tensor], spec: TensorSpec) -> Te
     with torch.no_grad():
         first, second = function(spec.space.low), function(spec.space.high)
     low, high = torch.minimum(first, second), torch.maximum(first, second)
+    if low.is_floating_point():  # 0 * inf is NaN
+        low, high = low.masked_fill(low.isnan(), -torch.inf), high.masked_fill(high.isnan(), torch.inf)
     return Bounded(low, high, shape=low.shape, dtype=low.dtype, device=low.device)
+
+
+def summed_specs(rewards: Composite, most: int, least: int = 1) -> Composite:
+    """Specs of sums of `least` to `most` rewards; of none of them, 0.
+
+    Args:
+        rewards: specs of the rewards, changed here.
+        most: number of rewards in a sum, at most.
+        least: number of rewards in a sum, at least; not more than `most`.
+    Returns:
+        `rewards`, with `Bounded` leaves where the rewards have bounds that their dtype can hold.
+    """
+    if (least, most) != (1, 1):
+        for key, leaf in rewards.flat_items():
+            if isinstance(leaf, LeafSpec) and leaf.dtype is not torch.bool:  # bools add up to bools
+                rewards[key] = _summed_spec(leaf, least, most)
+    return rewards
+
+
+def _summed_spec(spec: LeafSpec, least: int, most: int) -> LeafSpec:
+    if isinstance(spec, Bounded):
+        lowest, highest = spec.low, spec.high
+    elif isinstance(spec, Binary | Categorical):
+        lowest = torch.zeros(spec.shape, dtype=spec.dtype, device=spec.device)
+        highest = torch.full_like(lowest, spec.n - 1 if isinstance(spec, Categorical) else 1)
+    else:
+        return Unbounded(shape=spec.shape, dtype=spec.dtype, device=spec.device)
+    if not spec.dtype.is_floating_point:
+        form = torch.iinfo(spec.dtype)
+        if float(lowest.double().min()) * most < form.min or float(highest.double().max()) * most > form.max:
+            return Unbounded(shape=spec.shape, dtype=spec.dtype, device=spec.device)
+    few = (lowest * least, highest * least) if least else (torch.zeros_like(lowest), torch.zeros_like(highest))
+    low, high = torch.minimum(few[0], lowest * most), torch.maximum(few[1], highest * most)
+    return Bounded(low, high, shape=spec.shape, dtype=spec.dtype, device=spec.device)
 
 
 def cast_spec(spec: TensorSpec, dtype: torch.dtype) -> TensorSpec:
@@ -48,6 +85,10 @@ def cast_spec(spec: TensorSpec, dtype: torch.dtype) -> TensorSpec:
     Returns:
         A spec of the same kind, or an `Unbounded`.
     """
+    if isinstance(spec, Categorical) and dtype.is_floating_point:
+        return Bounded(0, spec.n - 1, shape=spec.shape, dtype=dtype, device=spec.device)
+    if isinstance(spec, Categorical | MultiCategorical) and (dtype.is_floating_point or dtype is torch.bool):
+        return Unbounded(shape=spec.shape, dtype=dtype, device=spec.device)
     if not isinstance(spec, Bounded):
         return spec.to(dtype)
     if not dtype.is_floating_point and dtype != torch.bool:
@@ -55,6 +96,15 @@ def cast_spec(spec: TensorSpec, dtype: torch.dtype) -> TensorSpec:
         if not bool(((spec.space.low >= form.min) & (spec.space.high <= form.max)).all()):
             return Unbounded(shape=spec.shape, dtype=dtype, device=spec.device)
     return monotone_image(lambda value: value.to(dtype), spec)
+
+
+def cast_entries(tensordict: TensorDictBase, old: torch.dtype, new: torch.dtype) -> TensorDictBase:
+    """Cast every entry of dtype `old`, at every level, to `new`; returns that TensorDict."""
+    for key in list(tensordict.keys(include_nested=True, leaves_only=True)):
+        value = tensordict.get(key)
+        if isinstance(value, Tensor) and value.dtype is old:
+            tensordict.set(key, value.to(new))
+    return tensordict
 
 
 def inner_cast_spec(spec: TensorSpec, dtype: torch.dtype) -> TensorSpec:

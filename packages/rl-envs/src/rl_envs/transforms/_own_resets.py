@@ -34,6 +34,12 @@ class KeptStarts:
         """Keep nothing."""
         self._entries, self._rows = {}, None
 
+    def is_full_reset(self, mask: Tensor) -> bool:
+        """Whether a mask of every row, looked at on the CPU, asks for more than what is kept."""
+        if mask.device.type != "cpu" and self._rows is not None:
+            return False
+        return bool(mask.all()) and (self._rows is None or not bool(self._rows.all()))
+
     def hand_out(self, mask: Tensor) -> FlatDict:
         """The entries of rows that are to be reset.
 
@@ -80,7 +86,7 @@ class OwnResets:
 
     def __call__(self, data: TensorMap | None) -> FlatDict:
         mask = None if data is None else data.get(RESET_KEY, None)
-        if mask is None:
+        if mask is None or self._kept.is_full_reset(mask):
             self._kept.forget()
             return dict(unpack_flat(self._env_reset(data)))
         return self._kept.hand_out(mask)

@@ -45,8 +45,12 @@ class SharedStatistics:
             raise RuntimeError(message("VecNorm.share", problem, expected="Linux or macOS", found=sys.platform))
         token = [secrets.randbits(62) for _ in range(3)]
         fd, file = _create()
-        os.ftruncate(fd, _bytes(size))
-        self._adopt(fd, file, size, token)
+        try:
+            os.ftruncate(fd, _bytes(size))
+            self._adopt(fd, file, size, token)
+        except BaseException:
+            os.close(fd)
+            raise
         self._words[:] = [*token, 0]
         if file is not None:
             weakref.finalize(self, Path(file).unlink, missing_ok=True)
@@ -62,23 +66,27 @@ class SharedStatistics:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             raise _gone() from None
-        if os.fstat(fd).st_size != _bytes(size):
-            os.close(fd)
-            raise _gone()
         shared = cls.__new__(cls)
-        shared._adopt(fd, path if is_file else None, size, token)
+        try:
+            if os.fstat(fd).st_size != _bytes(size):
+                raise _gone()
+            shared._adopt(fd, path if is_file else None, size, token)
+        except BaseException:
+            os.close(fd)
+            raise
         if shared._words[:-1].tolist() != token:
+            shared._close()
             raise _gone()
         return shared
 
     def _adopt(self, fd: int, file: str | None, size: int, token: list[int]) -> None:
+        memory = mmap.mmap(fd, _bytes(size))
         self._fd, self._file, self._size, self._token = fd, file, size, token
         self._process = os.getpid()
-        self._close = weakref.finalize(self, os.close, fd)
-        memory = mmap.mmap(fd, _bytes(size))
         self._words: Any = np.frombuffer(memory, dtype=np.int64, count=_HEADER)
         numbers: Any = np.frombuffer(memory, dtype=np.float64, offset=8 * _HEADER)
         self._halves = numbers[:size], numbers[size:]
+        self._close = weakref.finalize(self, os.close, fd)
 
     # ------------------------------------------------------------------ turns
 
@@ -122,9 +130,10 @@ class SharedStatistics:
 
     def _reopen(self) -> None:
         """A fork shares the descriptor of its parent, and with it the lock: take one of its own."""
-        self._close.detach()
         path = f"/proc/self/fd/{self._fd}" if self._file is None else self._file
-        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._close()
+        self._fd = fd
         self._process = os.getpid()
         self._close = weakref.finalize(self, os.close, self._fd)
 

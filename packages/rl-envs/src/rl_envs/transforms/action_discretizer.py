@@ -5,11 +5,12 @@ from typing import ClassVar, TypeAlias, final
 
 import torch
 from tensordict import TensorDictBase
-from torch import Tensor
+from torch import Size, Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._carried import already_there
 from rl_envs.transforms._random_stream import RandomStream
+from rl_envs.transforms._row_bounds import beside_stored, first_if_equal
 from rl_envs.transforms.transform import Transform, absent_keys, leaf_keys
 from rl_specs import (
     Bounded,
@@ -119,7 +120,8 @@ class ActionDiscretizer(Transform):
         if counts is None:
             elements = spec.shape[-1]
             return [f"num_intervals: {self.num_intervals} for an action of {elements} elements; give one for each"]
-        self._grid = _Grid(spec, counts, is_scalar=is_scalar, is_index=self.categorical)
+        batch_dims = len(specs.action.shape)
+        self._grid = _Grid(spec, counts, batch_dims=batch_dims, is_scalar=is_scalar, is_index=self.categorical)
         return already_there("action_key", [key], specs) if self._records else []
 
     def transform_action_spec(self, action_spec: Composite) -> Composite:
@@ -174,11 +176,15 @@ class ActionDiscretizer(Transform):
         return reset_data
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Give stored continuous actions as categories; returns the TensorDict."""
+        """Give stored continuous actions as categories; returns the TensorDict.
+
+        Raises:
+            ShapeError: the bounds differ between the rows of the environment, and the data do not start with its batch.
+        """
         value = tensordict.get(self.in_keys[0], None)
         if value is None:
             raise self._missing(self.in_keys[0], tensordict)
-        tensordict[self.out_keys[0]] = self._known_grid().category(value)
+        tensordict[self.out_keys[0]] = self._known_grid().category(value, tensordict.batch_size)
         return tensordict
 
     def _known_grid(self) -> "_Grid":
@@ -209,18 +215,21 @@ class _Grid:
     Args:
         inner: spec of the continuous action.
         counts: number of intervals of each element of the last dimension, or of the scalar.
+        batch_dims: number of dimensions of the batch of the environment.
         is_scalar: whether the action has no dimension but those of the batch.
         is_index: categories as numbers, or one-hot.
     """
 
-    def __init__(self, inner: Bounded, counts: list[int], *, is_scalar: bool, is_index: bool) -> None:
+    def __init__(self, inner: Bounded, counts: list[int], *, batch_dims: int, is_scalar: bool, is_index: bool) -> None:
         self.inner = inner
+        self._row_dims = len(inner.shape) - batch_dims
         self._counts = counts
         self._is_scalar = is_scalar
         self._is_index = is_index
         count = torch.tensor(counts, device=inner.device, dtype=inner.dtype)
         self._count = count[0] if is_scalar else count
         self._width = (inner.high - inner.low) / self._count
+        self._intervals = first_if_equal((inner.low, self._width), batch_dims)
 
     def outer_spec(self) -> TensorSpec:
         """Spec of the discrete action."""
@@ -246,10 +255,16 @@ class _Grid:
         value = self.inner.low + (index + place) * self._width
         return value.to(self.inner.dtype).clamp(self.inner.low, self.inner.high)
 
-    def category(self, value: Tensor) -> Tensor:
-        """The discrete action whose intervals hold a continuous one; the last interval has its upper end."""
-        first = (0,) * (self.inner.ndim - (0 if self._is_scalar else 1))
-        low, width = self.inner.low[first], self._width[first]
+    def category(self, value: Tensor, batch_size: Size) -> Tensor:
+        """The discrete action whose intervals hold a continuous one; the last interval has its upper end.
+
+        Args:
+            value: stored actions `[*B', *F]`.
+            batch_size: `B'`.
+        """
+        low, width = (
+            beside_stored("ActionDiscretizer", constant, self._row_dims, batch_size) for constant in self._intervals
+        )
         index = ((value - low) / width).floor().nan_to_num(0.0)
         index = index.clamp(torch.zeros_like(self._count), self._count - 1).to(torch.int64)
         if self._is_index:

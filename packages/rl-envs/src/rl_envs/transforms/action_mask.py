@@ -23,7 +23,8 @@ class ActionMask(Transform):
 
     Args:
         action_key: the action, of a discrete spec.
-        mask_key: the mask, bool: `[*B, n]`, all categories in a row where the action has several variables.
+        mask_key: the mask, bool: `[*B, n]`, all categories in a row where the action has several variables. The action
+            may be an index `[*B]` or `[*B, 1]`, or one-hot.
     """
 
     accepts_mapping: ClassVar[bool] = True

@@ -8,6 +8,7 @@ from torch import Tensor
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._affine import as_parameter
 from rl_envs.transforms._leaf_specs import monotone_image
+from rl_envs.transforms._row_bounds import beside_stored, first_if_equal
 from rl_envs.transforms.transform import Keys, Transform, absent_keys, leaf_keys
 from rl_specs import Bounded, Composite, LeafSpec, NestedKey, TensorMap, TensorSpec, key_str, message
 
@@ -64,6 +65,7 @@ class ActionScaling(Transform):
         self.register_buffer("loc", None if loc is None else as_parameter(loc), persistent=False)
         self.register_buffer("scale", None if scale is None else as_parameter(scale), persistent=False)
         self._limits: tuple[Tensor, Tensor] | None = None
+        self._row_dims: int | None = None  # of the bounds of the spec
         if scale is not None and not bool((as_parameter(scale) > 0).all()):
             raise ValueError(message("ActionScaling", "scale not positive", expected="> 0", found=scale))
 
@@ -81,6 +83,7 @@ class ActionScaling(Transform):
             self._limits = bounds
             if bounds is not None and self._takes_bounds:
                 low, high = bounds
+                self._row_dims = len(leaves[key].shape) - len(specs.action.shape)
                 self.loc, self.scale = (high + low) / 2, (high - low) / 2
         return []
 
@@ -108,8 +111,21 @@ class ActionScaling(Transform):
         return reset_data
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Map stored actions of the environment to those of the policy; returns the TensorDict."""
-        self._map_entries(tensordict, self._pairs)
+        """Map stored actions of the environment to those of the policy; returns the TensorDict.
+
+        Raises:
+            ShapeError: the bounds differ between the rows of the environment, and the data do not start with its batch.
+        """
+        for in_key, out_key in self._pairs:
+            value = tensordict.get(in_key, None)
+            if value is None:
+                raise self._missing(in_key, tensordict)
+            offset, factor = self._constants()
+            if self._row_dims is not None:
+                size = tensordict.batch_size
+                offset = beside_stored("ActionScaling", offset, self._row_dims, size)
+                factor = beside_stored("ActionScaling", factor, self._row_dims, size)
+            tensordict[out_key] = ((value - offset) / factor).to(value.dtype)
         return tensordict
 
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
@@ -138,7 +154,4 @@ def _bounds(spec: TensorSpec, batch_dims: int) -> tuple[Tensor, Tensor] | None:
     low, high = spec.low, spec.high
     if not bool((low.isfinite() & high.isfinite()).all()):
         return None
-    first = (0,) * batch_dims
-    if bool((low == low[first]).all()) and bool((high == high[first]).all()):
-        return low[first], high[first]
-    return low, high
+    return first_if_equal((low, high), batch_dims)

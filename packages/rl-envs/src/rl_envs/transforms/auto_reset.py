@@ -1,5 +1,6 @@
 """Environments that start the next episode by themselves."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
@@ -98,6 +99,14 @@ class AutoResetTransform(Transform):
                 if isinstance(leaf, LeafSpec):
                     observation_spec[key] = Unbounded(leaf.shape, leaf.device, leaf.dtype)
         return observation_spec
+
+    def _transform_specs(self, specs: EnvSpecs) -> EnvSpecs:
+        outer = super()._transform_specs(specs)
+        return replace(outer, loses_ends=outer.loses_ends or self.replace)
+
+    def set_seed(self, seed: int) -> None:
+        """Forget what is kept: what comes next is of the seed."""
+        self._kept.forget()
 
     def get_extra_state(self) -> dict[str, Any]:
         """First observations that are kept."""

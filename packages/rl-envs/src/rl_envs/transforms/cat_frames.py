@@ -90,7 +90,7 @@ class CatFrames(Transform):
         return problems or not_observations(self.in_keys, specs)
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        return dict.fromkeys(self._carriers, True)
+        return dict.fromkeys(self._carriers, False)
 
     def _carry_apart(self, is_apart: bool) -> bool:
         self._is_apart = is_apart

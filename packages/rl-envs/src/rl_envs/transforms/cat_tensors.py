@@ -16,7 +16,8 @@ class CatTensors(Transform):
     """Concatenates entries, in the order of their names, and removes them.
 
     Args:
-        in_keys: entries to join, default every observation of the environment.
+        in_keys: entries to join, default every observation of the environment; sums and counts that transforms before
+            this one carry, such as `step_count`, are left out.
         out_key: name of the result.
         dim: dimension to join along, negative so that batch dimensions do not matter.
         del_keys: remove the entries joined.
@@ -57,8 +58,8 @@ class CatTensors(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         if self._takes_all:
-            states = {key for key, _ in specs.state.flat_items()}
-            self._choose([key for key, _ in specs.observation.flat_items() if key not in states])
+            others = self._left_alone(specs)
+            self._choose([key for key, _ in specs.observation.flat_items() if key not in others])
         problems = self._check_wiring(specs)
         states = {key for key, _ in specs.state.flat_items()}
         problems += [
@@ -110,6 +111,17 @@ class CatTensors(Transform):
     def transform_reward_spec(self, reward_spec: Composite) -> Composite:
         """Unchanged."""
         return reward_spec
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Apply it to entries at the root of stored data; returns that TensorDict.
+
+        Raises:
+            RuntimeError: no keys are given, and no environment has told which there are.
+        """
+        if not self.in_keys:
+            fix = "Give in_keys; without, it has to be in an environment"
+            raise RuntimeError(message("CatTensors", "in_keys are not known", fix=fix))
+        return super().forward(tensordict)
 
     def __repr__(self) -> str:
         return f"CatTensors(in_keys={self.in_keys}, out_key={self.out_key!r})"

@@ -1,5 +1,7 @@
 """A sequence of transforms that acts as one."""
 
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, ClassVar, cast, final, overload
@@ -8,11 +10,15 @@ from tensordict import TensorDictBase
 from torch import nn
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms.transform import ActionMaskPairs, Transform
+from rl_envs._seeding import stream_seed
+from rl_envs.transforms.transform import ActionMaskPairs, Transform, TransformContainer
 from rl_specs import Composite, TensorMap, message
 
 if TYPE_CHECKING:
     from rl_envs.transforms.transformed_env import TransformedEnv
+
+_STREAMS = 1 << 40
+"""Numbers of the streams of transforms start here; those below are of environments."""
 
 
 @final
@@ -47,6 +53,10 @@ class Compose(Transform):
         return view
 
     # ------------------------------------------------------------------ list
+
+    def clone(self) -> "Compose":
+        """A deep copy that belongs to no container; of a slice, one that owns its transforms."""
+        return Compose(*(transform.clone() for transform in self)) if self._is_view else super().clone()
 
     def leaves(self) -> list[Transform]:
         """The transforms, nested `Compose` objects opened."""
@@ -162,6 +172,12 @@ class Compose(Transform):
             tensordict = transform.forward(tensordict)
         return tensordict
 
+    def inv(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """What a replay buffer stores of `tensordict`: the `inv` of each transform, from the last to the first."""
+        for transform in reversed(list(self)):
+            tensordict = transform.inv(tensordict)
+        return tensordict if len(self) else tensordict.copy()
+
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
         """Observation spec after all of them."""
         for transform in self:
@@ -213,11 +229,22 @@ class Compose(Transform):
             transform.clear()
 
     def set_seed(self, seed: int) -> None:
-        """Seed every transform."""
-        for transform in self:
-            transform.set_seed(seed)
+        """Seed every transform, each with a seed of its own: it depends on the class, and on how many of that class are
+        before it, not on what else there is."""
+        counts = Counter[str]()
+        for transform in self.leaves():
+            name = type(transform).__qualname__
+            stream = _STREAMS * (1 + counts[name]) + zlib.crc32(name.encode())
+            transform.set_seed(stream_seed(seed, stream))
+            counts[name] += 1
 
     # ------------------------------------------------------------------ container
+
+    def _attach(self, owner: TransformContainer | None) -> None:
+        if owner is not None and self._is_view:
+            fix = "Use .clone() of it, whose transforms are copies"
+            raise RuntimeError(message("Compose", "a view of transforms that another Compose owns", fix=fix))
+        super()._attach(owner)
 
     def _transforms_changed(self) -> None:
         self._changed()

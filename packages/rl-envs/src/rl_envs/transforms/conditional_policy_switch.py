@@ -10,10 +10,11 @@ from rl_envs._env_plan import RESET_KEY, merge_reset
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs.transforms._carried import no_forward
+from rl_envs.transforms._leaf_specs import summed_specs
 from rl_envs.transforms._predicates import Predicate, RowPredicate
 from rl_envs.transforms._row_steps import RowSteps
 from rl_envs.transforms.transform import ResetCall, StepCall, Transform
-from rl_specs import FlatDict, TensorMap
+from rl_specs import Composite, FlatDict, TensorMap
 
 if TYPE_CHECKING:
     from rl_envs.transforms.transformed_env import TransformedEnv
@@ -25,8 +26,8 @@ class ConditionalPolicySwitch(Transform):
 
     After a step, the rows in which the condition holds and that are not done are stepped once more, with the actions of
     `policy`; the result takes the place of the first one, and its rewards are added. After a reset, the same, without
-    rewards; a row that this ends at once stays done. The user's policy sees what transforms up to this one make of
-    it, and so does `policy`: put this one last.
+    rewards; a row that this ends at once stays done, and a flag of `InitTracker` stays up. The user's policy sees what
+    transforms up to this one make of it, and so does `policy`: put this one last.
 
     Where rows differ, the environment has to step some of its rows alone, as a `SerialEnv` does (see
     `EnvBase.steps_rows`).
@@ -57,6 +58,10 @@ class ConditionalPolicySwitch(Transform):
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
         return reset_data
 
+    def transform_reward_spec(self, reward_spec: Composite) -> Composite:
+        """Bounds of one reward, or of a sum of two."""
+        return summed_specs(reward_spec, 2)
+
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Refused: there is no environment to step."""
         raise no_forward("ConditionalPolicySwitch")
@@ -73,6 +78,7 @@ class _Switched:
     def __init__(self, transform: ConditionalPolicySwitch, env: "TransformedEnv") -> None:
         self._rows = RowSteps("ConditionalPolicySwitch", env)
         self._reset = env._reset
+        self._first_flags = env._env_specs().first_flags
         self._policy = transform.policy
         self._batch_size, self._device = env.batch_size, env.device
         self._holds = RowPredicate(
@@ -107,7 +113,8 @@ class _Switched:
         if not rows.may_hold(chosen):
             return fresh
         further = rows.step_some(self._acted(root), chosen, rows.standing(root))
-        return {**fresh, **{key: value for key, value in further.items() if key in fresh}}
+        kept = {key: value for key, value in further.items() if key in fresh and key not in self._first_flags}
+        return {**fresh, **kept}
 
     def _acted(self, root: TensorMap) -> TensorDictBase:
         """The root with the actions of the policy."""

@@ -6,10 +6,11 @@ from tensordict import TensorDictBase
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._carried import no_forward
+from rl_envs.transforms._leaf_specs import summed_specs
 from rl_envs.transforms._predicates import Predicate, RowPredicate
 from rl_envs.transforms._row_steps import RowSteps
 from rl_envs.transforms.transform import ResetCall, StepCall, Transform
-from rl_specs import FlatDict, TensorMap
+from rl_specs import Composite, FlatDict, TensorMap
 
 if TYPE_CHECKING:
     from rl_envs.transforms.transformed_env import TransformedEnv
@@ -48,6 +49,10 @@ class ConditionalSkip(Transform):
 
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
         return reset_data
+
+    def transform_reward_spec(self, reward_spec: Composite) -> Composite:
+        """Bounds of a reward, or of 0."""
+        return summed_specs(reward_spec, 1, 0)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Refused: there is no environment to step."""

@@ -6,6 +6,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from rl_envs._env_plan import RESET_KEY, STEP_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, NestedKey, TensorMap, TensorSpec, key_str, message, resolve_device
@@ -62,14 +63,15 @@ class DeviceCastTransform(Transform):
             outputs, inputs = (specs.observation, specs.reward, specs.done), (specs.action, specs.state)
             self._set_keys([key for spec in outputs for key, _ in spec.flat_items()], None)
             self._set_keys_inv([key for spec in inputs for key, _ in spec.flat_items()], None)
+        given = {outer for _, outer in self._inv_pairs}
+        self._read_back = [key for key in self._carried_before if key in self.out_keys and key not in given]
         problems = self._check_wiring(specs, reads_root=False)
         if found != self._inner_device:
             problems.append(f"orig_device: the environment is on {found}, not on {self._inner_device}")
         return problems
 
-    def _learn_carried(self, keys: list[NestedKey]) -> None:
-        given = {outer for _, outer in self._inv_pairs}
-        self._read_back = [key for key in keys if key in self.out_keys and key not in given]
+    def _spares(self, key: NestedKey, *, is_number: bool) -> bool:
+        return True  # moved back before it is read
 
     def _env_device(self, device: torch.device | None) -> torch.device | None:
         return self.device if self._takes_all else None
@@ -104,13 +106,16 @@ class DeviceCastTransform(Transform):
         super()._inv_call(data)
         for key in self._read_back:
             data[key] = self._inv_apply_transform(data[key])
+        stepped = data.get(STEP_KEY, None)
+        if stepped is not None:
+            data[STEP_KEY] = self._inv_apply_transform(stepped)
         return data
 
     def _before_reset(self, data: TensorMap | None) -> TensorMap | None:
         if data is None:
             return None
         _undeclare(data)
-        for key in ("_reset", *self._read_back, *self.in_keys_inv):
+        for key in (RESET_KEY, *self._read_back, *self.in_keys_inv):
             value = data.get(key, None)
             if value is not None:
                 data[key] = self._inv_apply_transform(value)

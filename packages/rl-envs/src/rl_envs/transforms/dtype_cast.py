@@ -7,7 +7,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._leaf_specs import cast_spec, inner_cast_spec
+from rl_envs.transforms._leaf_specs import cast_entries, cast_spec, inner_cast_spec
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, LeafSpec, NestedKey, TensorSpec, message
 
@@ -18,7 +18,8 @@ class DTypeCastTransform(Transform):
     their way in.
 
     Without any key, in an environment: every observation, reward and action of `dtype_in`. Without any key and
-    outside of one, every entry of a TensorDict that has it, at every level.
+    outside of one, every entry of a TensorDict that has it, at every level. Sums and counts that transforms before this
+    one carry are left out where a few bits would not do for them.
 
     Args:
         dtype_in: dtype inside of the environment.
@@ -55,11 +56,16 @@ class DTypeCastTransform(Transform):
     def _bind(self, specs: EnvSpecs) -> list[str]:
         self._is_bound = True
         if self._finds_keys:
-            states = {key for key, _ in specs.state.flat_items()}
+            others = {key for key in self._left_alone(specs) if not self._spares(key, is_number=key not in specs.state)}
             found = [*self._those(specs.observation), *self._those(specs.reward)]
-            self._set_keys([key for key in found if key not in states], None)
+            self._set_keys([key for key in found if key not in others], None)
             self._set_keys_inv(self._those(specs.action), None)
         return self._check_wiring(specs)
+
+    def _spares(self, key: NestedKey, *, is_number: bool) -> bool:
+        """Sums and counts go on where they are not cut off, rounded to a few digits, or wrapped around."""
+        is_exact = self.dtype_out.is_floating_point or not self.dtype_in.is_floating_point
+        return is_number and is_exact and self.dtype_out.itemsize >= 4
 
     def _those(self, spec: Composite) -> list[NestedKey]:
         """Entries of `dtype_in`."""
@@ -76,11 +82,7 @@ class DTypeCastTransform(Transform):
         """Cast the entries; without keys, and in no environment, every one of `dtype_in`. Returns that TensorDict."""
         if not self._finds_keys or self._is_bound:
             return super().forward(tensordict)
-        for key in list(tensordict.keys(include_nested=True, leaves_only=True)):
-            value = tensordict.get(key)
-            if isinstance(value, Tensor) and value.dtype is self.dtype_in:
-                tensordict.set(key, self._apply_transform(value))
-        return tensordict
+        return cast_entries(tensordict, self.dtype_in, self.dtype_out)
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         return cast_spec(spec, self.dtype_out)

@@ -8,6 +8,7 @@ from torch import Size, Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
+from rl_envs.transforms._row_masks import done_rows, end_keys
 from rl_envs.transforms._selection import leaf_keys
 from rl_envs.transforms._stored import beside
 from rl_envs.transforms.transform import Transform
@@ -19,7 +20,7 @@ class FiniteTensorDictCheck(Transform):
     """Raises an error where an entry holds NaN or an infinity, and passes the data on otherwise.
 
     In an environment every observation, reward and flag of a reset or a step is looked at, which waits for an
-    accelerator; on stored data every entry is.
+    accelerator; on stored data every entry is. What `AutoResetTransform` fills lost observations with may be NaN.
 
     Raises:
         ValueError: entries that are not finite, all of them in one message, each with how many elements and where the
@@ -32,15 +33,23 @@ class FiniteTensorDictCheck(Transform):
     def __init__(self) -> None:
         super().__init__()
         self._checked: list[NestedKey] = []
+        self._lost: set[NestedKey] = set()
+        self._done_keys: list[NestedKey] = []
         self._batch_size = Size(())
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         self._checked = leaf_keys(specs.observation, specs.reward, specs.done)
+        self._lost = set(leaf_keys(specs.observation)) if specs.loses_ends else set()
+        self._done_keys = end_keys(leaf_keys(specs.done))
         self._batch_size = specs.observation.shape
         return []
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
-        return self._check(next_data, self._checked, "a step")
+        if not self._lost:
+            return self._check(next_data, self._checked, "a step")
+        rows = ~done_rows(next_data, self._done_keys, len(self._batch_size)).reshape(self._batch_size)
+        self._check(next_data, self._lost, "a step", rows)
+        return self._check(next_data, [key for key in self._checked if key not in self._lost], "a step")
 
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
         mask = data.get("_reset", None)  # rows outside it may hold anything

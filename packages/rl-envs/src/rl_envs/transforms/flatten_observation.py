@@ -2,12 +2,13 @@
 
 from typing import final
 
+import torch
 from torch import Size, Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._feature_map import FeatureMap, axis, checked_dim
 from rl_envs.transforms.transform import Keys
-from rl_specs import NestedKey, TensorMap, TensorSpec, message
+from rl_specs import NestedKey, TensorSpec, key_str, message
 
 
 @final
@@ -60,17 +61,17 @@ class FlattenObservation(FeatureMap):
             if key in inner:
                 shape = inner[key].shape
                 first, last = (axis(dim, self._batch_dims) % len(shape) for dim in (self.first_dim, self.last_dim))
-                self._inner_sizes[key] = first, shape[first : last + 1]
+                self._inner_sizes[key] = last - len(shape), shape[first : last + 1]
         return problems
 
-    def _inv_call(self, data: TensorMap) -> TensorMap:
-        for inner, outer in self._inv_pairs:
-            value = data.get(outer, None)
-            if value is None:
-                raise self._missing(outer, data)
-            at, sizes = self._inner_sizes[inner]
-            data[inner] = value.unflatten(at, sizes)
-        return data
+    def _inv_map_of(self, inner: NestedKey, value: Tensor, batch_dims: int) -> Tensor:
+        known = self._inner_sizes.get(inner)
+        if known is None:
+            problem = f"the sizes of {key_str(inner)} are not known"
+            fix = "Append it to a TransformedEnv; a clone of it keeps them"
+            raise RuntimeError(message("FlattenObservation", problem, fix=fix))
+        at, sizes = known
+        return torch.unflatten(value, at, sizes)
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         return spec.flatten(axis(self.first_dim, self._batch_dims), axis(self.last_dim, self._batch_dims))

@@ -6,9 +6,10 @@ from tensordict import TensorDictBase
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._carried import no_forward
+from rl_envs.transforms._leaf_specs import summed_specs
 from rl_envs.transforms._row_steps import RowSteps
 from rl_envs.transforms.transform import ResetCall, StepCall, Transform
-from rl_specs import Bounded, Composite, FlatDict, TensorMap, message
+from rl_specs import Composite, FlatDict, TensorMap, message
 
 if TYPE_CHECKING:
     from rl_envs.transforms.transformed_env import TransformedEnv
@@ -50,11 +51,7 @@ class FrameSkipTransform(Transform):
 
     def transform_reward_spec(self, reward_spec: Composite) -> Composite:
         """Bounds of a sum of one to `frame_skip` rewards."""
-        for key, spec in reward_spec.flat_items():
-            if isinstance(spec, Bounded):
-                low, high, most = spec.low, spec.high, self.frame_skip
-                reward_spec[key] = Bounded(low.minimum(low * most), high.maximum(high * most), dtype=spec.dtype)
-        return reward_spec
+        return summed_specs(reward_spec, self.frame_skip)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Refused: there is no environment to step."""

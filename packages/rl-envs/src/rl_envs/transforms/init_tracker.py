@@ -1,5 +1,6 @@
 """A flag on the first step of each episode."""
 
+from dataclasses import replace
 from typing import ClassVar, final
 
 import torch
@@ -56,6 +57,10 @@ class InitTracker(Transform):
         """Adds the flag."""
         observation_spec[self.init_key] = Categorical(2, shape=self._shape, device=self._device, dtype=torch.bool)
         return observation_spec
+
+    def _transform_specs(self, specs: EnvSpecs) -> EnvSpecs:
+        outer = super()._transform_specs(specs)
+        return replace(outer, first_flags=(*outer.first_flags, self.init_key))
 
     def __repr__(self) -> str:
         return f"InitTracker(init_key={self.init_key!r})"

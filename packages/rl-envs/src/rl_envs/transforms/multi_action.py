@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._carried import no_forward
+from rl_envs.transforms._leaf_specs import summed_specs
 from rl_envs.transforms._row_steps import RowSteps, copied
 from rl_envs.transforms.transform import ResetCall, StepCall, Transform
 from rl_specs import Composite, FlatDict, NestedKey, ShapeError, TensorMap, TensorSpec, key_str, message
@@ -78,8 +79,10 @@ class MultiAction(Transform):
         return self._stacked_spec(action_spec)
 
     def transform_reward_spec(self, reward_spec: Composite) -> Composite:
-        """Rewards with the dimension of the stack, where they are stacked."""
-        return self._stacked_spec(reward_spec) if self.stack_rewards else reward_spec
+        """Rewards with the dimension of the stack, where they are stacked; 0 in steps that are not taken."""
+        if not self.stack_rewards:
+            return reward_spec
+        return self._stacked_spec(summed_specs(reward_spec, 1, 0))
 
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
         """Observations with the dimension of the stack, where they are stacked."""

@@ -59,9 +59,9 @@ class NextObservationDelta(Transform):
     def _bind(self, specs: EnvSpecs) -> list[str]:
         leaves = {key: leaf for key, leaf in specs.observation.flat_items() if isinstance(leaf, LeafSpec)}
         if self._takes_all:
-            states = dict(specs.state.flat_items())
+            others = self._left_alone(specs)
             wide = [key for key, leaf in leaves.items() if leaf.dtype not in self.excluded_dtypes]
-            self._set_pairs([key for key in wide if key not in states])
+            self._set_pairs([key for key in wide if key not in others])
         self._forms = [leaves[key] for key in self.in_keys if key in leaves]
         problems = self._check_wiring(specs, reads_root=False) or not_observations(self.in_keys, specs)
         return problems + [
@@ -71,7 +71,7 @@ class NextObservationDelta(Transform):
         ]
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        return dict.fromkeys(self.in_keys, True)
+        return dict.fromkeys(self.in_keys, False)
 
     # ------------------------------------------------------------------ data
 

@@ -1,9 +1,11 @@
 """Entries shifted and scaled by constants, which can be estimated from the environment."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, final
 
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
@@ -38,7 +40,8 @@ class ObservationNorm(Transform):
     Args:
         loc: shift, broadcasts to the entries.
         scale: factor, broadcasts to the entries. Give both or neither.
-        in_keys: entries to map, default every floating-point observation of the environment.
+        in_keys: entries to map, default every floating-point observation of the environment; sums and counts that
+            transforms before this one carry, such as `episode_reward`, are left out.
         out_keys: names of the results; `in_keys` when left out.
         standard_normal: which of the two maps.
         eps: lowest deviation that `init_stats` estimates.
@@ -96,7 +99,7 @@ class ObservationNorm(Transform):
             keep_dims: of `reduce_dim`, those to keep with size 1.
         Raises:
             RuntimeError: the transform is in no environment, or has its constants already.
-            ValueError: a dimension or a key does not fit.
+            ValueError: a dimension or a key does not fit, or a deviation would be that of a single value.
         """
         if self.is_initialized:
             fix = "Make a new ObservationNorm for other statistics"
@@ -111,7 +114,6 @@ class ObservationNorm(Transform):
             expected = f"one of reduce_dim {dims}"
             raise ValueError(message("ObservationNorm.init_stats", "bad cat_dim", expected=expected, found=cat_dim))
         data = torch.cat(self._random_frames(num_iter, self._stats_key(key)), cat_dim)
-        data = data if data.is_floating_point() else data.to(torch.get_default_dtype())
         mean, deviation = _moments(data, dims, () if keep_dims is None else tuple(keep_dims))
         deviation = deviation.clamp_min(self.eps)
         if not self.standard_normal:
@@ -162,9 +164,8 @@ class ObservationNorm(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         if self._takes_all:
-            states = {key for key, _ in specs.state.flat_items()}
-            leaves = specs.observation.flat_items()
-            self._set_keys([key for key, leaf in leaves if key not in states and _is_float(leaf)], None)
+            others, leaves = self._left_alone(specs), specs.observation.flat_items()
+            self._set_keys([key for key, leaf in leaves if key not in others and _is_float(leaf)], None)
         return self._check_wiring(specs)
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
@@ -178,6 +179,17 @@ class ObservationNorm(Transform):
         adopt_buffers(self, state_dict, prefix, ("loc", "scale"))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Apply it to entries at the root of stored data; returns that TensorDict.
+
+        Raises:
+            RuntimeError: no keys are given, and no environment has told which there are.
+        """
+        if not self.in_keys:
+            fix = "Give in_keys; without, it has to be in an environment"
+            raise RuntimeError(message("ObservationNorm", "in_keys are not known", fix=fix))
+        return super().forward(tensordict)
+
     def __repr__(self) -> str:
         values = ""
         if self.loc is not None and self.scale is not None and self.loc.numel() == self.scale.numel() == 1:
@@ -190,12 +202,19 @@ def _is_float(leaf: TensorSpec) -> bool:
 
 
 def _moments(data: Tensor, dims: tuple[int, ...], keep: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation over `dims`; of these, `keep` stay with size 1."""
+    """Mean and deviation over `dims`, summed in float64; of the dimensions, `keep` stay with size 1."""
     axes = sorted(dim % data.ndim for dim in dims)
     kept = {dim % data.ndim for dim in keep}
     if not kept <= set(axes):
         problem = "keep_dims holds others than reduce_dim"
         raise ValueError(message("ObservationNorm.init_stats", problem, expected=axes, found=sorted(kept)))
+    number = math.prod(data.shape[axis] for axis in axes)
+    if number < 2:
+        fix = "Take more steps (num_iter), or reduce over more dimensions (reduce_dim)"
+        problem, expected = "a deviation of too few values", "at least 2 values each"
+        raise ValueError(message("ObservationNorm.init_stats", problem, expected=expected, found=number, fix=fix))
+    dtype = data.dtype if data.dtype in (torch.float32, torch.float64) else torch.get_default_dtype()
+    data = data.double()
     drop = [axis for axis in axes if axis not in kept]
     mean, deviation = data.mean(axes, keepdim=True), data.std(axes, keepdim=True)
-    return mean.squeeze(drop), deviation.squeeze(drop)
+    return mean.squeeze(drop).to(dtype), deviation.squeeze(drop).to(dtype)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms.transform import Transform
-from rl_specs import TensorSpec
+from rl_specs import NestedKey, TensorSpec
 
 
 @final
@@ -29,6 +29,9 @@ class PinMemoryTransform(Transform):
         keys = [key for spec in (specs.observation, specs.reward) for key, _ in spec.flat_items()]
         self._set_keys([key for key in keys if key not in states], None)
         return self._check_wiring(specs)
+
+    def _spares(self, key: NestedKey, *, is_number: bool) -> bool:
+        return True
 
     def _apply_transform(self, value: Tensor) -> Tensor:
         is_movable = isinstance(value, Tensor) and value.device.type == "cpu" and torch.cuda.is_available()

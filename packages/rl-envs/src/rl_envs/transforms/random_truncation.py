@@ -70,8 +70,10 @@ class RandomTruncationTransform(Transform):
         self.register_buffer("episode", None)
 
     def set_seed(self, seed: int) -> None:
-        """Restart the stream."""
+        """Restart the stream, and the count of episodes: the next ones are first ones."""
         self._stream.set_seed(seed)
+        if self.episode is not None:
+            self.episode = torch.zeros_like(self.episode)
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         leaves = dict(specs.observation.flat_items())

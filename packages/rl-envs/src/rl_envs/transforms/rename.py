@@ -108,6 +108,9 @@ class RenameTransform(Transform):
         """With the states under their names outside."""
         return self._renamed_spec(state_spec, self._inv_pairs, keep=False)
 
+    def _outer_name(self, key: NestedKey) -> NestedKey:
+        return key if self.create_copy else dict(self._pairs).get(key, key)
+
     def _renamed_spec(self, spec: Composite, pairs: _Pairs, *, keep: bool) -> Composite:
         present: dict[NestedKey, TensorSpec] = dict(spec.flat_items())
         moved = [(old, new) for old, new in pairs if old in present]

@@ -7,7 +7,7 @@ import torch
 from tensordict import TensorDictBase
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._carried import already_there, missing_carried, no_forward
+from rl_envs.transforms._carried import already_there, flags_among, kept_outside, missing_carried, no_forward
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, NestedKey, TensorMap, Unbounded, canonical_keys, message
 
@@ -16,7 +16,8 @@ from rl_specs import Composite, NestedKey, TensorMap, Unbounded, canonical_keys,
 class RewardSum(Transform):
     """Adds up rewards since the last reset.
 
-    At a reset the sum is zero; a step writes `root[out] + next[in]` to `next[out]`. The running sum lives in the data.
+    At a reset the sum is zero; a step writes `root[out] + next[in]` to `next[out]`. The running sum lives in the data,
+    in the dtype of the reward, but float32 at least, or int64 for integers and bools.
 
     Args:
         in_keys: entries to sum, default every reward of the environment; a cost among the observations works too.
@@ -45,6 +46,7 @@ class RewardSum(Transform):
             found = f"{len(self._reset_keys)} reset_keys"
             raise ValueError(message("RewardSum", "lengths differ", expected=f"{len(names)}, as in_keys", found=found))
         self._forms: list[tuple[torch.Size, torch.dtype, torch.device | None]] = []
+        self._batch_dims = 0
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         if self._takes_all and self._names_default and self._reset_keys is None:
@@ -52,33 +54,32 @@ class RewardSum(Transform):
             self._set_keys(names, [_sum_name(key) for key in names])
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
         found = [leaves[key].zero() for key in self.in_keys if key in leaves]
-        self._forms = [(zero.shape, zero.dtype, zero.device) for zero in found]
-        clashes = already_there("out_keys", self.out_keys, specs)
+        self._forms = [(zero.shape, _sum_dtype(zero.dtype), zero.device) for zero in found]
+        self._batch_dims = len(specs.observation.shape)
+        clashes = already_there("out_keys", self.out_keys, specs) + flags_among(self.in_keys, specs)
         return self._check_wiring(specs, reads_root=False) + clashes
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        return dict.fromkeys(self.out_keys, False)
+        return dict.fromkeys(self.out_keys, True)
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
-        for reward_key, sum_key in self._pairs:
+        for (reward_key, sum_key), (_, dtype, _) in zip(self._pairs, self._forms, strict=True):
             before = data.get(sum_key, None)
             if before is None:
                 raise missing_carried("RewardSum", sum_key, data)
             reward = next_data.get(reward_key, None)
             if reward is None:
                 raise self._missing(reward_key, next_data)
-            next_data[sum_key] = before + reward
+            total = before + reward
+            next_data[sum_key] = total if total.dtype is dtype else total.to(dtype)  # a later transform may cast it
         return next_data
 
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
         for position, (_, sum_key) in enumerate(self._pairs):
             shape, dtype, device = self._forms[position]
             zero = torch.zeros(shape, dtype=dtype, device=device)
-            if self._reset_keys is not None:
-                mask, before = data.get(self._reset_keys[position], None), data.get(sum_key, None)
-                if mask is not None and before is not None:
-                    zero = torch.where(mask, zero, before)
-            reset_data[sum_key] = zero
+            mask_key = None if self._reset_keys is None else self._reset_keys[position]
+            reset_data[sum_key] = kept_outside(data, mask_key, zero, sum_key, self._batch_dims)
         return reset_data
 
     def _reads(self) -> list[NestedKey]:
@@ -97,6 +98,11 @@ class RewardSum(Transform):
     def transform_reward_spec(self, reward_spec: Composite) -> Composite:
         """Unchanged."""
         return reward_spec
+
+
+def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Dtype in which many numbers can be added up."""
+    return torch.promote_types(dtype, torch.float32) if dtype.is_floating_point else torch.int64
 
 
 def _sum_name(key: NestedKey) -> NestedKey:

@@ -147,7 +147,8 @@ class RunningMoments(nn.Module):
         """Whether numpy does the work on `value`."""
         buffers: Any = self._buffers
         is_plain = type(value) is Tensor and value.is_cpu and buffers["mean"].is_cpu and not value.requires_grad
-        return is_plain and value.numel() <= _SMALL and not torch.compiler.is_compiling()
+        is_known = value.dtype is not torch.bfloat16  # numpy has none
+        return is_plain and is_known and value.numel() <= _SMALL and not torch.compiler.is_compiling()
 
     def _update_small(self, rows: Any) -> Any:
         """What `update_and_normalize` does, on arrays."""

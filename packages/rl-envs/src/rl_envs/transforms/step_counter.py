@@ -59,13 +59,15 @@ class StepCounter(Transform):
         return already_there("step_count_key", [self.step_count_key], specs)
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        return {self.step_count_key: False}
+        return {self.step_count_key: True}
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
         before = data.get(self.step_count_key, None)
         if before is None:
             raise missing_carried("StepCounter", self.step_count_key, data)
         count = before + self._one
+        if count.dtype is not torch.int64:  # a later transform has cast it
+            count = count.to(torch.int64)
         next_data[self.step_count_key] = count
         if self.max_steps is not None:
             at_limit = count >= self.max_steps
@@ -92,9 +94,9 @@ class StepCounter(Transform):
         raise no_forward("StepCounter")
 
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
-        """Adds the count: int64 `[*B, 1]`, up to `max_steps`."""
+        """Adds the count: int64 `[*B, 1]`, up to `max_steps` where episodes end there."""
         shape, device = self._shape, self._device
-        if self.max_steps is None:
+        if self.max_steps is None or not self.update_done:
             observation_spec[self.step_count_key] = Unbounded(shape=shape, dtype=torch.int64, device=device)
         else:
             bounds = Bounded(0, self.max_steps, shape=shape, dtype=torch.int64, device=device)

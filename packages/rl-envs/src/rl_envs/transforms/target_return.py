@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDictBase
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._carried import already_there, missing_carried, no_forward
+from rl_envs.transforms._carried import already_there, flags_among, kept_outside, missing_carried, no_forward
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, NestedKey, TensorMap, Unbounded, canonical_key, canonical_keys, message
 
@@ -21,7 +21,8 @@ class TargetReturn(Transform):
         reduce:    target_{t+1} = target_t - reward_{t+1}
         constant:  target_{t+1} = target_t
 
-    The target lives in the data, of the shape and dtype of its reward. A program may write another one into the root.
+    The target lives in the data, of the shape of its reward and its dtype, but float32 at least, or torch's default
+    dtype where rewards are integers. A program may write another one into the root.
 
     Args:
         target_return: the target at a reset.
@@ -55,6 +56,7 @@ class TargetReturn(Transform):
         self.mode = mode
         self.reset_key = None if reset_key is None else canonical_key(reset_key)
         self._forms: list[tuple[torch.Size, torch.dtype, torch.device | None]] = []
+        self._batch_dims = 0
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         if self._takes_all and self._names_default:
@@ -66,14 +68,15 @@ class TargetReturn(Transform):
             problems.append(f"out_keys: several rewards have the same target {targets}. Give out_keys=[...]")
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
         found = [leaves[key].zero() for key in self.in_keys if key in leaves]
-        self._forms = [(zero.shape, zero.dtype, zero.device) for zero in found]
-        return problems + already_there("out_keys", targets, specs)
+        self._forms = [(zero.shape, _target_dtype(zero.dtype), zero.device) for zero in found]
+        self._batch_dims = len(specs.observation.shape)
+        return problems + already_there("out_keys", targets, specs) + flags_among(self.in_keys, specs)
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        return dict.fromkeys(self.out_keys, False)
+        return dict.fromkeys(self.out_keys, True)
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
-        for reward_key, target_key in self._pairs:
+        for (reward_key, target_key), (_, dtype, _) in zip(self._pairs, self._forms, strict=True):
             before = data.get(target_key, None)
             if before is None:
                 raise missing_carried("TargetReturn", target_key, data)
@@ -81,19 +84,14 @@ class TargetReturn(Transform):
                 reward = next_data.get(reward_key, None)
                 if reward is None:
                     raise self._missing(reward_key, next_data)
-                before = before - reward
-            next_data[target_key] = before
+                before = before - (reward.to(dtype) if reward.dtype is torch.bool else reward)
+            next_data[target_key] = before if before.dtype is dtype else before.to(dtype)  # a later one may cast it
         return next_data
 
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
-        for position, (_, target_key) in enumerate(self._pairs):
-            shape, dtype, device = self._forms[position]
+        for (_, target_key), (shape, dtype, device) in zip(self._pairs, self._forms, strict=True):
             target = torch.full(shape, self.target_return, dtype=dtype, device=device)
-            if self.reset_key is not None:
-                mask, before = data.get(self.reset_key, None), data.get(target_key, None)
-                if mask is not None and before is not None:
-                    target = torch.where(mask, target, before)
-            reset_data[target_key] = target
+            reset_data[target_key] = kept_outside(data, self.reset_key, target, target_key, self._batch_dims)
         return reset_data
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
@@ -116,3 +114,7 @@ class TargetReturn(Transform):
 
 def _target_name(key: NestedKey) -> NestedKey:
     return "target_return" if isinstance(key, str) else (*key[:-1], "target_return")
+
+
+def _target_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32) if dtype.is_floating_point else torch.get_default_dtype()

@@ -10,9 +10,8 @@ from torch import Tensor
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
-from rl_envs.transforms._carried import already_there, missing_carried
+from rl_envs.transforms._carried import already_there, kept_outside, missing_carried
 from rl_envs.transforms._random_stream import RandomStream
-from rl_envs.transforms._row_masks import beside
 from rl_envs.transforms._row_steps import copied
 from rl_envs.transforms.transform import ResetCall, StepCall, Transform
 from rl_specs import (
@@ -93,6 +92,7 @@ class TensorDictPrimer(Transform):
             self._all_at_once = default_value
         self._defaults = {} if self.random or single_default_value else _defaults(keys, default_value)
         self._specs = dict(self.primers.flat_items())
+        self._batch_dims = 0
         self._written: FlatDict | None = None
         self._stream = RandomStream("TensorDictPrimer", keys)
 
@@ -104,6 +104,7 @@ class TensorDictPrimer(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         batch = specs.observation.shape
+        self._batch_dims = len(batch)
         problems = already_there("primers", self.out_keys, specs)
         expands = self.primers.shape != batch if self.expand_specs is None else self.expand_specs
         self._specs = {}
@@ -132,7 +133,7 @@ class TensorDictPrimer(Transform):
     # ------------------------------------------------------------------ data
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        return dict.fromkeys(self.out_keys, False)
+        return dict.fromkeys(self.out_keys, True)
 
     def _is_wrapping(self) -> bool:
         return self.call_before_env_reset
@@ -155,12 +156,8 @@ class TensorDictPrimer(Transform):
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
         values = self._values(self._specs) if self._written is None else self._written
         self._written = None
-        mask = None if self.reset_key is None else data.get(self.reset_key, None)
         for key, value in values.items():
-            before = None if mask is None else data.get(key, None)
-            if mask is not None and before is not None:
-                value = torch.where(beside(mask, value), value, before)
-            reset_data[key] = value
+            reset_data[key] = kept_outside(data, self.reset_key, value, key, self._batch_dims)
         return reset_data
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:

@@ -75,7 +75,7 @@ class TimeMaxPool(Transform):
         return problems or not_observations(self.in_keys, specs)
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        return dict.fromkeys(self._past_keys, True) if self.T > 1 else {}
+        return dict.fromkeys(self._past_keys, False) if self.T > 1 else {}
 
     # ------------------------------------------------------------------ data
 

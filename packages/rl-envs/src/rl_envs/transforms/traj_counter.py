@@ -66,7 +66,7 @@ class TrajCounter(Transform):
         before = data.get(self.out_key, None)
         if before is None:
             raise missing_carried("TrajCounter", self.out_key, data)
-        next_data[self.out_key] = before
+        next_data[self.out_key] = before.to(torch.int64)  # a later transform may have cast it
         return next_data
 
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 
 import torch
@@ -79,6 +80,8 @@ class Transform(nn.Module):
         self._pairs: _Pairs = []
         self._reset_pairs: _Pairs = []
         self._inv_pairs: _Pairs = []
+        self._carried_before: dict[NestedKey, bool] = {}
+        self._flags: dict[NestedKey, TensorSpec] = {}
         self._set_keys(in_keys, out_keys)
         self._set_keys_inv(in_keys_inv, out_keys_inv)
         own = type(self)
@@ -166,8 +169,12 @@ class Transform(nn.Module):
         return data
 
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
-        """Observation spec after this transform, from a copy of the one before it."""
-        return self._map_spec(observation_spec)
+        """Observation spec after this transform, from a copy of the one before it; what is made of flags is one."""
+        mapped = self._map_spec(observation_spec)
+        for in_key, out_key in self._pairs:
+            if in_key != out_key and in_key in self._flags:
+                mapped[out_key] = self._leaf_spec(self._flags[in_key])
+        return mapped
 
     def transform_reward_spec(self, reward_spec: Composite) -> Composite:
         """Reward spec after this transform, from a copy of the one before it."""
@@ -186,11 +193,16 @@ class Transform(nn.Module):
         return self._map_spec_inv(state_spec)
 
     def transform_action_masks(self, action_masks: ActionMaskPairs) -> ActionMaskPairs:
-        """`EnvSpecs.action_masks` after this transform; by default, actions are renamed as its inverse keys say."""
+        """`EnvSpecs.action_masks` after this transform; actions are renamed as its inverse keys say, masks as
+        `_outer_name` does."""
         if not action_masks:
             return action_masks
         outer = dict(self._inv_pairs)
-        return tuple((outer.get(action, action), entry) for action, entry in action_masks)
+        return tuple((outer.get(action, action), self._outer_name(entry)) for action, entry in action_masks)
+
+    def _outer_name(self, key: NestedKey) -> NestedKey:
+        """Name of the observation `key` after this transform, another one where it is moved."""
+        return key
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         """Spec of an out entry from the spec of its in entry; by default found out on an entry of zeros."""
@@ -213,19 +225,28 @@ class Transform(nn.Module):
         return self._check_wiring(specs)
 
     def _carried_keys(self) -> dict[NestedKey, bool]:
-        """Root entries that `_step` reads back; True where no later transform may write over them, or remove them."""
+        """Root entries that `_step` reads back, so that no later transform may write over them, or remove them.
+
+        True where an entry is a number that is counted or summed up, such as the return so far, and no observation:
+        transforms of every observation leave it out, and casts may write over it, so `_step` takes other dtypes.
+        """
         return {}
 
     def _carry_apart(self, is_apart: bool) -> bool:
-        """Carry guarded entries under names of their own from now on, or no longer, in the next `_bind`.
+        """Carry entries under names of their own from now on, or no longer, in the next `_bind`.
 
         Returns:
             Whether the transform can; if not, a later transform that writes over them is a wiring mistake.
         """
         return False
 
-    def _learn_carried(self, keys: list[NestedKey]) -> None:
-        """Told, when all are bound, which root entries the environment inside and the transforms before read back."""
+    def _spares(self, key: NestedKey, *, is_number: bool) -> bool:
+        """Whether an entry of `_carried_keys` can still be read back after this transform has written over it."""
+        return False
+
+    def _learn_carried(self, carried: dict[NestedKey, bool]) -> None:
+        """Told, before `_bind`, the `_carried_keys` of the environment inside and of the transforms before."""
+        self._carried_before = carried
 
     def _env_device(self, device: torch.device | None) -> torch.device | None:
         """Device of the environment as seen outside, from that inside; None: undeclared."""
@@ -386,14 +407,23 @@ class Transform(nn.Module):
         return spec
 
     def _transform_specs(self, specs: EnvSpecs) -> EnvSpecs:
-        return EnvSpecs(
-            observation=self.transform_observation_spec(specs.observation.clone()),
+        observation = self.transform_observation_spec(specs.observation.clone())
+        flags = [self._outer_name(key) for key in specs.first_flags]
+        return replace(
+            specs,
+            observation=observation,
             action=self.transform_action_spec(specs.action.clone()),
             reward=self.transform_reward_spec(specs.reward.clone()),
             done=self.transform_done_spec(specs.done.clone()),
             state=self.transform_state_spec(specs.state.clone()),
             action_masks=self.transform_action_masks(specs.action_masks),
+            first_flags=tuple(key for key in flags if key in leaf_keys(observation)),
         )
+
+    def _left_alone(self, specs: EnvSpecs) -> set[NestedKey]:
+        """Entries that a transform of every observation leaves out: states, and numbers that others carry."""
+        numbers = [key for key, is_number in self._carried_before.items() if is_number]
+        return {*leaf_keys(specs.state), *numbers}
 
     def _check_wiring(self, specs: EnvSpecs, *, reads_root: bool | None = None) -> list[str]:
         """Keys that are not there, and states overwritten; `reads_root`: actions may be among the in keys."""
@@ -411,6 +441,7 @@ class Transform(nn.Module):
             if key in states
         ]
         self._reset_pairs = [pair for pair in self._pairs if pair[0] not in rewards]
+        self._flags = dict(specs.done.flat_items())
         return problems
 
 

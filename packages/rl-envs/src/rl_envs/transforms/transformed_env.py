@@ -14,7 +14,7 @@ from rl_envs._env_plan import FlagGroup, complete_flags, flag_groups, incomplete
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._seeding import stream_seed
-from rl_envs.transforms._carried_wiring import overwritten_carriers, teach_carried
+from rl_envs.transforms._carried_wiring import overwritten_carriers
 from rl_envs.transforms._explain import Output, print_explanation
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.transform import ResetCall, StepCall, Transform
@@ -133,6 +133,10 @@ class TransformedEnv(EnvBase):
 
     def _take_over(self, inner: "TransformedEnv", added: list[Transform]) -> None:
         self._base_env = inner.base_env
+        if inner.transform._is_view and len(inner.transform):
+            problem = "base_env is a view: its transforms belong to another environment"
+            fix = "Use that one, or TransformedEnv(env.base_env, env.transform.clone())"
+            raise RuntimeError(message("TransformedEnv", problem, fix=fix))
         items = inner.transform._release()
         try:
             self._adopt_new([*items, *added])
@@ -160,10 +164,16 @@ class TransformedEnv(EnvBase):
     def _bind_leaves(self, leaves: list[Transform]) -> list[EnvSpecs]:
         """Specs of every stage, of the base env first."""
         stages, problems = [self._base_env._env_specs()], list[str]()
+        if stages[0].rows:
+            problem, fix = "environments that differ have no specs in common", "Put the transforms inside each of them"
+            raise SpecError(message("TransformedEnv", problem, fix=fix))
+        carried = self._base_env._carried_keys()
         cause: Exception | None = None
         for position, transform in enumerate(leaves):
             specs = stages[-1]
+            transform._learn_carried(dict(carried))
             found = transform._bind(specs)
+            carried = carried | transform._carried_keys()
             problems += [f"transform {position}, {type(transform).__name__}: {problem}" for problem in found]
             try:
                 specs = transform._transform_specs(specs)
@@ -185,7 +195,6 @@ class TransformedEnv(EnvBase):
         self._base_specs = stages[0]
         self._batch_size = stages[-1].observation.shape
         self._device, border = _outer_device(self._base_env.device, leaves)
-        teach_carried(self._base_env, leaves)
         self.batch_locked, self.resets_members = self._base_env.batch_locked, self._base_env.resets_members
         self.accepts_mapping = self._base_env.accepts_mapping and all(leaf.accepts_mapping for leaf in leaves)
         self._flag_groups = flag_groups(self._base_env.done_keys)
@@ -201,6 +210,8 @@ class TransformedEnv(EnvBase):
             border = max(border - wrapping[-1], 0)
             self._inner_device = inside.device
             self._base_step, self._base_reset = leaves[0]._wrap(inside)
+        flags = stages[wrapping[-1] + 1 if wrapping else 0].done.flat_items()
+        self._read_flags = [(key, spec) for key, spec in flags if any(key in leaf.in_keys for leaf in leaves)]
         self._inner_step_calls, self._step_calls = _split([leaf._step for leaf in leaves], border)
         self._inner_reset_calls, self._reset_calls = _split([leaf._reset for leaf in leaves], border)
         before = [leaf for leaf in leaves if type(leaf)._before_reset is not Transform._before_reset]
@@ -252,6 +263,9 @@ class TransformedEnv(EnvBase):
             for before_reset in self._before_reset_calls:
                 inner = before_reset(inner)
         reset_data = self._as_accepted(self._base_reset(inner))
+        for key, spec in self._read_flags:  # a reset may leave out that no episode has ended
+            if reset_data.get(key, None) is None:
+                reset_data[key] = spec.zero()
         root = self._as_accepted({}) if data is None else data
         for reset in self._inner_reset_calls:
             reset_data = reset(root if inner is None else inner, reset_data)
@@ -308,6 +322,7 @@ class TransformedEnv(EnvBase):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `get_state` returned."""
+        self.drive(None)
         self._base_env.set_state(state["base_env"])
         self._transform.load_state_dict(state["transform"])
 
@@ -325,6 +340,7 @@ class TransformedEnv(EnvBase):
         if set(state) != {"base_env", "transform"}:
             problem = "not the state of a TransformedEnv"
             raise KeyError(message("TransformedEnv.load_state_dict", problem, found=sorted(state)))
+        self.drive(None)
         self._base_env.load_state_dict(state["base_env"])
         self._transform.load_state_dict(state["transform"])
         self._connect()

@@ -1,5 +1,6 @@
 """Vector environments that reset themselves and give the last observation of an episode on the side."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
@@ -96,6 +97,14 @@ class VecGymEnvTransform(Transform):
             if isinstance(leaf, LeafSpec) and join_key(self.final_name, key) not in self._finals:
                 observation_spec[key] = Unbounded(leaf.shape, leaf.device, leaf.dtype)
         return observation_spec
+
+    def _transform_specs(self, specs: EnvSpecs) -> EnvSpecs:
+        outer = super()._transform_specs(specs)
+        return replace(outer, loses_ends=outer.loses_ends or len(self._finals) < len(self._observed))
+
+    def set_seed(self, seed: int) -> None:
+        """Forget what is kept: what comes next is of the seed."""
+        self._kept.forget()
 
     def get_extra_state(self) -> dict[str, Any]:
         """First observations that are kept."""

@@ -1,15 +1,15 @@
 """Entries normalised by their running mean and deviation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, cast, final
 
 import torch
 from tensordict import TensorDictBase
 from torch import Size, Tensor, nn
 
-from rl_envs._env_plan import STEP_KEY
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._shared_moments import SharedMoments
+from rl_envs.transforms._entry_moments import EntryMoments
+from rl_envs.transforms._sharing import Sharing
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.observation_norm import ObservationNorm
 from rl_envs.transforms.running_moments import RunningMoments
@@ -25,7 +25,8 @@ class VecNorm(Transform):
 
     In training mode each step, and each reset of the rows that are reset, updates the statistics first; in evaluation
     mode nothing does. `forward`, for stored data, never updates: data drawn twice would count twice. Statistics are
-    float64 and part of `state_dict`, the count included; results have the dtype of the input.
+    float64 and part of `state_dict`, the count included; results have the dtype of the input. What `AutoResetTransform`
+    fills lost observations with is not counted.
 
     `freeze()` stops updates whatever the mode. `share()` makes one set of statistics of those of several environments,
     in this process or in workers:
@@ -67,13 +68,8 @@ class VecNorm(Transform):
         self.decay = decay
         self.eps = eps
         self.stats = nn.ModuleDict()
-        self._entries: list[tuple[NestedKey, NestedKey, RunningMoments]] = []
-        self._reset_entries = self._entries
-        self._batch_size = Size(())
-        self._is_frozen = False
-        self._shared: SharedMoments | None = None
-        self._takes_turns = False  # shared, and not frozen
-        self._has_turn = False
+        self._entries = EntryMoments("VecNorm", [])
+        self._sharing = Sharing()
         self.register_load_state_dict_post_hook(_after_load)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if shapes is not None:
             for position, shape in enumerate(shapes):
@@ -83,20 +79,20 @@ class VecNorm(Transform):
     @property
     def count(self) -> Tensor:
         """Weight of what the (first) entry's statistics rest on, in rows; float64 `[]`."""
-        self._refresh()
-        return self._moments(None).count
+        self._sharing.refresh()
+        return self._moments(0).count
 
     @property
     def loc(self) -> Tensor:
         """Running mean of the (first) entry, a copy, float64."""
-        self._refresh()
-        return self._moments(None).mean.clone()
+        self._sharing.refresh()
+        return self._moments(0).mean.clone()
 
     @property
     def scale(self) -> Tensor:
         """What the (first) entry is divided by, float64."""
-        self._refresh()
-        return self._moments(None).scale()
+        self._sharing.refresh()
+        return self._moments(0).scale()
 
     def frozen_copy(self, key: NestedKey | None = None) -> ObservationNorm:
         """The present normalisation of one entry as a constant, for deployment; it gives the same numbers.
@@ -112,7 +108,7 @@ class VecNorm(Transform):
         if (key is None and len(self.in_keys) > 1) or (key is not None and canonical_key(key) not in self.in_keys):
             raise ValueError(message("VecNorm.frozen_copy", "key needed", expected=f"one of {self.in_keys}", found=key))
         position = 0 if key is None else self.in_keys.index(canonical_key(key))
-        self._refresh()
+        self._sharing.refresh()
         moments = self._moments(position)
         loc, scale = moments.mean.clone(), moments.scale()
         in_key, out_key = self._pairs[position]
@@ -133,24 +129,21 @@ class VecNorm(Transform):
     @property
     def frozen(self) -> bool:
         """Whether `freeze` has stopped the statistics."""
-        return self._is_frozen
+        return self._sharing.is_frozen
 
     @property
     def is_shared(self) -> bool:
         """Whether `share` has been called, on this object or on the one it was copied from."""
-        return self._shared is not None
+        return self._sharing.is_shared
 
     def freeze(self) -> Self:
         """Stop the statistics where they are, in training mode too; shared ones are not followed either."""
-        self._refresh()
-        self._is_frozen, self._takes_turns = True, False
+        self._sharing.freeze()
         return self
 
     def unfreeze(self) -> Self:
         """Go on updating, from the statistics of the moment; of shared ones, from what the others have made of them."""
-        self._is_frozen, self._takes_turns = False, self._shared is not None
-        if self._shared is not None:
-            self._shared.forget()
+        self._sharing.unfreeze()
         return self
 
     def share(self) -> Self:
@@ -170,82 +163,29 @@ class VecNorm(Transform):
         Raises:
             RuntimeError: no statistics exist yet: give `shapes`, or append it to an environment first.
         """
-        if self._shared is None:
-            if len(self._entries) < len(self._pairs):
-                self._moments(len(self._entries))
-            self._shared = SharedMoments([moments for _, _, moments in self._entries])
-            self._takes_turns = not self._is_frozen
+        if not self._sharing.is_shared:
+            self._sharing.share([self._moments(position) for position in range(len(self._pairs))])
         return self
-
-    def _in_turn(
-        self, method: Callable[[TensorMap, TensorMap], TensorMap], data: TensorMap, result: TensorMap
-    ) -> TensorMap:
-        """`_step` or `_reset` with the statistics of the moment, which nobody else changes meanwhile."""
-        shared = self._shared
-        assert shared is not None
-        state = self.__dict__  # assigning to attributes of a module takes long
-        with shared:
-            state["_has_turn"] = True
-            try:
-                if not self.training:
-                    return method(data, result)
-                shared.forget()
-                result = method(data, result)
-                shared.push()
-            finally:
-                state["_has_turn"] = False
-        return result
-
-    def _refresh(self) -> None:
-        """Follow the updates of others; not during a turn."""
-        if self._takes_turns and self._shared is not None:
-            with self._shared:
-                pass
 
     # ------------------------------------------------------------------ data
 
     def _step(self, data: TensorMap, next_data: TensorMap) -> TensorMap:
-        if self._takes_turns and not self._has_turn:
-            return self._in_turn(self._step, data, next_data)
-        training = self.training and not self._is_frozen
-        stepped = data.get(STEP_KEY, None) if training else None
-        for in_key, out_key, moments in self._entries:
-            value = next_data.get(in_key, None)
-            if value is None:
-                raise self._missing(in_key, next_data)
-            if stepped is not None:  # a later transform has some rows stepped alone
-                next_data[out_key] = moments.update_and_normalize_rows(value, stepped.reshape(self._batch_size))
-            else:
-                next_data[out_key] = moments.update_and_normalize(value) if training else moments.normalize(value)
-        return next_data
+        sharing = self._sharing
+        if sharing.takes_turns:
+            return sharing.turn(self._entries.step, data, next_data, is_update=self.training)
+        return self._entries.step(data, next_data, is_update=self.training and not sharing.is_frozen)
 
     def _reset(self, data: TensorMap, reset_data: TensorMap) -> TensorMap:
-        if self._takes_turns and not self._has_turn:
-            return self._in_turn(self._reset, data, reset_data)
-        training = self.training and not self._is_frozen
-        mask = data.get("_reset", None)
-        for in_key, out_key, moments in self._reset_entries:
-            value = reset_data.get(in_key, None)
-            if value is None:
-                raise self._missing(in_key, reset_data)
-            if not training:
-                reset_data[out_key] = moments.normalize(value)
-            elif mask is None:
-                reset_data[out_key] = moments.update_and_normalize(value)
-            else:
-                reset_data[out_key] = moments.update_and_normalize_rows(value, mask.reshape(self._batch_size))
-        return reset_data
+        sharing = self._sharing
+        if sharing.takes_turns:
+            return sharing.turn(self._entries.reset, data, reset_data, is_update=self.training)
+        return self._entries.reset(data, reset_data, is_update=self.training and not sharing.is_frozen)
 
     def _call(self, data: TensorMap) -> TensorMap:
-        if len(self._entries) < len(self._pairs):
-            self._moments(None)
-        self._refresh()
-        for in_key, out_key, moments in self._entries:
-            value = data.get(in_key, None)
-            if value is None:
-                raise self._missing(in_key, data)
-            data[out_key] = moments.normalize(value)
-        return data
+        if len(self.stats) < len(self._pairs):
+            self._moments(len(self.stats))
+        self._sharing.refresh()
+        return self._entries.normalize(data)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Normalise entries at the root of a TensorDict with the present statistics, which stay as they are."""
@@ -255,24 +195,27 @@ class VecNorm(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         problems = self._check_wiring(specs, reads_root=False)
-        self._batch_size = specs.observation.shape
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
         for position, key in enumerate(self.in_keys):
             leaf = leaves.get(key)
-            if not isinstance(leaf, LeafSpec):
-                continue
-            if not leaf.dtype.is_floating_point:
-                problems.append(f"in_keys: {key_str(key)} is {leaf.dtype}, not floating-point. Cast it first")
-                continue
-            shape = leaf.shape[len(self._batch_size) :]
-            found = self._find(position)
-            if found is None:
-                self._make(position, shape, leaf.device)
-            elif found.mean.shape != shape:
-                held = tuple(found.mean.shape)
-                problems.append(f"in_keys: {key_str(key)} has rows of shape {tuple(shape)}, its statistics {held}")
+            if isinstance(leaf, LeafSpec) and leaf.dtype.is_floating_point:
+                problems += self._bind_entry(position, leaf.shape[len(specs.observation.shape) :], leaf.device)
+            elif not any(key_str(key) in problem for problem in problems):
+                found = leaf.dtype if isinstance(leaf, LeafSpec) else "a flag or state" if leaf is None else "no tensor"
+                problems.append(f"in_keys: {key_str(key)} is {found}, not floating-point. Cast it first")
         self._list_entries()
+        self._entries.bind(specs)
         return problems
+
+    def _bind_entry(self, position: int, shape: Size, device: torch.device | None) -> list[str]:
+        """Make statistics of rows of a shape, or look whether those that are there fit."""
+        found = self._find(position)
+        if found is None:
+            self._make(position, shape, device)
+        elif found.mean.shape != shape:
+            key, held = key_str(self.in_keys[position]), tuple(found.mean.shape)
+            return [f"in_keys: {key} has rows of shape {tuple(shape)}, its statistics {held}"]
+        return []
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         assert isinstance(spec, LeafSpec)
@@ -288,12 +231,11 @@ class VecNorm(Transform):
 
     def _list_entries(self) -> None:
         found = [(*pair, self._find(position)) for position, pair in enumerate(self._pairs)]
-        self._entries = [(in_key, out_key, moments) for in_key, out_key, moments in found if moments is not None]
-        kept = {in_key for in_key, _ in self._reset_pairs}
-        self._reset_entries = [entry for entry in self._entries if entry[0] in kept]
+        entries = [(key, out, moments) for key, out, moments in found if moments is not None]
+        self._entries = EntryMoments("VecNorm", entries)
 
-    def _moments(self, position: int | None) -> RunningMoments:
-        moments = self._find(position or 0)
+    def _moments(self, position: int) -> RunningMoments:
+        moments = self._find(position)
         if moments is None:
             fix = "Append it to a TransformedEnv, give shapes=[...], or load a state_dict"
             raise RuntimeError(message("VecNorm", "has no statistics yet", fix=fix))
@@ -304,11 +246,11 @@ class VecNorm(Transform):
             saved = state_dict.get(f"{prefix}stats.{position}.mean")
             if isinstance(saved, Tensor) and self._find(position) is None:
                 self._make(position, saved.shape, saved.device)
-        self._list_entries()
+                self._list_entries()
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _save_to_state_dict(self, *args: Any) -> None:
-        self._refresh()
+        self._sharing.refresh()
         super()._save_to_state_dict(*args)
 
     def __repr__(self) -> str:
@@ -318,5 +260,4 @@ class VecNorm(Transform):
 def _after_load(norm: nn.Module, _: object) -> None:
     """What was loaded holds for all who share the statistics."""
     assert isinstance(norm, VecNorm)
-    if norm._takes_turns and norm._shared is not None:
-        norm._shared.publish()
+    norm._sharing.publish()

@@ -1,0 +1,72 @@
+"""Sections of the table of a batch of environments: one for all where they are alike, else one of each."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from rl_envs._env_plan import RESET_KEY
+from rl_envs._env_specs import EnvSpecs
+from rl_envs._ragged import joined_rows
+from rl_envs.parallel._table import Layout, Table, TensorForm, forms
+from rl_specs import FlatDict, NestedKey
+
+ROOT, NEXT, FRESH, CONTROL = "root", "next", "fresh", "control"
+"""Sections of the table: what a step reads, what it returns, what a reset returns, and what steers the workers."""
+SOURCES = "sources"
+"""Where a worker finds each root entry, one byte each: nowhere, in the table, or in what its last step returned."""
+NOWHERE, GIVEN, KEPT = range(3)
+
+
+def table_layout(component: str, specs: EnvSpecs) -> Layout:
+    """Sections for environments `[N, *B]` with these specs.
+
+    Raises:
+        SpecError: an entry is no tensor.
+    """
+    sections: dict[str, Mapping[NestedKey, TensorForm]] = {}
+    if specs.rows:
+        for row, own in enumerate(specs.rows):
+            sections |= {_of_row(name, row): part for name, part in _sections(component, own).items()}
+        root = {key for name, part in sections.items() if name.startswith(ROOT) for key in part}
+    else:
+        sections |= _sections(component, specs)
+        root = set(sections[ROOT])
+    control: dict[NestedKey, TensorForm] = {
+        RESET_KEY: TensorForm((*specs.done.shape, 1), torch.bool),
+        SOURCES: TensorForm((len(root),), torch.uint8),
+    }
+    return {**sections, CONTROL: control}
+
+
+def _sections(component: str, specs: EnvSpecs) -> dict[str, dict[NestedKey, TensorForm]]:
+    return {
+        ROOT: forms(component, specs.action, specs.state, specs.observation, specs.done),
+        NEXT: forms(component, specs.observation, specs.reward, specs.done),
+        FRESH: forms(component, specs.observation, specs.done),
+    }
+
+
+def _of_row(section: str, row: int) -> str:
+    return f"{section} {row}"
+
+
+def is_mixed(table: Table) -> bool:
+    """Whether environments have sections of their own."""
+    return ROOT not in table
+
+
+def rows_of(table: Table, section: str, rows: Sequence[int]) -> list[FlatDict]:
+    """Entries of some environments in a section."""
+    if is_mixed(table):
+        return [table[_of_row(section, row)] for row in rows]
+    return [{key: value[row] for key, value in table[section].items()} for row in rows]
+
+
+def root_keys(table: Table, count: int) -> list[NestedKey]:
+    """Root entries of `count` environments, in the order of their sources."""
+    return list(dict.fromkeys(key for row in rows_of(table, ROOT, range(count)) for key in row))
+
+
+def copied_rows(rows: Sequence[FlatDict]) -> FlatDict:
+    """What environments that differ have written in the table, as entries of the batch, copied."""
+    return joined_rows([{key: value.clone() for key, value in row.items()} for row in rows])
