@@ -11,6 +11,7 @@ from families import (
     memory,
     parts,
     ppo,
+    prioritized,
     replay,
     slices,
     trees,
@@ -18,5 +19,6 @@ from families import (
     values,
 )
 
-MODULES = (collection, parts, backends, ppo, device, update, values, replay, slices, trees, imports, memory, growth)
+LEARNING = (collection, parts, backends, ppo, device, update, values)
+MODULES = (*LEARNING, replay, prioritized, slices, trees, imports, memory, growth)
 FAMILIES: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in MODULES}

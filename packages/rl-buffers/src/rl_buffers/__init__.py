@@ -35,10 +35,6 @@ from rl_buffers.samplers import (
     StalenessAwareSampler,
     StreamingSliceSampler,
 )
-from rl_buffers.storages import BaseTensorStorage, Block, LazyTensorStorage, ListStorage, Storage, TensorStorage
-from rl_buffers.trajectories import find_start_stop_traj, iter_trajectories, split_trajectories
-from rl_buffers.transforms import InverseTransform, KeepingTransform, MultiStep, RewardToGo
-from rl_buffers.writers import RoundRobinWriter, Writer
 from rl_buffers.storages import (
     BaseListStorage,
     BaseTensorStorage,
@@ -51,7 +47,8 @@ from rl_buffers.storages import (
     Storage,
     TensorStorage,
 )
-from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
+from rl_buffers.trajectories import find_start_stop_traj, iter_trajectories, split_trajectories
+from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform, MultiStep, RewardToGo
 from rl_buffers.writers import (
     ImmutableDatasetWriter,
     RoundRobinWriter,
@@ -65,7 +62,6 @@ __all__ = [
     "BaseListStorage",
     "BaseTensorStorage",
     "Block",
-    "ConsumingSampler",
     "CompressedListStorage",
     "ConsumingSampler",
     "FlatStorageCheckpointer",
@@ -81,8 +77,8 @@ __all__ = [
     "LazyTensorStorage",
     "LinearAnnealing",
     "ListStorage",
-    "MultiStep",
     "ListStorageCheckpointer",
+    "MultiStep",
     "NestedStorageCheckpointer",
     "OfflineToOnlineReplayBuffer",
     "PendingSave",
@@ -92,8 +88,8 @@ __all__ = [
     "RandomSampler",
     "RankPrioritizedSampler",
     "ReplayBuffer",
-    "RewardToGo",
     "ReplayBufferEnsemble",
+    "RewardToGo",
     "RoundRobinWriter",
     "Sampler",
     "SamplerEnsemble",

@@ -181,22 +181,29 @@ class PrioritizedSampler(Sampler):
         """See `Sampler.update_priority`."""
         rows = row_array(index, self._stamps.capacity, _UPDATE)
         values = priority_array(priority, len(rows), self._reduction, _UPDATE, rows)
-        leaves = values + self._eps
-        if self._alpha != 1.0:
-            with np.errstate(over="ignore"):
-                leaves **= self._alpha
         if not rows.size:
             return
-        largest = float(leaves[leaves.argmax()])
-        if not largest < inf:
-            raise ValueError(message(_UPDATE, "priorities to the power alpha", expected="finite numbers", found=inf))
+        self._assert_finite(float(values[values.argmax()]))
+        leaves = values + self._eps
+        if self._alpha != 1.0:
+            leaves **= self._alpha
         stamps = self._stamps.of(rows)
         is_current = stamps > 0 if stamp is None else stamps == row_stamps(stamp)
-        if not is_current.all():
+        if not is_current[is_current.argmin()]:
             rows, leaves = rows[is_current], leaves[is_current]
-            largest = float(leaves.max()) if leaves.size else 0.0
         self._sum_tree.set(rows, leaves)
-        self._entry_leaf = max(self._entry_leaf, largest)
+        if leaves.size:
+            self._entry_leaf = max(self._entry_leaf, float(leaves[leaves.argmax()]))
+
+    def _assert_finite(self, priority: float) -> None:
+        """The largest of some priorities must not be infinite as a leaf."""
+        try:
+            is_finite = (priority + self._eps) ** self._alpha < inf
+        except OverflowError:
+            is_finite = False
+        if not is_finite:
+            problem = f"a priority of {priority} to the power alpha"
+            raise ValueError(message(_UPDATE, problem, expected="a finite number", found=inf))
 
     def check_priority(self, priority: Tensor, count: int) -> None:
         """See `Sampler.check_priority`."""
