@@ -105,3 +105,24 @@ def test_a_count_below_one_is_refused() -> None:
     """`max_sample_count` must be an integer of at least 1."""
     with pytest.raises(ValueError, match="max_sample_count"):
         ConsumingSampler(0)
+
+
+@given(st.integers(1, 3), st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_draws_are_taken_back(limit: int, sizes: list[int], keep: int) -> None:
+    """After draws are taken back, the same generator gives the same batches again, to the last row."""
+    sampler, generator = ConsumingSampler(limit), torch.Generator().manual_seed(0)
+    buffer = ReplayBuffer(storage=LazyTensorStorage(9), sampler=sampler, generator=generator)
+    buffer.extend(torch.arange(9))
+
+    def draw() -> list[list[int]]:
+        return [buffer.sample(size).tolist() for size in sizes[keep:] if size <= sampler.available]
+
+    for size in sizes[:keep]:
+        if sampler.available:
+            buffer.sample(min(size, sampler.available))
+    mark, state = sampler.mark(), generator.get_state()
+    first = draw()
+    sampler.rewind(mark)
+    generator.set_state(state)
+    assert draw() == first

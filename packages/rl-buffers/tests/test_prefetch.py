@@ -10,18 +10,44 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensordict import TensorDict
 
-from rl_buffers import LazyTensorStorage, ListStorage, RandomSampler, SamplerWithoutReplacement, TensorDictReplayBuffer
+from rl_buffers import (
+    ConsumingSampler,
+    LazyTensorStorage,
+    LinearAnnealing,
+    ListStorage,
+    PrioritizedSampler,
+    PrioritizedSliceSampler,
+    RandomSampler,
+    RankPrioritizedSampler,
+    SamplerWithoutReplacement,
+    SliceSampler,
+    SliceSamplerWithoutReplacement,
+    StalenessAwareSampler,
+    StreamingSliceSampler,
+    TensorDictReplayBuffer,
+)
 
+END = ("next", "done")
 SAMPLERS: dict[str, Any] = {
     "random": RandomSampler,
     "pass": SamplerWithoutReplacement,
     "full batches": lambda: SamplerWithoutReplacement(drop_last=True),
+    "consuming": lambda: ConsumingSampler(max_sample_count=2),
+    "slices": lambda: SliceSampler(num_slices=1, end_key=END, strict_length=False),
+    "slice passes": lambda: SliceSamplerWithoutReplacement(num_slices=1, end_key=END, strict_length=False),
+    "streaming": lambda: StreamingSliceSampler(slice_len=1, end_key=END),
+    "prioritized": lambda: PrioritizedSampler(10, 0.7, LinearAnnealing(0.4, 1.0, 30)),
+    "ranked": lambda: RankPrioritizedSampler(10, 0.7, LinearAnnealing(0.4, 1.0, 30)),
+    "prioritized slices": lambda: PrioritizedSliceSampler(10, 0.7, 0.5, num_slices=1, end_key=END, strict_length=False),
+    "stale": lambda: StalenessAwareSampler(version_key="a"),
 }
 
 
 def _rows(first: int, count: int) -> TensorDict:
     numbers = torch.arange(first, first + count)
-    return TensorDict({"a": numbers, "in": {"b": numbers.double().view(-1, 1).expand(-1, 3)}}, batch_size=[count])
+    done = numbers.view(-1, 1) % 4 == 0
+    inner = {"b": numbers.double().view(-1, 1).expand(-1, 3)}
+    return TensorDict({"a": numbers, "in": inner, "next": {"done": done}}, batch_size=[count])
 
 
 def _buffer(prefetch: int | None, sampler: str = "random", **options: Any) -> TensorDictReplayBuffer:
@@ -54,13 +80,16 @@ STEPS = st.lists(
 )
 
 
-def _run(buffer: TensorDictReplayBuffer, steps: list[tuple[str, int]]) -> list[list[int]]:
-    seen = []
+def _run(buffer: TensorDictReplayBuffer, steps: list[tuple[str, int]]) -> list[list[float]]:
+    seen: list[TensorDict] = []
     buffer.extend(_rows(0, 7))
     first = 7
     for name, count in steps:
         if name == "sample":
-            seen.append(buffer.sample(min(count, len(buffer))))
+            try:
+                seen.append(buffer.sample(min(count, len(buffer))))
+            except (ValueError, RuntimeError) as error:
+                seen.append(TensorDict({"failed": torch.tensor(len(str(error)))}))
         elif name == "extend":
             buffer.extend(_rows(first, count))
         elif name == "add":
@@ -75,8 +104,9 @@ def _run(buffer: TensorDictReplayBuffer, steps: list[tuple[str, int]]) -> list[l
             buffer.empty()
             buffer.extend(_rows(first, 5))
         first += count + 5
-    assert all(torch.equal(batch["a"].double(), batch["in", "b"][:, 1]) for batch in seen)
-    return [batch["index"].tolist() + batch["a"].tolist() for batch in seen]
+    batches = [batch for batch in seen if "a" in batch]
+    assert all(torch.equal(batch["a"].double(), batch["in", "b"][:, 1]) for batch in batches)
+    return [torch.cat([value.flatten().double() for value in batch.values(True, True)]).tolist() for batch in seen]
 
 
 @given(STEPS, st.sampled_from(sorted(SAMPLERS)), st.integers(1, 4), st.booleans())

@@ -26,12 +26,15 @@ from rl_buffers import (
     LazyTensorStorage,
     ListStorage,
     PrioritizedSampler,
+    PrioritizedSliceSampler,
     RandomSampler,
+    RankPrioritizedSampler,
     RoundRobinWriter,
     Sampler,
     SamplerWithoutReplacement,
     SliceSampler,
     SliceSamplerWithoutReplacement,
+    StalenessAwareSampler,
     Storage,
     StreamingSliceSampler,
     TensorDictMaxValueWriter,
@@ -54,13 +57,17 @@ SAMPLERS: dict[str, Any] = {
     "ordered": lambda size: SamplerWithoutReplacement(shuffle=False),
     "full batches": lambda size: SamplerWithoutReplacement(drop_last=True),
     "prioritized": lambda size: PrioritizedSampler(size, 0.7, 0.5),
+    "ranked": lambda size: RankPrioritizedSampler(size, 0.7, 0.5),
+    "stale": lambda size: StalenessAwareSampler(version_key="a"),
     "consuming": lambda size: ConsumingSampler(),
     "slices": lambda size: SliceSampler(slice_len=2, end_key=END),
     "slice passes": lambda size: SliceSamplerWithoutReplacement(slice_len=2, end_key=END),
+    "prioritized slices": lambda size: PrioritizedSliceSampler(size, 0.7, 0.5, slice_len=2, end_key=END),
     "streaming": lambda size: StreamingSliceSampler(slice_len=2, end_key=END),
 }
 PASSES = ("pass", "ordered", "full batches")
-SLICES = ("slices", "slice passes", "streaming")
+SLICES = ("slices", "slice passes", "prioritized slices", "streaming")
+WITH_REPLACEMENT = ("random", "prioritized", "ranked", "stale")
 WRITERS: dict[str, Any] = {
     "ring": RoundRobinWriter,
     "numbered": TensorDictRoundRobinWriter,
@@ -172,13 +179,13 @@ class Ring(RuleBasedStateMachine):
         assert torch.equal(batch["in", "c"][:, 0], batch["a"] % 2 == 0)
         return index
 
-    @precondition(lambda self: self.model and self.sampler_name in ("random", "prioritized"))
+    @precondition(lambda self: self.model and self.sampler_name in WITH_REPLACEMENT)
     @rule(count=st.integers(1, 9))
     def sample(self, count: int) -> None:
         """Draw a batch; give its rows new priorities where there are any."""
         batch = self.buffer.sample(count)
         assert len(self.check_rows(batch)) == count
-        if self.sampler_name == "prioritized":
+        if self.sampler_name in ("prioritized", "ranked"):
             assert batch["_weight"].shape == (count,)
             batch["td_error"] = batch["a"].double() + 0.5
             self.buffer.update_tensordict_priority(batch)

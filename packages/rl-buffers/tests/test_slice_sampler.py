@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +12,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from rl_buffers import (
+    LazyMemmapStorage,
     LazyTensorStorage,
     ListStorage,
     ReplayBuffer,
@@ -133,8 +135,8 @@ def test_places_are_those_of_a_loop(lengths: list[int], size: int, span: int, is
         reach = min(span, kept - 1)
         begins = range(-reach, length - kept + reach + 1) if length >= size or not is_strict else range(0)
         expected = [(max(begin, 0), min(begin + kept, length)) for begin in begins]
-        total = int(cut.places(torch.tensor([length])))
-        before, count = cut.lay(torch.full((total,), length), torch.arange(total))
+        total = int(cut.places(np.array([length]))[0])
+        before, count = cut.lay(np.full(total, length), np.arange(total))
         assert list(zip(before.tolist(), (before + count).tolist(), strict=True)) == expected
 
 
@@ -218,6 +220,34 @@ def test_rows_of_a_data_set_do_not_run_into_those_written_later() -> None:
     buffer.extend(more)
     pairs = buffer.sample(200)["x"].view(-1, 2).tolist()
     assert sorted({(first, second) for first, second in pairs}) == [(2, 3), (10, 11)]
+
+
+def test_a_full_ring_found_again_keeps_its_seam(tmp_path: Any) -> None:
+    """A storage in files that is opened again goes on where it stopped: no slice crosses the place of the next row."""
+    done = torch.zeros(16, 1, dtype=torch.bool)
+    rows = TensorDict({"step": torch.arange(16), "next": {"done": done}}, [16])
+    first = TensorDictReplayBuffer(
+        storage=LazyMemmapStorage(10, scratch_dir=tmp_path), sampler=SliceSampler(slice_len=4)
+    )
+    first.extend(rows)
+    storage = LazyMemmapStorage(10, scratch_dir=tmp_path, existsok=True)
+    buffer = TensorDictReplayBuffer(storage=storage, sampler=SliceSampler(slice_len=4))
+    assert set(buffer.sample(4 * 100)["step"][::4].tolist()) == set(range(6, 13))
+    buffer.extend(rows[:2].set("step", torch.tensor([16, 17])))
+    assert set(buffer.sample(4 * 100)["step"][::4].tolist()) == set(range(8, 15))
+
+
+def test_sequences_side_by_side() -> None:
+    """In a storage of `[B, T]` data a slice stays in one sequence, round the ring as well."""
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(24, ndim=2), sampler=SliceSampler(slice_len=3))
+    for first in (0, 6, 12):
+        number = first + torch.arange(6).expand(3, 6) + 100 * torch.arange(3).view(3, 1)
+        done = (number % 100 == 13).unsqueeze(-1)
+        buffer.extend(TensorDict({"number": number, "next": {"done": done}}, [3, 6]))
+    number = buffer.sample(3 * 300)["number"].view(-1, 3)
+    assert (number.diff() == 1).all()
+    starts = [10, 11, 14, 15]
+    assert set(number[:, 0].tolist()) == {lane * 100 + start for lane in range(3) for start in starts}
 
 
 def test_flags_take_the_shape_of_those_stored() -> None:

@@ -25,11 +25,14 @@ from rl_buffers.samplers import (
     ConsumingSampler,
     LinearAnnealing,
     PrioritizedSampler,
+    PrioritizedSliceSampler,
     RandomSampler,
+    RankPrioritizedSampler,
     Sampler,
     SamplerWithoutReplacement,
     SliceSampler,
     SliceSamplerWithoutReplacement,
+    StalenessAwareSampler,
     StreamingSliceSampler,
 )
 from rl_buffers.storages import (
@@ -44,7 +47,8 @@ from rl_buffers.storages import (
     Storage,
     TensorStorage,
 )
-from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
+from rl_buffers.trajectories import find_start_stop_traj, iter_trajectories, split_trajectories
+from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform, MultiStep, RewardToGo
 from rl_buffers.writers import (
     ImmutableDatasetWriter,
     RoundRobinWriter,
@@ -74,20 +78,25 @@ __all__ = [
     "LinearAnnealing",
     "ListStorage",
     "ListStorageCheckpointer",
+    "MultiStep",
     "NestedStorageCheckpointer",
     "OfflineToOnlineReplayBuffer",
     "PendingSave",
     "PrioritizedReplayBuffer",
     "PrioritizedSampler",
+    "PrioritizedSliceSampler",
     "RandomSampler",
+    "RankPrioritizedSampler",
     "ReplayBuffer",
     "ReplayBufferEnsemble",
+    "RewardToGo",
     "RoundRobinWriter",
     "Sampler",
     "SamplerEnsemble",
     "SamplerWithoutReplacement",
     "SliceSampler",
     "SliceSamplerWithoutReplacement",
+    "StalenessAwareSampler",
     "Storage",
     "StorageCheckpointerBase",
     "StorageEnsemble",
@@ -101,4 +110,7 @@ __all__ = [
     "Writer",
     "WriterEnsemble",
     "__version__",
+    "find_start_stop_traj",
+    "iter_trajectories",
+    "split_trajectories",
 ]

@@ -1,7 +1,7 @@
 """Draws in proportion to priorities, with the weights that make up for it."""
 
-import math
 from math import inf
+from math import pow as power
 from typing import Any, Literal, TypeAlias, final, get_args
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rl_buffers._beta_schedule import LinearAnnealing
-from rl_buffers._priority_values import REDUCTIONS, Numbers, Reduction, priority_array, row_array
+from rl_buffers._priority_values import REDUCTIONS, Numbers, Reduction, priority_array, row_array, row_stamps
 from rl_buffers._row_stamps import RowStamps
 from rl_buffers._sampler import Sampler
 from rl_buffers._storage import Storage, Where
@@ -84,7 +84,7 @@ class PrioritizedSampler(Sampler):
         self._normalization = normalization
         self._sum_tree = SumTree(max_capacity)
         self._stamps = RowStamps(max_capacity)
-        self._first_leaf = math.pow(1.0 + self._eps, self._alpha)
+        self._first_leaf = power(1.0 + self._eps, self._alpha)
         self._entry_leaf = self._first_leaf
         self._beta_step = 0
         self.beta = beta
@@ -118,7 +118,7 @@ class PrioritizedSampler(Sampler):
         leaf = self._sum_tree.largest()
         if self._alpha == 0.0 or leaf == 0.0:
             return 1.0
-        return math.pow(leaf, 1.0 / self._alpha) - self._eps
+        return power(leaf, 1.0 / self._alpha) - self._eps
 
     def sample(
         self, storage: Storage, batch_size: int, generator: torch.Generator | None
@@ -128,56 +128,82 @@ class PrioritizedSampler(Sampler):
         Raises:
             RuntimeError: every row has priority 0, or their sum is infinite.
         """
-        if len(storage) > self._stamps.count:
-            self._enter(storage, self._stamps.count, len(storage))
-        total = self._sum_tree.total
-        if not 0.0 < total < inf:
-            raise _no_draw(total)
-        device = None if generator is None else generator.device
-        targets: NDArray[np.float64] = (
-            torch.rand(batch_size, dtype=torch.float64, generator=generator, device=device).cpu().numpy()
-        )
-        targets += np.arange(batch_size)
-        targets *= total / batch_size
-        rows = self._sum_tree.find(targets)
-        weight = torch.from_numpy(self._weights(self._sum_tree.leaves.take(rows), total))
-        self._beta_step += 1
+        self.take_in(storage)
+        rows, weights = self.draw(self._sum_tree, self._stamps.count, batch_size, generator)
+        weight = torch.from_numpy(weights)
         device = storage.device
         info = {
             "_weight": weight.to(device, self._dtype),
-            "_stamp": torch.from_numpy(self._stamps.of(rows)).to(device),
+            "_stamp": torch.from_numpy(self.stamps(rows)).to(device),
         }
         return torch.from_numpy(rows).to(device), info
 
-    def _weights(self, leaves: NDArray[np.float64], total: float) -> NDArray[np.float64]:
+    @property
+    def leaves(self) -> NDArray[np.float64]:
+        """`[max_capacity]`, `(p + eps)^alpha` of each row and 0 where there is none; only to be read."""
+        return self._sum_tree.leaves
+
+    def stamps(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which writing of each row `[n]` is the one that is stored."""
+        return self._stamps.of(rows)
+
+    def take_in(self, storage: Storage) -> None:
+        """Enter rows that nobody told of, such as those that a storage was made with."""
+        if len(storage) > self._stamps.count:
+            self._enter(storage, self._stamps.count, len(storage))
+
+    def draw(
+        self, tree: SumTree, count: int, batch_size: int, generator: torch.Generator | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Rows `[batch_size]` in proportion to the leaves of `tree`, of which `count` may be above 0; and weights."""
+        total = tree.total
+        if not 0.0 < total < inf:
+            raise _no_draw(total)
+        rows = tree.find(stratified_targets(batch_size, total, generator))
+        leaves = tree.leaves.take(rows)
         if self._normalization == "none":
-            ratio = leaves * (self._stamps.count / total)
+            norm = total / count
         elif self._normalization == "batch":
-            ratio = leaves / leaves[leaves.argmin()]
+            norm = leaves[leaves.argmin()]
         else:
-            ratio = leaves / self._sum_tree.smallest()
-        weights: NDArray[np.float64] = ratio**-self.beta
-        return weights
+            norm = tree.smallest()
+        weights: NDArray[np.float64] = norm / leaves
+        weights **= self.step_beta()
+        return rows, weights
+
+    def step_beta(self) -> float:
+        """Exponent of this batch's weights; a schedule then goes one step."""
+        beta = self.beta
+        self._beta_step += 1
+        return beta
 
     def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
         """See `Sampler.update_priority`."""
         rows = row_array(index, self._stamps.capacity, _UPDATE)
         values = priority_array(priority, len(rows), self._reduction, _UPDATE, rows)
+        if not rows.size:
+            return
+        self._assert_finite(float(values[values.argmax()]))
         leaves = values + self._eps
         if self._alpha != 1.0:
             leaves **= self._alpha
-        if not rows.size:
-            return
-        largest = float(leaves[leaves.argmax()])
-        if not largest < inf:
-            raise ValueError(message(_UPDATE, "priorities to the power alpha", expected="finite numbers", found=inf))
         stamps = self._stamps.of(rows)
         is_current = stamps > 0 if stamp is None else stamps == row_stamps(stamp)
-        if not is_current.all():
+        if not is_current[is_current.argmin()]:
             rows, leaves = rows[is_current], leaves[is_current]
-            largest = float(leaves.max()) if leaves.size else 0.0
         self._sum_tree.set(rows, leaves)
-        self._entry_leaf = max(self._entry_leaf, largest)
+        if leaves.size:
+            self._entry_leaf = max(self._entry_leaf, float(leaves[leaves.argmax()]))
+
+    def _assert_finite(self, priority: float) -> None:
+        """The largest of some priorities must not be infinite as a leaf."""
+        try:
+            is_finite = (priority + self._eps) ** self._alpha < inf
+        except OverflowError:
+            is_finite = False
+        if not is_finite:
+            problem = f"a priority of {priority} to the power alpha"
+            raise ValueError(message(_UPDATE, problem, expected="a finite number", found=inf))
 
     def check_priority(self, priority: Tensor, count: int) -> None:
         """See `Sampler.check_priority`."""
@@ -293,10 +319,15 @@ class PrioritizedSampler(Sampler):
 _UPDATE = "PrioritizedSampler.update_priority"
 
 
-def row_stamps(stamp: Tensor) -> NDArray[np.int64]:
-    """Stamps `[n]` from `[n, ...]` that repeats each along further dimensions."""
-    array: NDArray[np.int64] = stamp.cpu().numpy()
-    return array if array.ndim == 1 else array.reshape(len(array), -1)[:, 0]
+def stratified_targets(batch_size: int, total: float, generator: torch.Generator | None) -> NDArray[np.float64]:
+    """Numbers `[batch_size]`, one in each of as many equal parts of the range from 0 to `total`, in order."""
+    device = None if generator is None else generator.device
+    targets: NDArray[np.float64] = (
+        torch.rand(batch_size, dtype=torch.float64, generator=generator, device=device).cpu().numpy()
+    )
+    targets += np.arange(batch_size)
+    targets *= total / batch_size
+    return targets
 
 
 def _wrong(name: str, expected: str, found: object) -> str:

@@ -1,7 +1,7 @@
 """What users give as priorities, as rows and numbers to be trusted."""
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, prod
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -28,13 +28,13 @@ def row_array(index: Numbers, capacity: int, component: str) -> NDArray[np.int64
     """
     array = _array(index)
     if array.ndim != 1:
-        array = array.reshape(1) if array.ndim == 0 else array.reshape(len(array), -1)[:, 0]
+        array = array.reshape(1) if array.ndim == 0 else first_of_each(array)
     if array.dtype != np.int64:
         if array.dtype.kind not in "iu" and array.size:
             found = f"{array.dtype} {list(array.shape)}"
             raise IndexError(message(component, "row numbers", expected="integers [n]", found=found))
         array = array.astype(np.int64)
-    if array.size and int(np.ascontiguousarray(array).view(np.uint64).max()) >= capacity:
+    if array.size and not (array[array.argmin()] >= 0 and array[array.argmax()] < capacity):
         bad = array[(array < 0) | (array >= capacity)][:_LISTED].tolist()
         raise IndexError(message(component, "row numbers", expected=f"0 to {capacity - 1}", found=bad))
     return array
@@ -62,7 +62,7 @@ def priority_array(
         found = f"{len(array)} priorities of shape {list(array.shape)}"
         raise ShapeError(message(component, "priorities", expected=f"one for each of {count} rows", found=found))
     elif array.ndim > 1:
-        array = _reduced(array.reshape(count, -1), reduction)
+        array = _reduced(array.reshape(count, prod(array.shape[1:])), reduction)
     if array.dtype != np.float64:
         array = array.astype(np.float64)
     if count and not (array[array.argmin()] >= 0.0 and array[array.argmax()] < inf):
@@ -70,12 +70,26 @@ def priority_array(
     return array
 
 
+def row_stamps(stamp: Tensor) -> NDArray[np.int64]:
+    """Stamps `[n]` from a tensor `[n, ...]` that repeats each along further dimensions."""
+    array: NDArray[np.int64] = (stamp if stamp.is_cpu else stamp.cpu()).numpy()
+    return array if array.ndim == 1 else first_of_each(array)
+
+
+def first_of_each(array: NDArray[Any]) -> NDArray[Any]:
+    """The first entry `[n]` of each part of `[n, ...]`."""
+    while array.ndim > 1:
+        array = array[:, 0]
+    return array
+
+
 def _array(values: Numbers) -> NDArray[Any]:
     if isinstance(values, Tensor):
-        tensor = values.detach()
-        if tensor.dtype is torch.bfloat16:
-            tensor = tensor.float()
-        numbers: NDArray[Any] = tensor.cpu().numpy()
+        if values.requires_grad:
+            values = values.detach()
+        if values.dtype is torch.bfloat16:
+            values = values.float()
+        numbers: NDArray[Any] = (values if values.is_cpu else values.cpu()).numpy()
         return numbers
     return np.asarray(values)
 

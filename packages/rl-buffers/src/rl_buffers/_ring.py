@@ -77,6 +77,11 @@ class Ring:
         if len(self._replaced) > 64:
             self._replaced = [distinct(torch.cat(self._replaced))]
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether steps were replaced since the last call of `take_replaced`."""
+        return bool(self._replaced)
+
     def take_replaced(self) -> Tensor:
         """Steps replaced since the last call, int64 `[n]`, each once."""
         replaced, self._replaced = self._replaced, []

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import TensorDict, TensorDictBase
 
 from rl_buffers._arguments import named_arguments
 from rl_buffers._buffer import BufferBase
@@ -102,7 +102,11 @@ class TensorDictBufferBase(BufferBase):
 
     def _annotate(self, batch: Any, info: dict[str, Any]) -> Any:
         batch_size = batch.batch_size
+        is_new = self._collate_fn is None and type(batch) is TensorDict and len(batch_size) == 1
         for key, value in info.items():
+            if is_new and type(key) is str:  # of a batch made here, `set` would check what samplers promise
+                batch._set_str(key, value, validated=True, inplace=False, non_blocking=False)
+                continue
             if len(batch_size) > 1:
                 lead = value.reshape(len(value), *[1] * (len(batch_size) - 1), *value.shape[1:])
                 value = lead.expand(*batch_size, *value.shape[1:]).contiguous()

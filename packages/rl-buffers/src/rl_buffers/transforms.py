@@ -5,6 +5,11 @@ from typing import Any, Protocol, final, runtime_checkable
 
 from torch import nn
 
+from rl_buffers._multi_step import MultiStep
+from rl_buffers._reward_to_go import RewardToGo
+
+__all__ = ["InverseTransform", "InvertedTransform", "KeepingTransform", "MultiStep", "RewardToGo"]
+
 
 @runtime_checkable
 class InverseTransform(Protocol):
