@@ -13,7 +13,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from rl_buffers import LazyMemmapStorage, ReplayBuffer, SamplerWithoutReplacement, TensorDictReplayBuffer
+from rl_buffers import LazyMemmapStorage, ReplayBuffer, SamplerWithoutReplacement, SliceSampler, TensorDictReplayBuffer
 from rl_specs import SpecError
 
 
@@ -45,6 +45,23 @@ def test_a_reopened_storage_starts_a_pass_over_its_rows(tmp_path: Path) -> None:
     storage = LazyMemmapStorage(5, scratch_dir=tmp_path, existsok=True)
     buffer = TensorDictReplayBuffer(storage=storage, sampler=SamplerWithoutReplacement(), batch_size=4)
     assert sorted(buffer.sample()["a"].tolist()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_reopened_ring_keeps_its_seam(is_shared: bool, tmp_path: Path) -> None:
+    """Slices of a reopened storage never go from the newest row to the oldest, before and after further writes."""
+    steps = TensorDict({"a": torch.arange(20), "next": {"done": torch.zeros(20, 1, dtype=torch.bool)}}, [20])
+    first = TensorDictReplayBuffer(storage=LazyMemmapStorage(10, scratch_dir=tmp_path, shared_init=is_shared))
+    first.extend(steps[:7])
+    first.extend(steps[7:13])
+    storage = LazyMemmapStorage(10, scratch_dir=tmp_path, existsok=True, shared_init=is_shared)
+    sampler = SliceSampler(slice_len=2, end_key=("next", "done"))
+    buffer = TensorDictReplayBuffer(storage=storage, sampler=sampler, batch_size=200)
+    for last in (13, 17):
+        pairs = buffer.sample()["a"].view(-1, 2)
+        assert torch.equal(pairs[:, 0] + 1, pairs[:, 1])
+        assert set(pairs[:, 0].tolist()) == set(range(last - 10, last - 1))
+        (first if is_shared else buffer).extend(steps[13:17])
 
 
 def test_an_existing_storage_is_opened_only_when_asked_and_when_it_fits(tmp_path: Path) -> None:

@@ -1,33 +1,22 @@
-"""States in files: whole or not at all."""
+"""States in folders, rows and all in one file: whole or not at all."""
 
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from rl_specs import SpecError, message
-
-_FILE = "buffer.pt"
+from rl_buffers._checkpointer import remove_others
+from rl_buffers._manifest import disk_errors, read_manifest, write_manifest
 
 
 def write_folder(folder: Path, state: dict[str, Any]) -> None:
-    """Write a state to a folder: under another name first, forced to disk, then renamed over the old one."""
+    """Put a state in place of what a folder holds, files of rows of an earlier save included.
+
+    Raises:
+        OSError: no room; the earlier save is whole.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{_FILE}.{os.getpid()}.partial"
-    try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / _FILE)
-    finally:
-        partial.unlink(missing_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with disk_errors("rl_buffers", folder):
+        write_manifest(folder, state)
+    remove_others(folder, set())
 
 
 def read_folder(component: str, folder: Path) -> dict[str, Any]:
@@ -37,11 +26,4 @@ def read_folder(component: str, folder: Path) -> dict[str, Any]:
         FileNotFoundError: no state in the folder.
         SpecError: the file is damaged, or holds objects that only running code could restore.
     """
-    path = folder / _FILE
-    if not path.is_file():
-        raise FileNotFoundError(message(component, f"no saved buffer at {path}", fix="Give the folder given to dumps"))
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise SpecError(message(component, f"{path} cannot be read: {error}")) from error
-    return state
+    return read_manifest(component, folder)
