@@ -95,13 +95,37 @@ def test_iteration_ends_when_all_are_consumed() -> None:
 
 
 def test_rows_that_were_there_before() -> None:
-    """Rows that the storage was made with can be drawn."""
+    """Rows that the storage was made with can be drawn, and a storage may have no limit."""
     sampler = ConsumingSampler()
     buffer = ReplayBuffer(storage=TensorStorage(torch.arange(4)), sampler=sampler)
     assert sorted(buffer.sample(4).tolist()) == [0, 1, 2, 3]
+    buffer = ReplayBuffer(storage=ListStorage(None), sampler=ConsumingSampler())
+    buffer.extend(list(torch.arange(200)))
+    assert sorted(buffer.sample(200).tolist()) == list(range(200))
 
 
 def test_a_count_below_one_is_refused() -> None:
     """`max_sample_count` must be an integer of at least 1."""
     with pytest.raises(ValueError, match="max_sample_count"):
         ConsumingSampler(0)
+
+
+@given(st.integers(1, 3), st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_draws_are_taken_back(limit: int, sizes: list[int], keep: int) -> None:
+    """After draws are taken back, the same generator gives the same batches again, to the last row."""
+    sampler, generator = ConsumingSampler(limit), torch.Generator().manual_seed(0)
+    buffer = ReplayBuffer(storage=LazyTensorStorage(9), sampler=sampler, generator=generator)
+    buffer.extend(torch.arange(9))
+
+    def draw() -> list[list[int]]:
+        return [buffer.sample(size).tolist() for size in sizes[keep:] if size <= sampler.available]
+
+    for size in sizes[:keep]:
+        if sampler.available:
+            buffer.sample(min(size, sampler.available))
+    mark, state = sampler.mark(), generator.get_state()
+    first = draw()
+    sampler.rewind(mark)
+    generator.set_state(state)
+    assert draw() == first

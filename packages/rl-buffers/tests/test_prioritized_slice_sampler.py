@@ -117,7 +117,7 @@ def _reference(plain: TensorDictReplayBuffer, size: int, length: int, is_strict:
     source.update(plain.storage, source.cut(length))
     found = [0] * size
     first, steps = source.index.extents(source.index.slots())
-    for row, count in zip(source.index.ring.rows_of(first).tolist(), steps.tolist(), strict=True):
+    for row, count in zip(source.index.ring.rows_of(torch.from_numpy(first)).tolist(), steps.tolist(), strict=True):
         if 0 < count < length and not is_strict:
             found[row] = count
         for offset in range(count - length + 1):

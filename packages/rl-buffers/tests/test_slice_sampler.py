@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +12,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from rl_buffers import (
+    LazyMemmapStorage,
     LazyTensorStorage,
     ListStorage,
     ReplayBuffer,
@@ -133,8 +135,8 @@ def test_places_are_those_of_a_loop(lengths: list[int], size: int, span: int, is
         reach = min(span, kept - 1)
         begins = range(-reach, length - kept + reach + 1) if length >= size or not is_strict else range(0)
         expected = [(max(begin, 0), min(begin + kept, length)) for begin in begins]
-        total = int(cut.places(torch.tensor([length])))
-        before, count = cut.lay(torch.full((total,), length), torch.arange(total))
+        total = int(cut.places(np.array([length]))[0])
+        before, count = cut.lay(np.full(total, length), np.arange(total))
         assert list(zip(before.tolist(), (before + count).tolist(), strict=True)) == expected
 
 
@@ -161,7 +163,7 @@ def test_ids_of_any_kind(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
 
 
 def test_episode_is_read_where_there_is_one() -> None:
-    """With neither key, `episode` says where trajectories end, done or not, and `("next", "done")` otherwise."""
+    """With neither key, `episode` says where trajectories end, done or not; else `done` does, and a collector's ids."""
     rows = _rows([5, 5])
     rows["next", "done"].zero_()
     buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(10), sampler=SliceSampler(slice_len=5))
@@ -170,6 +172,11 @@ def test_episode_is_read_where_there_is_one() -> None:
     buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(10), sampler=SliceSampler(slice_len=5))
     buffer.extend(rows.exclude("episode"))
     assert set(buffer.sample(300)["index"][::5].tolist()) == {0, 1, 2, 3, 4, 5}
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(10), sampler=SliceSampler(slice_len=3))
+    rows["next", "done"][2] = True
+    rows["collector", "traj_ids"] = rows.pop("episode")
+    buffer.extend(rows)
+    assert set(buffer.sample(300)["index"][::3].tolist()) == {0, 5, 6, 7}
 
 
 def test_both_keys_end_trajectories() -> None:
@@ -218,6 +225,34 @@ def test_rows_of_a_data_set_do_not_run_into_those_written_later() -> None:
     buffer.extend(more)
     pairs = buffer.sample(200)["x"].view(-1, 2).tolist()
     assert sorted({(first, second) for first, second in pairs}) == [(2, 3), (10, 11)]
+
+
+def test_a_full_ring_found_again_keeps_its_seam(tmp_path: Any) -> None:
+    """A storage in files that is opened again goes on where it stopped: no slice crosses the place of the next row."""
+    done = torch.zeros(16, 1, dtype=torch.bool)
+    rows = TensorDict({"step": torch.arange(16), "next": {"done": done}}, [16])
+    first = TensorDictReplayBuffer(
+        storage=LazyMemmapStorage(10, scratch_dir=tmp_path), sampler=SliceSampler(slice_len=4)
+    )
+    first.extend(rows)
+    storage = LazyMemmapStorage(10, scratch_dir=tmp_path, existsok=True)
+    buffer = TensorDictReplayBuffer(storage=storage, sampler=SliceSampler(slice_len=4))
+    assert set(buffer.sample(4 * 100)["step"][::4].tolist()) == set(range(6, 13))
+    buffer.extend(rows[:2].set("step", torch.tensor([16, 17])))
+    assert set(buffer.sample(4 * 100)["step"][::4].tolist()) == set(range(8, 15))
+
+
+def test_sequences_side_by_side() -> None:
+    """In a storage of `[B, T]` data a slice stays in one sequence, round the ring as well."""
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(24, ndim=2), sampler=SliceSampler(slice_len=3))
+    for first in (0, 6, 12):
+        number = first + torch.arange(6).expand(3, 6) + 100 * torch.arange(3).view(3, 1)
+        done = (number % 100 == 13).unsqueeze(-1)
+        buffer.extend(TensorDict({"number": number, "next": {"done": done}}, [3, 6]))
+    number = buffer.sample(3 * 300)["number"].view(-1, 3)
+    assert (number.diff() == 1).all()
+    starts = [10, 11, 14, 15]
+    assert set(number[:, 0].tolist()) == {lane * 100 + start for lane in range(3) for start in starts}
 
 
 def test_flags_take_the_shape_of_those_stored() -> None:
@@ -332,3 +367,17 @@ def test_generator_decides_the_batches() -> None:
     first, second = (_buffer([8, 5, 4], SliceSampler(num_slices=3)).sample(9) for _ in range(2))
     assert torch.equal(first["index"], second["index"])
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_storage_without_a_limit_and_rows_in_any_order() -> None:
+    """Rows of a list without a limit, and rows written in another order than that of a ring, are followed too."""
+    sampler = SliceSampler(slice_len=2, end_key=("next", "done"))
+    buffer = TensorDictReplayBuffer(storage=ListStorage(None), sampler=sampler)
+    rows = TensorDict({"x": torch.arange(6), "next": {"done": torch.zeros(6, 1, dtype=torch.bool)}}, [6])
+    buffer.extend(rows)
+    assert set(buffer.sample(200)["x"][::2].tolist()) == {0, 1, 2, 3, 4}
+    sampler.extend(buffer.storage, torch.tensor([4, 1]))  # as a writer that ranks rows would
+    assert set(buffer.sample(200)["index"][::2].tolist()) == {2}
+    sampler.extend(buffer.storage, torch.tensor([2, 3]))
+    assert set(buffer.sample(200)["index"][::2].tolist()) == {1, 2}
+    assert repr(sampler) == "SliceSampler(slice_len=2, strict_length=True, span=False)"

@@ -211,7 +211,7 @@ class Ring(RuleBasedStateMachine):
         tally = source.update(self.buffer.storage, source.cut(self.length))
         assert tally.total == self.weights()
         first, length = source.index.extents(source.index.slots())
-        firsts = source.index.ring.rows_of(first).tolist()
+        firsts = source.index.ring.rows_of(torch.from_numpy(first)).tolist()
         found = [
             [(row + self.lanes * step) % self.size for step in range(count)]
             for row, count in zip(firsts, length.tolist(), strict=True)

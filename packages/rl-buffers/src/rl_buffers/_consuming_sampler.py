@@ -25,15 +25,18 @@ class ConsumingSampler(Sampler):
         ValueError: `max_sample_count` is out of range.
     """
 
+    _rows: Tensor
+    _place: Tensor
+    _drawn: Tensor
+    _count: int
     _told: int
+    _log: list[tuple[int, Tensor, Tensor, Tensor]] | None
 
     def __init__(self, max_sample_count: int = 1) -> None:
         if not isinstance(max_sample_count, int) or isinstance(max_sample_count, bool) or max_sample_count < 1:
             expected, found = "an integer >= 1", repr(max_sample_count)
             raise ValueError(message("ConsumingSampler", "max_sample_count", expected=expected, found=found))
         self._limit = max_sample_count
-        self._count = 0
-        self._told = 0
         self._allocate(0)
 
     @property
@@ -68,8 +71,27 @@ class ConsumingSampler(Sampler):
         rows = self._rows[places]
         drawn = self._drawn[rows] + 1
         self._drawn[rows] = drawn
-        self._drop(places[drawn >= self._limit])
+        consumed = places[drawn >= self._limit]
+        moved = torch.cat([consumed, torch.arange(self._count - len(consumed), self._count)])
+        if self._log is not None:
+            self._log.append((self._count, rows, moved, self._rows[moved]))
+        self._drop(consumed)
         return rows.to(storage.device), {}
+
+    def mark(self) -> int:
+        """How many draws there were since rows were written; from now on they can be taken back."""
+        if self._log is None:
+            self._log = []
+        return len(self._log)
+
+    def rewind(self, mark: int) -> None:
+        """See `Sampler.rewind`."""
+        log = self._log or []
+        while len(log) > mark:
+            self._count, rows, places, were_there = log.pop()
+            self._drawn[rows] -= 1
+            self._rows[places] = were_there
+            self._place[were_there] = places
 
     def next_batch_size(self, storage: Storage, batch_size: int) -> int:
         """See `Sampler.next_batch_size`."""
@@ -77,12 +99,16 @@ class ConsumingSampler(Sampler):
         return min(batch_size, self._count)
 
     def _take_in(self, storage: Storage) -> None:
-        """Have tables for the storage, and know the rows that were there before anything was written."""
-        if not len(self._drawn):
-            self._allocate(storage.max_size)
-        if len(storage) > self._told:
-            self._enter(torch.arange(self._told, len(storage)))
-            self._told = len(storage)
+        """Have tables for the rows stored, and know those that were there before anything was written."""
+        length = len(storage)
+        if length > len(self._drawn):
+            more = max(64, min(storage.max_size, 2 * length) - len(self._drawn))
+            self._rows = torch.cat([self._rows, torch.empty(more, dtype=torch.int64)])
+            self._place = torch.cat([self._place, torch.full((more,), -1, dtype=torch.int64)])
+            self._drawn = torch.cat([self._drawn, torch.zeros(more, dtype=torch.int64)])
+        if length > self._told:
+            self._enter(torch.arange(self._told, length))
+            self._told = length
 
     def _allocate(self, size: int) -> None:
         """Tables for `size` rows, of which none can be drawn."""
@@ -90,9 +116,11 @@ class ConsumingSampler(Sampler):
         self._place = torch.full((size,), -1, dtype=torch.int64)
         self._drawn = torch.zeros(size, dtype=torch.int64)
         self._count = self._told = 0
+        self._log = None
 
     def _enter(self, rows: Tensor) -> None:
         """Rows can be drawn, from now on as often as new ones."""
+        self._log = None
         self._drawn[rows] = 0
         new = rows[self._place[rows] < 0]
         stop = self._count + len(new)
@@ -110,16 +138,6 @@ class ConsumingSampler(Sampler):
         self._rows[holes] = moved
         self._place[moved] = holes
         self._count = stop
-
-    def mark(self) -> tuple[Any, ...]:
-        """A copy of what is left, as large as the storage has rows."""
-        return self._rows.clone(), self._place.clone(), self._drawn.clone(), self._count, self._told
-
-    def rewind(self, mark: tuple[Any, ...]) -> None:
-        """See `Sampler.rewind`."""
-        rows, place, drawn, count, told = mark
-        self._rows, self._place, self._drawn = rows, place, drawn
-        self._count, self._told = int(count), int(told)
 
     def restart(self) -> None:
         """What is consumed stays so."""
@@ -147,7 +165,6 @@ class ConsumingSampler(Sampler):
     def state_dict(self) -> dict[str, Any]:
         """The rows that can be drawn, in their order, and how often each row was."""
         return {
-            "size": len(self._drawn),
             "told": self._told,
             "rows": self._rows[: self._count].clone(),
             "drawn": self._drawn[: self._told].clone(),
@@ -156,7 +173,7 @@ class ConsumingSampler(Sampler):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Sampler.load_state_dict`."""
         rows, drawn = state["rows"], state["drawn"]
-        self._allocate(state["size"])
+        self._allocate(len(drawn))
         self._count, self._told = len(rows), state["told"]
         self._rows[: self._count], self._drawn[: self._told] = rows, drawn
         self._place[rows] = torch.arange(self._count)

@@ -172,6 +172,14 @@ class PrioritizedSliceSampler(Sampler):
         self._rows.overwrite(storage, where)
         self._starts.ring.replace(where)
 
+    def mark(self) -> int:
+        """How far the schedule of beta has come."""
+        return self._rows.mark()
+
+    def rewind(self, mark: int) -> None:
+        """See `Sampler.rewind`."""
+        self._rows.rewind(mark)
+
     def restart(self) -> None:
         """Nothing is remembered between batches."""
 

@@ -77,6 +77,11 @@ class Ring:
         if len(self._replaced) > 64:
             self._replaced = [distinct(torch.cat(self._replaced))]
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether steps were replaced since the last call of `take_replaced`."""
+        return bool(self._replaced)
+
     def take_replaced(self) -> Tensor:
         """Steps replaced since the last call, int64 `[n]`, each once."""
         replaced, self._replaced = self._replaced, []
@@ -149,11 +154,14 @@ class Ring:
     def _scatter(self, index: Tensor, length: int) -> None:
         """Rows were written elsewhere than where the last write stopped: from now on remember when each was written."""
         if self._order is None:
-            self._order = torch.full((self.size,), -(2**62), dtype=torch.int64)
+            self._order = torch.full((length,), -(2**62), dtype=torch.int64)
             steps = torch.arange(self.start, self.stop)
             gap = 2 * self.lanes
             self._order[self.rows_of(steps)] = steps + gap * (steps > self._seams[-1]) if self._seams else steps
             self._clock = self.stop + 2 * gap
+        if len(self._order) < length:
+            more = min(self.size, 2 * length) - len(self._order)
+            self._order = torch.cat([self._order, torch.full((more,), -(2**62), dtype=torch.int64)])
         count = index.numel()
         self._order[index] = torch.arange(self._clock, self._clock + count)
         self._clock += count

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from rl_specs import message
 
 Span: TypeAlias = bool | int | tuple[bool | int, bool | int]
 UniformOver: TypeAlias = Literal["trajectories", "starts"]
+Numbers: TypeAlias = NDArray[np.int64]
 
 
 @final
@@ -43,6 +44,10 @@ class SliceForm:
             if not isinstance(side, int) or side < 0 or (self.slice_len is not None and side >= max(self.slice_len, 2)):
                 expected = "booleans or integers from 0 to slice_len - 1, one or a pair"
                 raise ValueError(message(self.component, "span", expected=expected, found=repr(self.span)))
+
+    def __str__(self) -> str:
+        size = f"slice_len={self.slice_len}" if self.num_slices is None else f"num_slices={self.num_slices}"
+        return f"{size}, strict_length={self.strict_length}, span={self.span}"
 
     def _sides(self) -> tuple[bool | int, bool | int]:
         return self.span if isinstance(self.span, tuple) else (self.span, self.span)
@@ -90,35 +95,35 @@ class SliceCut:
         """Whether all slices have `length` steps."""
         return self.is_strict and not self.before and not self.after
 
-    def places(self, lengths: Tensor) -> Tensor:
-        """In how many places a slice may lie in trajectories of `lengths`, int64 `[n]`."""
+    def places(self, lengths: Numbers) -> Numbers:
+        """In how many places a slice may lie in trajectories of `lengths`, `[n]`."""
         if self.is_even:
-            return (lengths - (self.length - 1)).clamp_min(0)
-        size = lengths.clamp_max(self.length)
-        places = lengths - size + 1 + self._left(size) + (size - 1).clamp(0, self.after)
-        return torch.where(lengths >= (self.length if self.is_strict else 1), places, 0)
+            return np.maximum(lengths - (self.length - 1), 0)
+        size = np.minimum(lengths, self.length)
+        places = lengths - size + 1 + self._left(size) + np.clip(size - 1, 0, self.after)
+        return np.where(lengths >= (self.length if self.is_strict else 1), places, 0)
 
-    def weigh(self, lengths: Tensor) -> Tensor:
-        """Weights of trajectories of `lengths`, int64 `[n]`."""
+    def weigh(self, lengths: Numbers) -> Numbers:
+        """Weights of trajectories of `lengths`, `[n]`."""
         places = self.places(lengths)
-        return places if self.uniform_over == "starts" else places.clamp_max(1)
+        return places if self.uniform_over == "starts" else np.minimum(places, 1)
 
-    def lay(self, lengths: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def lay(self, lengths: Numbers, places: Numbers) -> tuple[Numbers, Numbers]:
         """Where slices lie.
 
         Args:
-            lengths: int64 `[n]`, steps of the trajectories.
-            places: int64 `[n]`, one of the places in each, from 0.
+            lengths: `[n]`, steps of the trajectories.
+            places: `[n]`, one of the places in each, from 0.
         Returns:
-            int64 `[n]`, the steps of the trajectory before the slice, and int64 `[n]`, those in the slice.
+            `[n]`, the steps of the trajectory before the slice, and `[n]`, those in the slice.
         """
         if self.is_even:
-            return places, torch.full_like(lengths, self.length)
-        size = lengths.clamp_max(self.length)
+            return places, np.full_like(lengths, self.length)
+        size = np.minimum(lengths, self.length)
         begin = places - self._left(size)
-        end = torch.minimum(begin + size, lengths)
-        begin = begin.clamp_min(0)
+        end = np.minimum(begin + size, lengths)
+        begin = np.maximum(begin, 0)
         return begin, end - begin
 
-    def _left(self, size: Tensor) -> Tensor:
-        return (size - 1).clamp(0, self.before)
+    def _left(self, size: Numbers) -> Numbers:
+        return np.clip(size - 1, 0, self.before)

@@ -24,17 +24,18 @@ class SliceSampler(Sampler):
     trajectories, so that each stored step is equally likely to be the first of a slice.
 
     Where trajectories lie is indexed as rows are written, at a cost in proportion to these, and found anew after rows
-    were written in another order than that of a ring. What others write to the storage goes unnoticed while the number
-    of rows stays the same. Iterating over the buffer never ends.
+    were written in another order than that of a ring. What another buffer writes to the same storage in memory goes
+    unnoticed while the number of rows stays the same. Iterating over the buffer never ends.
 
     Args:
         num_slices: slices in a batch, of `batch_size / num_slices` steps each; give either this or `slice_len`.
         slice_len: steps in a slice; a batch has `batch_size / slice_len` of them.
         end_key: entry, bool, that is true on the last step of a trajectory; of several elements any one counts.
         traj_key: entry with an id of the trajectory, of any shape and dtype; where it changes a trajectory ends. With
-            neither key, `"episode"` where the rows have such an entry, else `("next", "done")`; with both, either ends
-            a trajectory.
-        ends: bool `[n]`, flags of the `n` rows stored, instead of an entry. For rows that do not change.
+            both keys, either ends a trajectory. With neither, `"episode"` is taken for an id where the rows have such
+            an entry; else `("next", "done")` is the flag, and `("collector", "traj_ids")` the id where there is one.
+        ends: bool `[n]`, flags of the `n` rows stored, instead of an entry. For rows that do not change; the last of
+            those that a storage was made with ends a trajectory in any case.
         trajectories: `[n, ...]`, ids of the `n` rows stored, instead of an entry.
         cache_values: whether rows are never changed by others than this buffer. The index is kept in either case.
         truncated_key: entry of the batch that is set true on the last step of each slice, and false elsewhere; so is

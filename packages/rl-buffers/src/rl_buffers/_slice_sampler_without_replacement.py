@@ -78,7 +78,7 @@ class SliceSamplerWithoutReplacement(Sampler):
         tally = self._source.update(storage, cut)
         if self._order is None:
             self._order = self._new_order(cut, tally.total, generator)
-        slots = self._source.index.slots_at(self._order[self._position : self._position + cut.count])
+        slots = self._source.index.slots_at(self._order[self._position : self._position + cut.count].numpy())
         self._position += len(slots)
         first, length = self._source.index.extents(slots)
         place = draw_integers(2**62, len(slots), generator) % cut.places(length)
@@ -96,7 +96,7 @@ class SliceSamplerWithoutReplacement(Sampler):
             expected = f"at most the {count} trajectories that are long enough"
             raise ValueError(message(self._form.component, problem, expected=expected, fix=fix))
         index = self._source.index
-        order = (cut.places(index.extents(index.slots())[1]) > 0).nonzero().squeeze(1)
+        order = torch.from_numpy(cut.places(index.extents(index.slots())[1]).nonzero()[0])
         return order[_permutation(count, generator)] if self._shuffle else order
 
     def next_batch_size(self, storage: Storage, batch_size: int) -> int:

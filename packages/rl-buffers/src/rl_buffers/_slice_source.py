@@ -2,6 +2,7 @@
 
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from rl_buffers._slice_form import SliceCut, SliceForm
 from rl_buffers._slice_marks import SliceMarks
 from rl_buffers._storage import Storage
 from rl_buffers._tally import Tally
-from rl_buffers._trajectory_index import TrajectoryIndex, Weigh
+from rl_buffers._trajectory_index import Numbers, TrajectoryIndex, Weigh
 from rl_specs import NestedKey, message
 
 
@@ -54,8 +55,8 @@ class SliceSource:
 
     def choose(
         self, storage: Storage, cut: SliceCut, count: int, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        """First step and length, int64 `[count]` each, of slices drawn with replacement.
+    ) -> tuple[Numbers, Numbers]:
+        """First step and length, `[count]` each, of slices drawn with replacement.
 
         Raises:
             RuntimeError: no trajectory is long enough.
@@ -64,10 +65,14 @@ class SliceSource:
         total = tally.total
         if not total:
             raise self.too_short(cut)
-        slots, place = tally.find(draw_integers(total, count, generator))
-        first, lengths = self.index.extents(slots)
-        if cut.uniform_over == "trajectories":
-            place = draw_integers(2**62, count, generator) % cut.places(lengths)
+        if cut.uniform_over == "starts":
+            slots, place = tally.find(draw_integers(total, count, generator))
+            first, lengths = self.index.extents(slots)
+        else:
+            drawn = draw_integers(2**62, 2 * count, generator)
+            slots, _ = tally.find(drawn[:count] % total)
+            first, lengths = self.index.extents(slots)
+            place = drawn[count:] % cut.places(lengths)
         offset, length = cut.lay(lengths, place)
         return first + offset * self.index.ring.lanes, length
 
@@ -81,32 +86,34 @@ class SliceSource:
         return RuntimeError(message(self._form.component, problem, expected=expected, found=found, fix=fix))
 
     def rows(
-        self, storage: Storage, begin: Tensor, length: Tensor | None, cut: SliceCut
+        self, storage: Storage, begin: Numbers, length: Numbers | None, cut: SliceCut
     ) -> tuple[Tensor, dict[Any, Tensor]]:
         """Rows of slices, one slice after another, and what the batch says of them.
 
         Args:
             storage: where the rows are.
-            begin: int64 `[n]`, first step of each slice.
-            length: int64 `[n]`, steps in each; None where all have `cut.length`.
+            begin: `[n]`, first step of each slice.
+            length: `[n]`, steps in each; None where all have `cut.length`.
             cut: what the slices are.
         """
         ring = self.index.ring
+        first = (begin + ring.base) % ring.size
         if length is None:
-            steps = (begin.unsqueeze(1) + torch.arange(0, cut.length * ring.lanes, ring.lanes)).view(-1)
-            is_last = torch.zeros(len(begin), cut.length, dtype=torch.bool)
-            is_last[:, -1] = True
-            is_last = is_last.view(-1)
+            table = first[:, None] + np.arange(0, cut.length * ring.lanes, ring.lanes)
+            rows = table.reshape(-1)
+            is_last = np.zeros(len(rows), dtype=np.bool_)
+            is_last[cut.length - 1 :: cut.length] = True
         else:
-            stops = length.cumsum(0)
-            inside = torch.arange(int(stops[-1])) - (stops - length).repeat_interleave(length)
-            steps = begin.repeat_interleave(length) + inside * ring.lanes
-            is_last = torch.zeros(len(steps), dtype=torch.bool)
+            stops = length.cumsum()
+            inside = np.arange(int(stops[-1])) - (stops - length).repeat(length)
+            rows = first.repeat(length) + inside * ring.lanes
+            is_last = np.zeros(len(rows), dtype=np.bool_)
             is_last[stops - 1] = True
-        rows = ring.rows_of(steps)
+        rows -= (rows >= ring.size) * ring.size
+        index, flags = torch.from_numpy(rows), torch.from_numpy(is_last)
         if storage.device.type != "cpu":
-            rows, is_last = rows.to(storage.device), is_last.to(storage.device)
-        return rows, self._marks.info(storage, rows, is_last)
+            index, flags = index.to(storage.device), flags.to(storage.device)
+        return index, self._marks.info(storage, index, flags)
 
     def clear(self) -> None:
         """The storage was emptied."""
@@ -125,8 +132,8 @@ class SliceSource:
         self._marks.forget()
 
 
-def draw_integers(high: int, count: int, generator: torch.Generator | None) -> Tensor:
-    """`count` integers, uniform in `[0, high)`, on the CPU: drawn where the generator is."""
-    if generator is None or generator.device.type == "cpu":
-        return torch.randint(0, high, (count,), generator=generator)
-    return torch.randint(0, high, (count,), generator=generator, device=generator.device).cpu()
+def draw_integers(high: int, count: int, generator: torch.Generator | None) -> Numbers:
+    """`count` integers, uniform in `[0, high)`: drawn where the generator is."""
+    device = None if generator is None else generator.device
+    drawn: Numbers = torch.randint(0, high, (count,), generator=generator, device=device).cpu().numpy()
+    return drawn

@@ -55,7 +55,7 @@ class StartTree:
         reach = (length - 1) * ring.lanes
         replaced = ring.take_replaced()
         is_lost = self._generation != ring.generation or length != self._length
-        if is_lost or ring.stop - self._known > ring.size - ring.lanes or len(replaced) * length**2 > ring.size:
+        if is_lost or ring.stop - self._known > ring.size - ring.lanes or len(replaced) * length**2 > len(storage):
             self._boundaries.resolve(storage)
             self.tree.clear()
             self._lengths.fill(0)

@@ -2,6 +2,7 @@
 
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,10 +69,10 @@ class StreamingSliceSampler(Sampler):
         cut = source.cut(batch_size)
         source.update(storage, cut)
         self._take_in(storage)
-        begin, self._queue = self._queue[: cut.count], self._queue[cut.count :]
+        begin, self._queue = self._queue[: cut.count].numpy(), self._queue[cut.count :]
         if len(begin) < cut.count:
             more, _ = source.choose(storage, cut, cut.count - len(begin), generator)
-            begin = torch.cat([begin, more])
+            begin = np.concatenate([begin, more])
         return source.rows(storage, begin, None, cut)
 
     def _take_in(self, storage: Storage) -> None:
@@ -113,11 +114,11 @@ class StreamingSliceSampler(Sampler):
         number = torch.arange(int(counts.sum())) - before.repeat_interleave(counts)
         return begins.repeat_interleave(counts) + number * size
 
-    def mark(self) -> tuple[Any, ...]:
-        """Windows that wait, and where the next ones begin."""
+    def mark(self) -> tuple[int, int, Tensor, Tensor, bool]:
+        """The windows that wait, and where the next ones begin."""
         return self._generation, self._seen, self._begin.clone(), self._queue, self._is_replaced
 
-    def rewind(self, mark: tuple[Any, ...]) -> None:
+    def rewind(self, mark: tuple[int, int, Tensor, Tensor, bool]) -> None:
         """See `Sampler.rewind`."""
         self._generation, self._seen, self._begin, self._queue, self._is_replaced = mark
 

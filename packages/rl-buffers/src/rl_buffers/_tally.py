@@ -2,10 +2,11 @@
 
 from typing import final
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-_BLOCK = 256
+_SHIFT = 6
+_BLOCK = 1 << _SHIFT
 
 
 @final
@@ -20,41 +21,44 @@ class Tally:
     """
 
     def __init__(self, capacity: int) -> None:
-        blocks = max(1, -(-capacity // _BLOCK))
-        self._weights = torch.zeros(blocks * _BLOCK, dtype=torch.int64)
-        self._sums = torch.zeros(blocks, dtype=torch.int64)
-        self._cumulative: Tensor | None = None
+        blocks = max(1, -(-capacity >> _SHIFT))
+        self._weights = np.zeros((blocks, _BLOCK), dtype=np.int64)
+        self._slots = self._weights.reshape(-1)
+        self._sums = np.zeros(blocks, dtype=np.int64)
+        self._running = self._sums
+        self._is_stale = True
 
     @property
     def total(self) -> int:
         """Sum of all weights."""
-        return int(self._running()[-1])
+        return int(self._ends()[-1])
 
-    def set(self, slots: Tensor, weights: Tensor) -> None:
-        """Give `slots` (int64 `[n]`, no two equal) their `weights` (int64 `[n]`, not negative)."""
-        change = weights - self._weights[slots]
-        self._weights[slots] = weights
-        self._sums.index_add_(0, slots // _BLOCK, change)
-        self._cumulative = None
+    def set(self, slots: NDArray[np.int64], weights: NDArray[np.int64]) -> None:
+        """Give `slots` (`[n]`, no two equal) their `weights` (`[n]`, not negative)."""
+        change = weights - self._slots[slots]
+        self._slots[slots] = weights
+        np.add.at(self._sums, slots >> _SHIFT, change)
+        self._is_stale = True
 
-    def find(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def find(self, targets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The slots at some places of the running sum of weights.
 
         Args:
-            targets: int64 `[n]`, from 0 to `total - 1`.
+            targets: `[n]`, from 0 to `total - 1`.
         Returns:
-            int64 `[n]`, the slot in whose weight each target falls, and int64 `[n]`, how far into it.
+            `[n]`, the slot in whose weight each target falls, and `[n]`, how far into it.
         """
-        running = self._running()
-        block = torch.searchsorted(running, targets, right=True)
-        rest = targets - running[block] + self._sums[block]
-        inside = self._weights.view(-1, _BLOCK)[block].cumsum(1)
-        within = (inside <= rest.unsqueeze(1)).sum(1)
-        slot = block * _BLOCK + within
-        before = inside.gather(1, within.unsqueeze(1)).squeeze(1) - self._weights[slot]
+        ends = self._ends()
+        block = ends.searchsorted(targets, side="right")
+        rest = targets - ends[block] + self._sums[block]
+        inside = self._weights[block].cumsum(1)
+        within = (inside <= rest[:, None]).sum(1)
+        slot = (block << _SHIFT) + within
+        before = inside[np.arange(len(within)), within] - self._slots[slot]
         return slot, rest - before
 
-    def _running(self) -> Tensor:
-        if self._cumulative is None:
-            self._cumulative = self._sums.cumsum(0)
-        return self._cumulative
+    def _ends(self) -> NDArray[np.int64]:
+        if self._is_stale:
+            self._running = self._sums.cumsum()
+            self._is_stale = False
+        return self._running

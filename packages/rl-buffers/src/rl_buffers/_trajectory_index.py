@@ -3,15 +3,17 @@
 from collections.abc import Callable
 from typing import TypeAlias, final
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from rl_buffers._boundaries import Boundaries
-from rl_buffers._ring import Ring, distinct
+from rl_buffers._ring import Ring
 from rl_buffers._storage import Storage
 from rl_buffers._tally import Tally
 
-Weigh: TypeAlias = Callable[[Tensor], Tensor]
+Numbers: TypeAlias = NDArray[np.int64]
+Weigh: TypeAlias = Callable[[Numbers], Numbers]
 _NONE = 2**62
 
 
@@ -39,8 +41,7 @@ class TrajectoryIndex:
 
         Args:
             storage: where the rows are.
-            weigh: weights, int64 `[n]`, of trajectories of lengths int64 `[n]`; the same object as long as it means the
-                same.
+            weigh: weights, `[n]`, of trajectories of lengths `[n]`; the same object as long as it means the same.
         Returns:
             The weights of the slots.
         """
@@ -50,102 +51,104 @@ class TrajectoryIndex:
         if self._generation != ring.generation or ring.stop - self._known > ring.size - ring.lanes:
             self._rebuild(storage)
             return self._tally
-        replaced = ring.take_replaced()
-        if replaced.numel():
-            self._replace(storage, replaced)
+        if ring.is_replaced:
+            self._replace(storage, ring.take_replaced().numpy())
         if self._known != ring.stop:
             low = max(self._known - ring.lanes, ring.start) if self._boundaries.has_ids else self._known
-            self._enter(low + self._boundaries.flags(storage, ring, low, ring.stop).nonzero().squeeze(1))
+            self._enter(low + self._boundaries.flags(storage, ring, low, ring.stop).numpy().nonzero()[0])
             self._known = ring.stop
         if is_other:
             self._set_weights(self.slots())
         return self._tally
 
-    def slots(self) -> Tensor:
-        """Slots of all stored trajectories, int64 `[n]`."""
-        return torch.cat([torch.arange(self.ring.lanes), torch.arange(self._head, self._tail)])
+    def slots(self) -> Numbers:
+        """Slots of all stored trajectories, `[n]`."""
+        return np.concatenate([np.arange(self.ring.lanes), np.arange(self._head, self._tail)])
 
-    def slots_at(self, positions: Tensor) -> Tensor:
+    def slots_at(self, positions: Numbers) -> Numbers:
         """The slots at some positions of `slots()`."""
         lanes = self.ring.lanes
-        return torch.where(positions < lanes, positions, positions + (self._head - lanes))
+        return np.where(positions < lanes, positions, positions + (self._head - lanes))
 
-    def extents(self, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """First stored step and number of stored steps of some trajectories, int64 `[n]` each."""
-        lanes = self.ring.lanes
+    def extents(self, slots: Numbers) -> tuple[Numbers, Numbers]:
+        """First stored step and number of stored steps of some trajectories, `[n]` each."""
+        lanes, start = self.ring.lanes, self.ring.start
         first = self._first[slots]
-        late = (self.ring.start - first).clamp_min(0)
-        first = first + late if lanes == 1 else first + (late + lanes - 1) // lanes * lanes
-        length = torch.div(self._last[slots] - first, lanes, rounding_mode="floor") + 1
-        return first, length.clamp_min(0)
+        if lanes == 1:
+            first = np.maximum(first, start)
+            length = self._last[slots] - first + 1
+        else:
+            first += (np.maximum(start - first, 0) + (lanes - 1)) // lanes * lanes
+            length = (self._last[slots] - first) // lanes + 1
+        return first, np.maximum(length, 0)
 
     def _rebuild(self, storage: Storage) -> None:
         """Find all trajectories anew, from all rows."""
         ring = self.ring
         self._boundaries.resolve(storage)
         ring.take_replaced()
-        flags = self._boundaries.flags(storage, ring, ring.start, ring.stop)
-        cuts = ring.cuts()
-        flags[cuts - ring.start] = True
+        flags = self._boundaries.flags(storage, ring, ring.start, ring.stop).numpy()
+        flags[ring.cuts().numpy() - ring.start] = True
         self._clear_tables()
-        self._enter(ring.start + flags.nonzero().squeeze(1))
+        self._enter(ring.start + flags.nonzero()[0])
         self._known, self._generation = ring.stop, ring.generation
 
-    def _replace(self, storage: Storage, steps: Tensor) -> None:
+    def _replace(self, storage: Storage, steps: Numbers) -> None:
         """Rows were replaced in place: trajectories are joined or parted where their flags or ids now differ."""
         ring = self.ring
         if self._boundaries.has_ids:
-            steps = distinct(torch.cat([steps, steps - ring.lanes]))
+            steps = np.unique(np.concatenate([steps, steps - ring.lanes]))
         steps = steps[(steps >= ring.start) & (steps < self._known)]
-        is_last = self._boundaries.flags_of(storage, ring, steps) | torch.isin(steps, ring.cuts())
+        is_last = self._boundaries.flags_of(storage, ring, torch.from_numpy(steps)).numpy()
+        is_last |= np.isin(steps, ring.cuts().numpy())
         ended = self._last[self._head : self._tail]
-        if torch.equal(is_last, torch.isin(steps, ended)):
+        if np.array_equal(is_last, np.isin(steps, ended)):
             return
-        kept = ended[(ended >= ring.start) & ~torch.isin(ended, steps)]
+        kept = ended[(ended >= ring.start) & ~np.isin(ended, steps)]
         self._clear_tables()
-        self._enter(torch.cat([kept, steps[is_last]]).sort().values)
+        self._enter(np.sort(np.concatenate([kept, steps[is_last]])))
 
     def _clear_tables(self) -> None:
         lanes, start = self.ring.lanes, self.ring.start
         self._head = self._tail = lanes
         self._allocate(lanes + 64)
-        self._first[:lanes] = start + (torch.arange(lanes) - start) % lanes
-        self._oldest = torch.full((lanes,), _NONE)
-        self._newest = torch.full((lanes,), _NONE)
+        self._lanes = np.arange(lanes)
+        self._first[:lanes] = start + (self._lanes - start) % lanes
+        self._oldest = np.full(lanes, _NONE)
+        self._newest = np.full(lanes, _NONE)
 
     def _allocate(self, size: int) -> None:
         """Tables of `size` slots: first step, last step, and the slot of the next trajectory in the lane."""
-        self._table = torch.zeros(3, size, dtype=torch.int64)
-        self._first, self._last, self._next = self._table.unbind(0)
+        self._table = np.zeros((3, size), dtype=np.int64)
+        self._first, self._last, self._next = self._table
         self._tally = Tally(size)
 
-    def _enter(self, ends: Tensor) -> None:
-        """Enter trajectories that ended with the steps `ends`, int64 `[n]`, sorted; forget those overwritten."""
-        lanes = self.ring.lanes
+    def _enter(self, ends: Numbers) -> None:
+        """Enter trajectories that ended with the steps `ends`, `[n]`, sorted; forget those overwritten."""
+        lanes, stop = self.ring.lanes, self.ring.stop
         ends = ends[ends >= self._first[ends % lanes]]
         count = len(ends)
         if count:
             self._make_room(count)
-            slots = torch.arange(self._tail, self._tail + count)
+            slots = np.arange(self._tail, self._tail + count)
             self._tail += count
-            order = (ends % lanes).argsort(stable=True)
+            order = (ends % lanes).argsort(kind="stable")
             by_lane, slot = ends[order], slots[order]
             lane = by_lane % lanes
-            is_first, is_last = torch.ones(count, dtype=torch.bool), torch.ones(count, dtype=torch.bool)
+            is_first, is_last = np.ones(count, dtype=np.bool_), np.ones(count, dtype=np.bool_)
             is_first[1:] = is_last[:-1] = lane[1:] != lane[:-1]
-            before = by_lane.roll(1) + lanes
+            before = np.roll(by_lane, 1) + lanes
             before[is_first] = self._first[lane[is_first]]
             self._first[slot], self._last[slot] = before, by_lane
             self._first[lane[is_last]] = by_lane[is_last] + lanes
             self._link(slot, lane, is_first, is_last)
-        stop = self.ring.stop
-        self._last[:lanes] = stop - 1 - (stop - 1 - torch.arange(lanes)) % lanes
+        self._last[:lanes] = stop - 1 - (stop - 1 - self._lanes) % lanes
         self._forget()
         new = self._tail - count
-        oldest = self._oldest[self._oldest < new]
-        self._set_weights(torch.cat([torch.arange(lanes), oldest, torch.arange(new, self._tail)]))
+        changed = [self._lanes, self._oldest[self._oldest < new]]
+        self._set_weights(np.concatenate([*changed, np.arange(new, self._tail)] if count else changed))
 
-    def _link(self, slot: Tensor, lane: Tensor, is_first: Tensor, is_last: Tensor) -> None:
+    def _link(self, slot: Numbers, lane: Numbers, is_first: NDArray[np.bool_], is_last: NDArray[np.bool_]) -> None:
         """Chain the slots of each lane, given side by side in the order of time."""
         self._next[slot[:-1]] = slot[1:]
         self._next[slot[is_last]] = _NONE
@@ -159,16 +162,15 @@ class TrajectoryIndex:
 
     def _forget(self) -> None:
         """Drop the trajectories of which no step is left: they are the ones that ended first."""
-        head = self._head + int(torch.searchsorted(self._last[self._head : self._tail], self.ring.start))
-        if head == self._head:
+        start = self.ring.start
+        if self._head == self._tail or self._last[self._head] >= start:
             return
-        gone = torch.arange(self._head, head)
+        head = self._head + int(self._last[self._head : self._tail].searchsorted(start))
+        gone = np.arange(self._head, head)
         self._head = head
-        self._tally.set(gone, torch.zeros_like(gone))
-        lane = self._last[gone] % self.ring.lanes
-        self._oldest.scatter_reduce_(0, lane, self._next[gone], "amax")
-        is_out = self._oldest == _NONE
-        self._newest[is_out] = _NONE
+        self._tally.set(gone, np.zeros_like(gone))
+        np.maximum.at(self._oldest, self._last[gone] % self.ring.lanes, self._next[gone])
+        self._newest[self._oldest == _NONE] = _NONE
 
     def _make_room(self, count: int) -> None:
         """Have `count` free slots at the end, by moving all to the front or to larger tables."""
@@ -186,7 +188,7 @@ class TrajectoryIndex:
         self._head, self._tail = lanes, lanes + live
         self._set_weights(self.slots())
 
-    def _set_weights(self, slots: Tensor) -> None:
+    def _set_weights(self, slots: Numbers) -> None:
         assert self._weigh is not None
         _, length = self.extents(slots)
-        self._tally.set(slots, torch.where(length > 0, self._weigh(length), 0))
+        self._tally.set(slots, np.where(length > 0, self._weigh(length), 0))

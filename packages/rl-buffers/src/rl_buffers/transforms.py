@@ -8,7 +8,7 @@ from torch import nn
 from rl_buffers._multi_step import MultiStep
 from rl_buffers._reward_to_go import RewardToGo
 
-__all__ = ["InverseTransform", "KeepingTransform", "MultiStep", "RewardToGo"]
+__all__ = ["InverseTransform", "InvertedTransform", "KeepingTransform", "MultiStep", "RewardToGo"]
 
 
 @runtime_checkable
