@@ -168,6 +168,18 @@ def test_other_samplers() -> None:
         PrioritizedReplayBuffer(alpha=1.0, beta=1.0, sampler=RandomSampler())
 
 
+def test_storage_without_a_limit() -> None:
+    """Priorities need a capacity: that of the storage, or of a sampler given, which says when it is full."""
+    with pytest.raises(ValueError, match=r"the storage has no limit.*Give the storage a max_size, or sampler="):
+        PrioritizedReplayBuffer(alpha=1.0, beta=1.0, storage=ListStorage())
+    sampler = PrioritizedSampler(3, 1.0, 1.0)
+    buffer = PrioritizedReplayBuffer(alpha=1.0, beta=1.0, storage=ListStorage(), sampler=sampler)
+    buffer.extend([1, 2, 3])
+    assert set(buffer.sample(6).tolist()) == {1, 2, 3}
+    with pytest.raises(ValueError, match=r"smaller than the storage\. Expected at least 4, found 3"):
+        buffer.add(4)
+
+
 def test_transforms_see_weights() -> None:
     """Transforms get the batch with index and weight, and their result is what `sample` returns."""
     seen = []

@@ -163,7 +163,7 @@ def test_ids_of_any_kind(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
 
 
 def test_episode_is_read_where_there_is_one() -> None:
-    """With neither key, `episode` says where trajectories end, done or not, and `("next", "done")` otherwise."""
+    """With neither key, `episode` says where trajectories end, done or not; else `done` does, and a collector's ids."""
     rows = _rows([5, 5])
     rows["next", "done"].zero_()
     buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(10), sampler=SliceSampler(slice_len=5))
@@ -172,6 +172,11 @@ def test_episode_is_read_where_there_is_one() -> None:
     buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(10), sampler=SliceSampler(slice_len=5))
     buffer.extend(rows.exclude("episode"))
     assert set(buffer.sample(300)["index"][::5].tolist()) == {0, 1, 2, 3, 4, 5}
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(10), sampler=SliceSampler(slice_len=3))
+    rows["next", "done"][2] = True
+    rows["collector", "traj_ids"] = rows.pop("episode")
+    buffer.extend(rows)
+    assert set(buffer.sample(300)["index"][::3].tolist()) == {0, 5, 6, 7}
 
 
 def test_both_keys_end_trajectories() -> None:

@@ -10,6 +10,7 @@ from rl_buffers._storage import Storage
 from rl_specs import MissingKeyError, NestedKey, ShapeError, canonical_key, message
 
 _EPISODE: NestedKey = "episode"
+_COLLECTED: NestedKey = ("collector", "traj_ids")
 _DONE: NestedKey = ("next", "done")
 
 
@@ -21,7 +22,7 @@ class Boundaries:
         component: whose they are, for messages.
         end_key: entry that is true on the last step of a trajectory; of several elements any one does.
         traj_key: entry with an id of the trajectory, of any shape and dtype. With neither key, `"episode"` where the
-            rows have such an entry, else `("next", "done")`.
+            rows have such an entry, else `("next", "done")` and, where the rows have it, `("collector", "traj_ids")`.
         ends: bool `[n]`, given instead of an entry `end_key` of the rows.
         trajectories: `[n, ...]`, given instead of an entry `traj_key`.
     Raises:
@@ -71,11 +72,8 @@ class Boundaries:
         """
         if not self._is_resolved:
             self._is_resolved = True
-            try:
-                storage.read_entry(_EPISODE, slice(0, 1))
-                self._traj_key = _EPISODE
-            except MissingKeyError:
-                self._end_key = _DONE
+            self._traj_key = next((key for key in (_EPISODE, _COLLECTED) if _has(storage, key)), None)
+            self._end_key = None if self._traj_key == _EPISODE else _DONE
         for name, value in (("ends", self._ends), ("trajectories", self._ids)):
             if value is not None and len(value) != len(storage):
                 fix = "They hold for a fixed set of rows; for rows that are still written give end_key or traj_key"
@@ -132,6 +130,14 @@ class Boundaries:
         except MissingKeyError as error:
             fix = f"It says where trajectories end: name another entry with {self._component}({argument}=...)"
             raise MissingKeyError(f"{self._component}: {error} {fix}.") from error
+
+
+def _has(storage: Storage, key: NestedKey) -> bool:
+    try:
+        storage.read_entry(key, slice(0, 1))
+    except MissingKeyError:
+        return False
+    return True
 
 
 def _differ(left: Tensor, right: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Draws in proportion to priorities, with the weights that make up for it."""
 
+import sys
 from math import inf
 from math import pow as power
 from typing import Any, Literal, TypeAlias, final, get_args
@@ -40,7 +41,7 @@ class PrioritizedSampler(Sampler):
     `entry_leaf` (float, the largest leaf there ever was).
 
     Args:
-        max_capacity: number of rows, at least the storage's capacity.
+        max_capacity: number of rows, at least the storage's capacity (what it will hold, if that has no limit).
         alpha: exponent of priorities, >= 0; 0 for uniform draws.
         beta: exponent of weights, >= 0: a number, to be set again with `sampler.beta = ...` as the run goes on, or a
             schedule that goes one step with every batch.
@@ -233,12 +234,13 @@ class PrioritizedSampler(Sampler):
 
     def _enter(self, storage: Storage, start: int, stop: int) -> None:
         """Rows that were written get a stamp and the largest priority of those that were not."""
-        if storage.max_size > self._stamps.capacity:
+        needed = stop if storage.max_size == sys.maxsize else storage.max_size
+        if needed > self._stamps.capacity:
             raise ValueError(
                 message(
                     "PrioritizedSampler",
                     "max_capacity is smaller than the storage",
-                    expected=f"at least {storage.max_size}",
+                    expected=f"at least {needed}",
                     found=self._stamps.capacity,
                     fix="Give max_capacity the storage's max_size",
                 )

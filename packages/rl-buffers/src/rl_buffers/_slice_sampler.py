@@ -32,8 +32,8 @@ class SliceSampler(Sampler):
         slice_len: steps in a slice; a batch has `batch_size / slice_len` of them.
         end_key: entry, bool, that is true on the last step of a trajectory; of several elements any one counts.
         traj_key: entry with an id of the trajectory, of any shape and dtype; where it changes a trajectory ends. With
-            neither key, `"episode"` where the rows have such an entry, else `("next", "done")`; with both, either ends
-            a trajectory.
+            both keys, either ends a trajectory. With neither, `"episode"` is taken for an id where the rows have such
+            an entry; else `("next", "done")` is the flag, and `("collector", "traj_ids")` the id where there is one.
         ends: bool `[n]`, flags of the `n` rows stored, instead of an entry. For rows that do not change; the last of
             those that a storage was made with ends a trajectory in any case.
         trajectories: `[n, ...]`, ids of the `n` rows stored, instead of an entry.
