@@ -2,7 +2,22 @@
 
 from _work import Family
 
-from families import backends, collection, device, growth, imports, memory, parts, ppo, replay, slices, update, values
+from families import (
+    backends,
+    collection,
+    device,
+    growth,
+    imports,
+    memory,
+    parts,
+    ppo,
+    prioritized,
+    replay,
+    slices,
+    update,
+    values,
+)
 
-MODULES = (collection, parts, backends, ppo, device, update, values, replay, slices, imports, memory, growth)
+LEARNING = (collection, parts, backends, ppo, device, update, values)
+MODULES = (*LEARNING, replay, prioritized, slices, imports, memory, growth)
 FAMILIES: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in MODULES}

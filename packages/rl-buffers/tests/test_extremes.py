@@ -25,6 +25,22 @@ def test_losing_the_extremes_finds_the_next_ones() -> None:
     assert (extremes.largest(), extremes.largest_place(), extremes.smallest()) == (0.0, -1, inf)
 
 
+def test_losing_one_extreme() -> None:
+    """The smallest is found anew when only it is lost, to a larger value or to 0, and so is the largest."""
+    table = np.array([[1.0, 7.0], [3.0, 2.0]])
+    extremes = Extremes(torch.from_numpy(table))
+    extremes.reload()
+    flat = table.reshape(-1)
+    steps = ((0, 4.0, (7.0, 2.0)), (3, 0.0, (7.0, 3.0)), (1, 3.5, (4.0, 3.0)), (2, 3.6, (4.0, 3.5)))
+    for place, value, expected in steps:
+        flat[place] = value
+        extremes.wrote(np.array([place]), np.array([value]), flat)
+        assert (extremes.largest(), extremes.smallest()) == expected
+    flat[0] = 0.0
+    extremes.filled(0, 1, 0.0)
+    assert (extremes.largest(), extremes.smallest()) == (3.6, 3.5)
+
+
 @given(
     st.lists(
         st.tuples(

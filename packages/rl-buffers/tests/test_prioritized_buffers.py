@@ -1,5 +1,8 @@
 """Buffers that draw in proportion to priorities."""
 
+import threading
+from collections.abc import Callable
+
 import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -165,6 +168,18 @@ def test_other_samplers() -> None:
         PrioritizedReplayBuffer(alpha=1.0, beta=1.0, sampler=RandomSampler())
 
 
+def test_storage_without_a_limit() -> None:
+    """Priorities need a capacity: that of the storage, or of a sampler given, which says when it is full."""
+    with pytest.raises(ValueError, match=r"the storage has no limit.*Give the storage a max_size, or sampler="):
+        PrioritizedReplayBuffer(alpha=1.0, beta=1.0, storage=ListStorage())
+    sampler = PrioritizedSampler(3, 1.0, 1.0)
+    buffer = PrioritizedReplayBuffer(alpha=1.0, beta=1.0, storage=ListStorage(), sampler=sampler)
+    buffer.extend([1, 2, 3])
+    assert set(buffer.sample(6).tolist()) == {1, 2, 3}
+    with pytest.raises(ValueError, match=r"smaller than the storage\. Expected at least 4, found 3"):
+        buffer.add(4)
+
+
 def test_transforms_see_weights() -> None:
     """Transforms get the batch with index and weight, and their result is what `sample` returns."""
     seen = []
@@ -192,3 +207,42 @@ def test_dumps_and_loads(tmp_path: object) -> None:
     for _ in range(3):
         one, two = buffer.sample(5), other.sample(5)
         assert all(torch.equal(one[key], two[key]) for key in ("a", "index", "_weight", "_stamp"))
+
+
+def test_threads() -> None:
+    """Writes, draws and updates from several threads leave batches whole, and sums those of the leaves."""
+    buffer = TensorDictPrioritizedReplayBuffer(
+        alpha=0.6, beta=0.4, storage=LazyTensorStorage(500), generator=torch.Generator().manual_seed(0), batch_size=32
+    )
+    buffer.extend(_rows(500, b=torch.arange(500) * 3))
+    faults: list[BaseException] = []
+
+    def write() -> None:
+        for first in range(0, 6000, 30):
+            numbers = torch.arange(first, first + 30)
+            buffer.extend(TensorDict({"a": numbers, "b": numbers * 3}, batch_size=[30]))
+
+    def learn() -> None:
+        for _ in range(200):
+            batch = buffer.sample()
+            assert torch.equal(batch["b"], batch["a"] * 3)
+            batch["td_error"] = batch["a"] % 7 + 0.1
+            buffer.update_tensordict_priority(batch)
+
+    def caught(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=caught, args=(work,)) for work in (write, write, learn, learn)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    fresh = PrioritizedSampler(500, 0.6, 0.4)
+    fresh.load_state_dict(buffer.sampler.state_dict())
+    assert isinstance(buffer.sampler, PrioritizedSampler)
+    assert buffer.sampler.max_priority == fresh.max_priority
+    assert buffer.sampler._sum_tree.total == fresh._sum_tree.total

@@ -14,6 +14,7 @@ from rl_envs import (
     PendulumEnv,
     RewardSum,
     StepCounter,
+    TicTacToeEnv,
     TransformedEnv,
     pack_flat,
     unpack_flat,
@@ -192,3 +193,26 @@ def test_flags_of_groups_alone_end_the_row() -> None:
     """Without flags at the root, a row starts anew as soon as any member of a group is done."""
     steps = NestedCountingEnv((1,), num_agents=3, max_steps=2).rollout(5, break_when_any_done=False)
     assert steps["agents", "observation"][0, :, 2].flatten().tolist() == [0, 1, 0, 1, 0]
+
+
+def test_actions_drawn_ahead_do_not_depend_on_the_length_of_a_rollout() -> None:
+    """A long random rollout begins like a short one, past several draws, and its actions are uniform."""
+
+    def actions(steps: int) -> torch.Tensor:
+        torch.manual_seed(3)
+        env = PendulumEnv(batch_size=(4,))
+        env.set_seed(0)
+        drawn: torch.Tensor = env.rollout(steps, break_when_any_done=False)["action"]
+        return drawn
+
+    long = actions(600)
+    assert torch.equal(long[:, :70], actions(70))
+    assert len(set(long.flatten().tolist())) == long.numel()
+    shares = torch.histc(long, bins=4, min=-2.0, max=2.0) / long.numel()
+    assert ((shares - 0.25).abs() < 0.04).all()
+
+
+def test_restricted_actions_are_drawn_step_by_step() -> None:
+    """Where what is allowed depends on the step, a random rollout asks for each action."""
+    rollout = TicTacToeEnv().rollout(200, break_when_any_done=False)
+    assert bool(rollout["mask"].gather(-1, rollout["action"].long().view(-1, 1)).all())

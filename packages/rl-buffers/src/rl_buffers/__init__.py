@@ -27,10 +27,12 @@ from rl_buffers.samplers import (
     PrioritizedSampler,
     PrioritizedSliceSampler,
     RandomSampler,
+    RankPrioritizedSampler,
     Sampler,
     SamplerWithoutReplacement,
     SliceSampler,
     SliceSamplerWithoutReplacement,
+    StalenessAwareSampler,
     StreamingSliceSampler,
 )
 from rl_buffers.storages import (
@@ -84,6 +86,7 @@ __all__ = [
     "PrioritizedSampler",
     "PrioritizedSliceSampler",
     "RandomSampler",
+    "RankPrioritizedSampler",
     "ReplayBuffer",
     "ReplayBufferEnsemble",
     "RewardToGo",
@@ -93,6 +96,7 @@ __all__ = [
     "SamplerWithoutReplacement",
     "SliceSampler",
     "SliceSamplerWithoutReplacement",
+    "StalenessAwareSampler",
     "Storage",
     "StorageCheckpointerBase",
     "StorageEnsemble",

@@ -70,14 +70,14 @@ class Extremes:
         if value >= self._largest and value > 0.0:
             place = int(places[most])
             self._largest, self._largest_place = value, place if table[place] == value else _UNKNOWN
-        elif self._largest_place >= 0 and (places == self._largest_place).any():
+        elif self._largest_place >= 0 and table[self._largest_place] != self._largest:
             self._largest_place = _UNKNOWN
         least = values.argmin()
         value = float(values[least])
         if value <= self._smallest:
             place = int(places[least])
             self._smallest, self._smallest_place = value, place if table[place] == value > 0.0 else _UNKNOWN
-        elif self._smallest_place >= 0 and (places == self._smallest_place).any():
+        elif self._smallest_place >= 0 and table[self._smallest_place] != self._smallest:
             self._smallest_place = _UNKNOWN
 
     def filled(self, start: int, stop: int, value: float) -> None:

@@ -1,5 +1,6 @@
 """Replay buffers that draw in proportion to priorities."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, final
 
@@ -36,6 +37,7 @@ class PrioritizedReplayBuffer(BufferBase):
         storage, writer and those after it: as for `ReplayBuffer`.
     Raises:
         TypeError: `sampler` keeps no priorities.
+        ValueError: no `sampler`, and a storage without a limit.
     """
 
     @named_arguments
@@ -101,6 +103,7 @@ class TensorDictPrioritizedReplayBuffer(TensorDictBufferBase):
         storage, writer and those after it: as for `TensorDictReplayBuffer`.
     Raises:
         TypeError: `sampler` keeps no priorities.
+        ValueError: no `sampler`, and a storage without a limit.
     """
 
     @named_arguments
@@ -154,6 +157,10 @@ def _sampler(
     normalization: Normalization,
 ) -> Sampler:
     """The sampler given, or the one that the arguments describe."""
+    if sampler is None and storage.max_size == sys.maxsize:
+        fix = "Give the storage a max_size, or sampler=PrioritizedSampler(max_capacity, alpha, beta)"
+        problem = "the storage has no limit, priorities need one"
+        raise ValueError(message(type(buffer).__name__, problem, fix=fix))
     if sampler is None:
         return PrioritizedSampler(
             storage.max_size, alpha, beta, eps=eps, dtype=dtype, reduction=reduction, normalization=normalization

@@ -1,5 +1,6 @@
 """Draws in proportion to priorities, with the weights that make up for it."""
 
+import sys
 from math import inf
 from math import pow as power
 from typing import Any, Literal, TypeAlias, final, get_args
@@ -40,7 +41,7 @@ class PrioritizedSampler(Sampler):
     `entry_leaf` (float, the largest leaf there ever was).
 
     Args:
-        max_capacity: number of rows, at least the storage's capacity.
+        max_capacity: number of rows, at least the storage's capacity (what it will hold, if that has no limit).
         alpha: exponent of priorities, >= 0; 0 for uniform draws.
         beta: exponent of weights, >= 0: a number, to be set again with `sampler.beta = ...` as the run goes on, or a
             schedule that goes one step with every batch.
@@ -159,13 +160,7 @@ class PrioritizedSampler(Sampler):
         total = tree.total
         if not 0.0 < total < inf:
             raise _no_draw(total)
-        device = None if generator is None else generator.device
-        targets: NDArray[np.float64] = (
-            torch.rand(batch_size, dtype=torch.float64, generator=generator, device=device).cpu().numpy()
-        )
-        targets += np.arange(batch_size)
-        targets *= total / batch_size
-        rows = tree.find(targets)
+        rows = tree.find(stratified_targets(batch_size, total, generator))
         leaves = tree.leaves.take(rows)
         if self._normalization == "none":
             norm = total / count
@@ -174,30 +169,42 @@ class PrioritizedSampler(Sampler):
         else:
             norm = tree.smallest()
         weights: NDArray[np.float64] = norm / leaves
-        weights **= self.beta
-        self._beta_step += 1
+        weights **= self.step_beta()
         return rows, weights
+
+    def step_beta(self) -> float:
+        """Exponent of this batch's weights; a schedule then goes one step."""
+        beta = self.beta
+        self._beta_step += 1
+        return beta
 
     def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
         """See `Sampler.update_priority`."""
         rows = row_array(index, self._stamps.capacity, _UPDATE)
         values = priority_array(priority, len(rows), self._reduction, _UPDATE, rows)
-        leaves = values + self._eps
-        if self._alpha != 1.0:
-            with np.errstate(over="ignore"):
-                leaves **= self._alpha
         if not rows.size:
             return
-        largest = float(leaves[leaves.argmax()])
-        if not largest < inf:
-            raise ValueError(message(_UPDATE, "priorities to the power alpha", expected="finite numbers", found=inf))
+        self._assert_finite(float(values[values.argmax()]))
+        leaves = values + self._eps
+        if self._alpha != 1.0:
+            leaves **= self._alpha
         stamps = self._stamps.of(rows)
         is_current = stamps > 0 if stamp is None else stamps == row_stamps(stamp)
-        if not is_current.all():
+        if not is_current[is_current.argmin()]:
             rows, leaves = rows[is_current], leaves[is_current]
-            largest = float(leaves.max()) if leaves.size else 0.0
         self._sum_tree.set(rows, leaves)
-        self._entry_leaf = max(self._entry_leaf, largest)
+        if leaves.size:
+            self._entry_leaf = max(self._entry_leaf, float(leaves[leaves.argmax()]))
+
+    def _assert_finite(self, priority: float) -> None:
+        """The largest of some priorities must not be infinite as a leaf."""
+        try:
+            is_finite = (priority + self._eps) ** self._alpha < inf
+        except OverflowError:
+            is_finite = False
+        if not is_finite:
+            problem = f"a priority of {priority} to the power alpha"
+            raise ValueError(message(_UPDATE, problem, expected="a finite number", found=inf))
 
     def check_priority(self, priority: Tensor, count: int) -> None:
         """See `Sampler.check_priority`."""
@@ -227,12 +234,13 @@ class PrioritizedSampler(Sampler):
 
     def _enter(self, storage: Storage, start: int, stop: int) -> None:
         """Rows that were written get a stamp and the largest priority of those that were not."""
-        if storage.max_size > self._stamps.capacity:
+        needed = stop if storage.max_size == sys.maxsize else storage.max_size
+        if needed > self._stamps.capacity:
             raise ValueError(
                 message(
                     "PrioritizedSampler",
                     "max_capacity is smaller than the storage",
-                    expected=f"at least {storage.max_size}",
+                    expected=f"at least {needed}",
                     found=self._stamps.capacity,
                     fix="Give max_capacity the storage's max_size",
                 )
@@ -311,6 +319,17 @@ class PrioritizedSampler(Sampler):
 
 
 _UPDATE = "PrioritizedSampler.update_priority"
+
+
+def stratified_targets(batch_size: int, total: float, generator: torch.Generator | None) -> NDArray[np.float64]:
+    """Numbers `[batch_size]`, one in each of as many equal parts of the range from 0 to `total`, in order."""
+    device = None if generator is None else generator.device
+    targets: NDArray[np.float64] = (
+        torch.rand(batch_size, dtype=torch.float64, generator=generator, device=device).cpu().numpy()
+    )
+    targets += np.arange(batch_size)
+    targets *= total / batch_size
+    return targets
 
 
 def _wrong(name: str, expected: str, found: object) -> str:

@@ -34,7 +34,7 @@ def row_array(index: Numbers, capacity: int, component: str) -> NDArray[np.int64
             found = f"{array.dtype} {list(array.shape)}"
             raise IndexError(message(component, "row numbers", expected="integers [n]", found=found))
         array = array.astype(np.int64)
-    if array.size and int(np.ascontiguousarray(array).view(np.uint64).max()) >= capacity:
+    if array.size and not (array[array.argmin()] >= 0 and array[array.argmax()] < capacity):
         bad = array[(array < 0) | (array >= capacity)][:_LISTED].tolist()
         raise IndexError(message(component, "row numbers", expected=f"0 to {capacity - 1}", found=bad))
     return array
@@ -72,7 +72,7 @@ def priority_array(
 
 def row_stamps(stamp: Tensor) -> NDArray[np.int64]:
     """Stamps `[n]` from a tensor `[n, ...]` that repeats each along further dimensions."""
-    array: NDArray[np.int64] = stamp.cpu().numpy()
+    array: NDArray[np.int64] = (stamp if stamp.is_cpu else stamp.cpu()).numpy()
     return array if array.ndim == 1 else first_of_each(array)
 
 
@@ -85,10 +85,11 @@ def first_of_each(array: NDArray[Any]) -> NDArray[Any]:
 
 def _array(values: Numbers) -> NDArray[Any]:
     if isinstance(values, Tensor):
-        tensor = values.detach()
-        if tensor.dtype is torch.bfloat16:
-            tensor = tensor.float()
-        numbers: NDArray[Any] = tensor.cpu().numpy()
+        if values.requires_grad:
+            values = values.detach()
+        if values.dtype is torch.bfloat16:
+            values = values.float()
+        numbers: NDArray[Any] = (values if values.is_cpu else values.cpu()).numpy()
         return numbers
     return np.asarray(values)
 

@@ -148,15 +148,16 @@ class SumTree:
         rest = np.minimum(targets, nextafter(float(ends[-1]), 0.0))
         node: NDArray[np.int64] = ends[1:].searchsorted(rest, side="right")
         rest -= ends.take(node)
-        offsets = np.arange(-1, _FAN_OUT * len(rest) - 1, _FAN_OUT)
-        for depth in range(len(self._tables) - 1, -1, -1):
-            rows = torch.index_select(self._tables[depth], 0, torch.from_numpy(node))
-            flat = rows.cumsum(1).numpy().reshape(-1)
-            rest = np.minimum(rest, np.nextafter(flat[_FAN_OUT - 1 :: _FAN_OUT], 0.0))
-            child = (flat.reshape(-1, _FAN_OUT) > rest[:, None]).argmax(1)
+        for depth in range(len(self._levels) - 1, -1, -1):
+            sums = torch.from_numpy(self._levels[depth].take(node, 0)).cumsum(1).numpy()
+            is_late = rest >= sums[:, -1]
+            if is_late[is_late.argmax()]:
+                rest = np.minimum(rest, np.nextafter(sums[:, -1], 0.0))
+            child = (sums > rest[:, None]).argmax(1)
             node = (node << _SHIFT) + child
             if depth:
-                rest -= np.where(child > 0, flat.take(offsets + child), 0.0)
+                before = np.arange(-1, sums.size - 1, _FAN_OUT) + child
+                rest -= np.where(child > 0, sums.reshape(-1).take(before), 0.0)
         return node
 
     def _renew(self) -> None:
@@ -169,8 +170,8 @@ class SumTree:
                 first, last = first >> _SHIFT, ((last - 1) >> _SHIFT) + 1
         if self._stale_groups:
             groups = self._stale_groups[0] if len(self._stale_groups) == 1 else np.concatenate(self._stale_groups)
-            for table, sums in zip(self._tables, self._sums, strict=True):
-                sums[groups] = _row_sums(torch.index_select(table, 0, torch.from_numpy(groups)))
+            for level, sums in zip(self._levels, self._sums, strict=True):
+                sums[groups] = _row_sums(torch.from_numpy(level.take(groups, 0)))
                 groups = groups >> _SHIFT
         self._stale_groups, self._stale_ranges = [], []
         torch.cumsum(self._top_tensor, 0, out=self._ends_tensor)
