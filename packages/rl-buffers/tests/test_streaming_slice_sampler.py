@@ -59,26 +59,33 @@ def test_windows_are_those_of_a_loop(
     """Whatever is written and drawn in between, the windows that come are those of a loop, none with a lost step."""
     buffer = _buffer(size, length)
     queue: list[int] = []
-    begin = total = 0
+    written: list[bool] = []
+    begin = seen = 0
     for flags, draws in batches:
-        buffer.extend(_rows(total, flags))
-        for number, flag in enumerate(flags, total):
-            begin = max(begin, total + len(flags) - size)
-            if number - begin + 1 == length:
-                queue.append(begin)
-                begin = number + 1
-            if flag:
-                begin = number + 1
-        total += len(flags)
-        queue = [first for first in queue if first >= total - size]
+        buffer.extend(_rows(len(written), flags))
+        written += flags
         if is_saved:
             other = _buffer(size, length)
             other.load_state_dict(buffer.state_dict())
             buffer = other
         for _ in range(draws):
-            if queue:
-                assert buffer.sample(length)["number"].tolist() == list(range(queue[0], queue[0] + length))
-                queue = queue[1:]
+            found, after = _windows(written, seen, max(begin, len(written) - size), length)
+            found = [first for first in queue + found if first >= len(written) - size]
+            if found:
+                assert buffer.sample(length)["number"].tolist() == list(range(found[0], found[0] + length))
+                queue, begin, seen = found[1:], after, len(written)
+
+
+def _windows(written: list[bool], seen: int, begin: int, length: int) -> tuple[list[int], int]:
+    """Windows completed by the steps from `seen` on, by a loop, and where the next one begins."""
+    found = []
+    for number in range(max(seen, begin), len(written)):
+        if number - begin + 1 == length:
+            found.append(begin)
+            begin = number + 1
+        if written[number]:
+            begin = number + 1
+    return found, begin
 
 
 def test_an_end_put_into_a_window_takes_it_out() -> None:

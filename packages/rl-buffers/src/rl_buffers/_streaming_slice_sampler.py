@@ -18,11 +18,11 @@ from rl_specs import NestedKey
 class StreamingSliceSampler(Sampler):
     """Windows of the steps written since the last batch, each once, oldest first; then slices as of `SliceSampler`.
 
-    As steps arrive they are cut into windows of `slice_len` steps, side by side, none across the end of a trajectory:
-    the steps left over at an end are in no window. Each window waits until it is drawn, or until one of its steps is
-    overwritten. A batch is filled with waiting windows first; what they leave free is drawn with replacement from all
-    that is stored. Rows replaced so that a trajectory ends inside a window put that window out of the queue; rows
-    written in another order than that of a ring begin a new queue, of all that is stored.
+    Steps are cut into windows of `slice_len` steps, side by side, none across the end of a trajectory: the steps left
+    over at an end are in no window, nor are those overwritten before a batch was drawn. Each window waits until it is
+    drawn, or until one of its steps is overwritten. A batch is filled with waiting windows first; what they leave free
+    is drawn with replacement from all that is stored. Rows replaced so that a trajectory ends inside a window put that
+    window out of the queue; rows written in another order than that of a ring begin a new queue, of all that is stored.
 
     Args:
         slice_len: steps in a slice; a batch has `batch_size / slice_len` of them.
