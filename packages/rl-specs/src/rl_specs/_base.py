@@ -267,6 +267,8 @@ _TORCH_FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.permute: lambda input, dims: input.permute(dims),
     torch.reshape: lambda input, shape: input.reshape(shape),
     torch.squeeze: _method("squeeze"),
+    torch.swapaxes: _method("transpose"),
+    torch.swapdims: _method("transpose"),
     torch.transpose: _method("transpose"),
     torch.unbind: _method("unbind"),
     torch.unflatten: _method("unflatten"),

@@ -70,12 +70,12 @@ class Shaped(ABC):
         at = self._front_dim(dim)
         return self._apply("unflatten", lambda t: unflattened(t, at, sizes))
 
-    def squeeze(self, dim: int | None = None) -> Self:
-        """The spec without dimension `dim` where that has size 1, or without any dimension of size 1."""
+    def squeeze(self, dim: int | Sequence[int] | None = None) -> Self:
+        """The spec without dimension `dim`, or several, where that has size 1; without any of size 1 for `None`."""
         if dim is None:
             dims = tuple(i for i, size in enumerate(self.shape[: self._front]) if size == 1)
         else:
-            dims = (self._front_dim(dim),)
+            dims = tuple(self._front_dim(d) for d in ((dim,) if isinstance(dim, int) else dim))
         return self._apply("squeeze", lambda t: t.squeeze(dims))
 
     def unsqueeze(self, dim: int) -> Self:
