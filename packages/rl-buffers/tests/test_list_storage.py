@@ -5,7 +5,7 @@ import torch
 from tensordict import TensorDict
 
 from rl_buffers import ListStorage, ReplayBuffer, SamplerWithoutReplacement
-from rl_specs import SpecError
+from rl_specs import MissingKeyError, SpecError
 
 
 def test_introduction_with_objects() -> None:
@@ -100,3 +100,15 @@ def test_empty_frees_the_rows() -> None:
     assert len(buffer) == 0
     assert buffer.add(5) == 0
     assert buffer[:] == [5]
+
+
+def test_one_entry_of_rows_and_of_a_block() -> None:
+    """An entry is read alone, by rows or by range, from the storage and from rows not written yet."""
+    storage = ListStorage(8)
+    block = storage.check([{"a": number, "in": {"b": torch.full((2,), number)}} for number in range(6)], "test")
+    assert storage.block_entry("a", block).tolist() == list(range(6))
+    storage.write(slice(0, 6), block)
+    assert storage.read_entry(("in", "b"), torch.tensor([4, 1])).tolist() == [[4, 4], [1, 1]]
+    assert storage.read_entry("a", slice(1, 3)).tolist() == [1, 2]
+    with pytest.raises(MissingKeyError, match='"c" missing'):
+        storage.read_entry("c", slice(0, 1))

@@ -127,3 +127,13 @@ def test_writing_to_an_index_leaves_the_pass_alone() -> None:
     buffer.sample(1, return_info=True)[1]["index"].fill_(0)
     assert buffer.sample(2).tolist() == [4, 5]
     assert buffer.sample(6).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_overwriting_rows_does_not_begin_a_new_pass() -> None:
+    """Rows replaced in place change neither order nor position of the pass; writing new ones does."""
+    buffer = _filled(6, SamplerWithoutReplacement(), batch_size=2)
+    seen = buffer.sample().tolist()
+    buffer[0] = torch.tensor(0)
+    buffer[:3] = torch.arange(3)
+    seen += buffer.sample().tolist() + buffer.sample().tolist()
+    assert sorted(seen) == list(range(6))

@@ -8,7 +8,7 @@ from tensordict import LazyStackedTensorDict, TensorClass, TensorDict
 from torch import Tensor
 
 from rl_buffers import LazyTensorStorage, ReplayBuffer, TensorDictReplayBuffer, TensorStorage
-from rl_specs import SpecError
+from rl_specs import MissingKeyError, SpecError
 
 
 class Point(TensorClass):
@@ -189,3 +189,16 @@ def test_capacity_is_checked() -> None:
             LazyTensorStorage(bad)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(TypeError, match="devise"):
         LazyTensorStorage(3, devise="cpu")  # type: ignore[call-arg]  # wrong on purpose
+
+
+def test_one_entry_of_rows_and_of_a_block() -> None:
+    """An entry is read alone, by rows or by range, from the storage and from rows not written yet."""
+    storage = LazyTensorStorage(8)
+    rows = TensorDict({"a": torch.arange(6), "in": {"b": torch.arange(12.0).view(6, 2)}}, batch_size=[6])
+    block = storage.check(rows, "test")
+    assert torch.equal(storage.block_entry(("in", "b"), block), rows["in", "b"])
+    storage.write(slice(0, 6), block)
+    assert storage.read_entry("a", torch.tensor([4, 1])).tolist() == [4, 1]
+    assert torch.equal(storage.read_entry(("in", "b"), slice(1, 4)), rows["in", "b"][1:4])
+    with pytest.raises(MissingKeyError, match=r'"c" missing.*"a".*"in"'):
+        storage.read_entry("c", slice(0, 1))

@@ -126,7 +126,7 @@ class BufferBase(ABC):
                 return None if _is_empty(data) else int(self._extend(data, "add")[-1])
             block = self._storage.check_row(row, f"{self._name}.add")
             index = self._writer.add(self._storage, block)
-            self._sampler.add(index)
+            self._sampler.add(self._storage, index)
             return index
 
     def sample(self, batch_size: int | None = None, return_info: bool = False) -> Any:
@@ -188,19 +188,22 @@ class BufferBase(ABC):
             data = self._accept(data, "__setitem__")
             if isinstance(where, int):
                 self._storage.write(where, self._storage.check_row(data, component))
+                self._sampler.overwrite(self._storage, where)
                 return
             count = where.stop - where.start if isinstance(where, slice) else where.numel()
             block = self._storage.check(data, component)
             if block.count != count:
                 raise SpecError(message(component, "number of rows", expected=count, found=block.count))
-            self._storage.write(where, block)
+            if count:
+                self._storage.write(where, block)
+                self._sampler.overwrite(self._storage, where)
 
     def empty(self) -> None:
         """Forget all rows, those that transforms keep back too. Memory and layout of the rows stay as they are."""
         with self._lock:
             self._storage.clear()
             self._writer.clear()
-            self._sampler.restart()
+            self._sampler.clear()
             for transform in self._transforms:
                 if isinstance(transform, KeepingTransform):
                     transform.clear()
@@ -272,7 +275,7 @@ class BufferBase(ABC):
         block = self._storage.check(data, f"{self._name}.{method}")
         index = self._writer.extend(self._storage, block)
         if block.count:
-            self._sampler.extend(index)
+            self._sampler.extend(self._storage, index)
         return index
 
     def _collate(self, rows: Any) -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._structure import infer, parse
-from rl_specs import SpecError, message
+from rl_specs import NestedKey, SpecError, message, missing_key
 
 
 @final
@@ -68,6 +68,15 @@ class ListStorage(Storage):
     def read_row(self, index: int) -> Any:
         """See `Storage.read_row`."""
         return copy_row(self._rows[index])
+
+    def read_entry(self, key: NestedKey, index: Tensor | slice) -> Tensor:
+        """See `Storage.read_entry`; the entry is a tensor or a number in each of the rows, and of one shape."""
+        rows = self._rows[index] if isinstance(index, slice) else [self._rows[place] for place in index.tolist()]
+        return _entry(key, rows)
+
+    def block_entry(self, key: NestedKey, block: Block) -> Tensor:
+        """See `Storage.block_entry`."""
+        return _entry(key, block.columns)
 
     def clear(self) -> None:
         """Forget all rows and free them."""
@@ -133,3 +142,18 @@ def _split(data: Any, component: str) -> list[Any]:
         raise SpecError(
             message(component, "the data are not a batch", found=type(data).__name__, fix="Use add(row) for one row")
         ) from error
+
+
+def _entry(key: NestedKey, rows: list[Any]) -> Tensor:
+    """One entry of several rows, stacked."""
+    path = (key,) if isinstance(key, str) else tuple(key)
+    values = []
+    for row in rows:
+        value = row
+        for name in path:
+            has = set(value.keys()) if isinstance(value, dict) or is_tensor_collection(value) else set()
+            if name not in has:
+                raise missing_key("ListStorage", key, has, fix="Store it with every row, or name another entry")
+            value = value[name]
+        values.append(torch.as_tensor(value))
+    return torch.stack(values) if values else torch.empty(0)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from rl_specs import message
+from rl_specs import NestedKey, message
 
 Where: TypeAlias = int | slice | Tensor
 
@@ -92,6 +92,28 @@ class Storage(ABC):
     @abstractmethod
     def read_row(self, index: int) -> Any:
         """Copy of the row at `index`."""
+
+    @abstractmethod
+    def read_entry(self, key: NestedKey, index: Tensor | slice) -> Tensor:
+        """One entry of some rows, for samplers and writers that decide by what is stored.
+
+        Args:
+            key: name or path of the entry.
+            index: int64 `[n]` row numbers, or a range with a step of one.
+        Returns:
+            `[n, *row_shape]`; for a range perhaps a view of the storage, which is not to be written to.
+        Raises:
+            MissingKeyError: the rows have no such entry; those that they have are listed.
+        """
+
+    @abstractmethod
+    def block_entry(self, key: NestedKey, block: Block) -> Tensor:
+        """One entry `[n, *row_shape]` of rows that are not written yet; arguments and errors as for `read_entry`."""
+
+    @property
+    def lanes(self) -> int:
+        """How many sequences are stored side by side: row `r + lanes` follows row `r` in time."""
+        return 1
 
     def clear(self) -> None:
         """Forget all rows; memory and layout stay."""

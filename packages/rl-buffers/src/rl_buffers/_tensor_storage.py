@@ -11,7 +11,7 @@ from rl_buffers._layout import inferred, leaf_paths, outline, outline_difference
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._structure import Path, Structure, parse
 from rl_buffers._table import Table, group
-from rl_specs import DeviceError, SpecError, message
+from rl_specs import DeviceError, NestedKey, SpecError, message, missing_key
 
 _NOTHING = torch.empty(0)
 
@@ -36,6 +36,8 @@ class BaseTensorStorage(Storage):
         self._tables: list[Table] = []
         self._row_shapes: list[Size] = []
         self._dtypes: list[torch.dtype] = []
+        self._entries: dict[Path, int] = {}
+        self._views: list[Tensor] = []
 
     @abstractmethod
     def _allocate(self, number: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -99,6 +101,8 @@ class BaseTensorStorage(Storage):
                 width = sum(prod(shape) for shape in shapes)
                 tables.append(Table(members, shapes, self._allocate(number, width, dtypes[members[0]], self._device)))
         self._structure, self._tables, self._row_shapes, self._dtypes = structure, tables, row_shapes, dtypes
+        self._entries = {path: position for position, path in enumerate(leaf_paths(structure, len(dtypes)))}
+        self._views = self._columns()
 
     def _columns(self) -> list[Tensor]:
         """Every leaf of all rows, `[max_size, *row_shape]`, as views of the tables."""
@@ -106,6 +110,15 @@ class BaseTensorStorage(Storage):
         for table in self._tables:
             table.columns(columns)
         return columns
+
+    def _position(self, key: NestedKey) -> int:
+        """Which leaf of a row an entry is."""
+        self._known_structure()
+        position = self._entries.get((key,) if isinstance(key, str) else tuple(key))
+        if position is None:
+            paths: list[NestedKey] = [path[0] if len(path) == 1 else path for path in self._entries if path]
+            raise missing_key(type(self).__name__, key, paths, fix="Store it with every row, or name another entry")
+        return position
 
     def _outline(self) -> dict[Path, str]:
         assert self._structure is not None
@@ -164,6 +177,17 @@ class BaseTensorStorage(Storage):
             table.read(slice(index, index + 1), leaves)
         return structure.build((leaf.squeeze(0) for leaf in leaves), (), self._device)
 
+    def read_entry(self, key: NestedKey, index: Tensor | slice) -> Tensor:
+        """See `Storage.read_entry`."""
+        view = self._views[self._position(key)]
+        return view[index] if isinstance(index, slice) else torch.index_select(view, 0, index.to(view.device))
+
+    def block_entry(self, key: NestedKey, block: Block) -> Tensor:
+        """See `Storage.block_entry`."""
+        position = self._position(key)
+        leaf: Tensor = block.columns[position]
+        return leaf.view(block.count, *self._row_shapes[position])
+
     def _known_structure(self) -> Structure:
         if self._structure is None:
             raise RuntimeError(message(type(self).__name__, "nothing was ever stored", fix="Call extend or add first"))
@@ -172,7 +196,7 @@ class BaseTensorStorage(Storage):
     def state_dict(self) -> dict[str, Any]:
         """Rows stored (not the unused part of the tables), entry by entry, and the layout."""
         layout = None if self._structure is None else self._structure.describe()
-        rows = (column[: self._length] for column in self._columns())
+        rows = (view[: self._length] for view in self._views)
         return {
             "kind": "tensor",
             "max_size": self._max_size,
@@ -204,7 +228,7 @@ class BaseTensorStorage(Storage):
         saved = dict(zip(leaf_paths(structure, len(columns)), columns, strict=True))
         assert self._structure is not None
         with torch.no_grad():
-            for path, column in zip(leaf_paths(self._structure, len(columns)), self._columns(), strict=True):
+            for path, column in zip(self._entries, self._views, strict=True):
                 column[:length] = saved[path]
         self._length = length
 

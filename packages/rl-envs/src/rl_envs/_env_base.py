@@ -75,6 +75,11 @@ class EnvBase(EnvLife):
         for key, spec in specs:
             data[key] = spec.rand()
 
+    @property
+    def _draws_any_action(self) -> bool:
+        """Whether random actions come from the specs alone, so that those of many steps can be drawn at once."""
+        return type(self)._random_action is EnvBase._random_action
+
     # Attributes.
 
     @property
@@ -294,7 +299,8 @@ class EnvBase(EnvLife):
 
         Args:
             max_steps: number of steps at most.
-            policy: from TensorDict to TensorDict, writes the actions; None: actions drawn from the spec. A plain
+            policy: from TensorDict to TensorDict, writes the actions; None: actions drawn from the spec, those of
+                many steps at once where all are allowed (`env.rand_action` draws step by step). A plain
                 `nn.Module` is taken for the network between: the arguments of its `forward` are observations of these
                 names (the only observation, whatever its one argument is called), and it returns the actions.
             callback: called after each step with the env and the entries of the step `[*B]`.

@@ -5,24 +5,26 @@ mappings) is read from the specs and from the first step, once. `rollout`, `step
 this plan.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from rl_envs._action_masks import ActionMasks
+from rl_envs._action_masks import ActionMasks, MaskedSpec
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._output_checks import check_first_step, not_entries
 from rl_envs._row_choice import chosen_rows
-from rl_specs import FlatDict, NestedKey, TensorMap, canonical_key, missing_key
+from rl_specs import FlatDict, NestedKey, TensorMap, TensorSpec, canonical_key, missing_key
 
 if TYPE_CHECKING:
     from rl_envs._env_base import EnvBase
 
 RESET_KEY = "_reset"
 STEP_KEY = "_step"
+_DRAWN_AT_ONCE = 1024
+"""Elements of random actions that one draw makes at most."""
 _FLAGS = ("done", "terminated", "truncated")
 FlagGroup: TypeAlias = tuple[NestedKey, NestedKey, NestedKey]
 """Keys of `done`, `terminated` and `truncated` at one level."""
@@ -110,6 +112,24 @@ class EnvPlan:
         self.follow_masks(root)
         self._env._random_action(root, self._action_items)
 
+    def random_policy(self) -> Callable[[FlatDict], None]:
+        """`random_action` for the steps of one rollout: one draw for many of them, where every action is allowed.
+
+        How many does not depend on the length of the rollout, so that a longer one begins like a shorter one.
+        """
+        numel = sum(spec.shape.numel() for _, spec in self._action_items)
+        count = _DRAWN_AT_ONCE // max(1, numel)
+        if count < 2 or self._masks is not None or not self._env._draws_any_action:
+            return self.random_action
+        ahead = [_drawn_ahead(key, spec, count) for key, spec in self._action_items]
+
+        def draw(root: FlatDict) -> None:
+            for actions in ahead:
+                key, action = next(actions)
+                root[key] = action
+
+        return draw
+
     def follow_masks(self, data: TensorMap) -> None:
         """Set the masks of the action specs to those that `data`, entries of a root or a step, hold."""
         if self._masks is not None:
@@ -192,6 +212,21 @@ class EnvPlan:
         if mask.ndim > rows + 1:
             mask = mask.flatten(rows).any(-1, keepdim=True)
         return mask
+
+
+def _drawn_ahead(key: NestedKey, spec: TensorSpec, count: int) -> Iterator[tuple[NestedKey, Any]]:
+    """Random values of an entry, without end, drawn `count` at a time; one by one while the spec has a mask."""
+    if not isinstance(spec, MaskedSpec):
+        while True:
+            for value in spec.rand((count,)).unbind(0):
+                yield key, value
+    while True:
+        values = spec.rand((count if spec.mask is None else 1,)).unbind(0)
+        mask = spec.mask
+        for value in values:
+            if spec.mask is not mask:  # an env may set it from step to step
+                break
+            yield key, value
 
 
 def incomplete_groups(groups: list[FlagGroup], nxt: TensorMap, declared: Collection[NestedKey]) -> list[FlagGroup]:

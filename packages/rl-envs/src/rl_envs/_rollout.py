@@ -1,11 +1,11 @@
 """A policy in an environment for a number of steps."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from rl_envs._env_plan import RESET_KEY, EnvPlan, FlagGroup, flag_groups, outermost
@@ -16,7 +16,8 @@ from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_envs._reset_masks import done_rows
 from rl_envs._rollout_out import check_out, written_steps
 from rl_envs._row_choice import chosen_rows
-from rl_specs import FlatDict, NestedKey, ShapeError, canonical_key, join_key, key_str, message
+from rl_envs._step_stack import Step, StepStack, merged
+from rl_specs import FlatDict, NestedKey, canonical_key, message
 
 if TYPE_CHECKING:
     from rl_envs._env_base import EnvBase
@@ -46,24 +47,28 @@ def rollout(
     _check_arguments(max_steps, options)
     if options.out is not None:
         check_out(options.out, (*env.batch_size, max_steps))
+    if options.return_contiguous is None:
+        options = replace(options, return_contiguous=not env.has_dynamic_specs)
     plan = EnvPlan(env)
-    act = plan.random_action if policy is None else _policy(env, policy, options)
-    steps = _steps(env, plan, act, max_steps, options)
-    if options.set_truncation:
-        steps[-1] = steps[-1][0], _truncated(steps[-1][1], _done_groups(env))
+    act = plan.random_policy() if policy is None else _policy(env, policy, options)
+    stack = _steps(env, plan, act, max_steps, options)
     if options.out is not None:
-        return written_steps(options.out, [_merged(step) for step in steps], len(env.batch_size))
-    is_contiguous = options.return_contiguous
-    if is_contiguous is None:
-        is_contiguous = not env.has_dynamic_specs
-    return _batch(steps, env.batch_size, options.storing_device or env.device, is_contiguous)
+        return written_steps(options.out, stack.steps(), len(env.batch_size))
+    device = options.storing_device or env.device
+    return stack.batch(device) if options.return_contiguous else stack.lazy(device)
 
 
-def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, options: RolloutOptions) -> "list[_Step]":
+def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, options: RolloutOptions) -> StepStack:
     root = _first_root(env, plan, options)
-    steps: list[_Step] = []
     specs = env._env_specs()
-    done_keys = [group[0] for group in outermost(_done_groups(env))]
+    groups = _done_groups(env)
+    done_keys = [group[0] for group in outermost(groups)]
+    stack = StepStack(
+        env.batch_size,
+        change_last=(lambda following: _truncated(following, groups)) if options.set_truncation else None,
+        may_change=lambda: env._env_specs() is not specs,
+        keeps_steps=options.out is not None or not options.return_contiguous,
+    )
     finished: _FinishedRows | None = _FinishedRows(env, done_keys) if options.break_when_all_done else None
     callback, device = options.callback, options.storing_device
     for index in range(max_steps):
@@ -74,9 +79,9 @@ def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, optio
         step = root, following
         if finished is not None:
             step = finished.freeze(step)
-        steps.append(step if device is None else (_moved(step[0], device), _moved(step[1], device)))
+        stack.append(step if device is None else (_moved(step[0], device), _moved(step[1], device)))
         if callback is not None:
-            callback(env, pack_flat(_merged(step), env.batch_size, env.device))
+            callback(env, pack_flat(merged(step), env.batch_size, env.device))
         if finished is not None:
             if finished.all():
                 break
@@ -84,22 +89,11 @@ def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, optio
             break
         if index + 1 < max_steps:
             root = plan.advance(root, following)[0]
-    if env._env_specs() is not specs:
-        _check_same_entries(steps)
-    return steps
+    return stack
 
 
 def _moved(entries: FlatDict, device: torch.device) -> FlatDict:
     return {key: value.to(device) for key, value in entries.items()}
-
-
-_Step: TypeAlias = tuple[FlatDict, FlatDict]
-"""Root entries of a step, and those that the step returned."""
-
-
-def _merged(step: _Step) -> FlatDict:
-    root, following = step
-    return {**root, **{join_key("next", key): value for key, value in following.items()}}
 
 
 class _FinishedRows:
@@ -110,9 +104,9 @@ class _FinishedRows:
         self._dims = len(env.batch_size)
         self._done_keys = done_keys
         self._reward_keys = {canonical_key(key) for key in env.reward_keys}
-        self._last: _Step = {}, {}
+        self._last: Step = {}, {}
 
-    def freeze(self, step: _Step) -> _Step:
+    def freeze(self, step: Step) -> Step:
         """`step`, with finished rows as they were when they finished."""
         rows = self._rows
         if rows is not None:
@@ -215,64 +209,3 @@ def _truncated(following: FlatDict, groups: list[FlagGroup]) -> FlatDict:
         changed[truncated] = changed[truncated] | ~changed[done]
         changed[done] = torch.ones_like(changed[done])
     return changed
-
-
-def _check_same_entries(steps: list[_Step]) -> None:
-    """Refuse a batch in which not every step has every entry."""
-    keys = [step.keys() for step in map(_merged, steps)]
-    changed = {key for each in keys for key in each ^ keys[0]}
-    if changed:
-        names = ", ".join(sorted(key_str(key) for key in changed))
-        fix = "Change transforms between rollouts, or have the callback change what keeps the entries"
-        raise RuntimeError(message("rollout", f"entries changed while it ran: {names}", fix=fix))
-
-
-def _batch(steps: list[_Step], batch_size: torch.Size, device: torch.device | None, contiguous: bool) -> TensorDictBase:
-    dim = len(batch_size)
-    if not contiguous:
-        lazy: TensorDictBase = TensorDict.lazy_stack(
-            [pack_flat(_merged(step), batch_size, device) for step in steps], dim
-        )
-        lazy.names = [*([None] * dim), "time"]
-        return lazy
-    roots, following = zip(*steps, strict=True)
-    after = {key: [entries[key] for entries in following] for key in following[0]}
-    stacked_after = {key: _stacked(key, values, dim) for key, values in after.items()}
-    stacked: FlatDict = {}
-    for key in roots[0]:
-        values = [root[key] for root in roots]
-        stacked[key] = (
-            _stacked_root(key, values, after[key], stacked_after[key], dim)
-            if key in after
-            else _stacked(key, values, dim)
-        )
-    stacked.update({join_key("next", key): value for key, value in stacked_after.items()})
-    result: TensorDict = pack_flat(stacked, torch.Size((*batch_size, len(steps))), device)
-    result.names = [*([None] * dim), "time"]
-    return result
-
-
-def _stacked(key: NestedKey, values: list[Tensor], dim: int) -> Tensor:
-    try:
-        return torch.stack(values, dim)
-    except RuntimeError:
-        shapes = list(dict.fromkeys(tuple(value.shape) for value in values))
-        if len(shapes) == 1:
-            raise
-        fix = "Pass return_contiguous=False for a lazy stack of the steps"
-        problem = f"{key_str(key)} has another shape from step to step"
-        raise ShapeError(message("rollout", problem, found=shapes, fix=fix)) from None
-
-
-def _stacked_root(key: NestedKey, values: list[Tensor], after: list[Tensor], stacked_after: Tensor, dim: int) -> Tensor:
-    """`_stacked` of values most of which are what the step before returned, `after`, stacked already."""
-    pairs = enumerate(zip(values[1:], after, strict=False), 1)
-    others = [index for index, (value, moved) in pairs if value is not moved]
-    is_tensor = isinstance(values[0], Tensor) and isinstance(after[0], Tensor)
-    is_alike = is_tensor and values[0].shape == after[0].shape and values[0].dtype is after[0].dtype
-    if not is_alike or 4 * len(others) > len(values):
-        return _stacked(key, values, dim)
-    stacked = torch.cat((values[0].unsqueeze(dim), stacked_after.narrow(dim, 0, len(values) - 1)), dim)
-    for index in others:
-        stacked.select(dim, index).copy_(values[index])
-    return stacked

@@ -122,9 +122,13 @@ class EnvTask(Task):
             following = step(self._row_root(row))
             if not self._is_checked[NEXT]:
                 check_entries("ParallelEnv, _step", following, self._next[row])
-            for key, target in self._next[row].items():
-                target.copy_(following[key].detach())
-            self._last[row] = {key: value.detach() for key, value in following.items()}
+            last = self._last[row] = _without_gradients(following)
+            targets = self._next[row]
+            if self._moves:
+                for key, target in targets.items():
+                    target.copy_(last[key])
+            else:
+                torch._foreach_copy_(list(targets.values()), [last[key] for key in targets])
         self._is_checked[NEXT] = True
 
     def reset(self, *, is_partial: bool) -> None:
@@ -191,6 +195,10 @@ class EnvTask(Task):
 
     def _moved(self, value: Tensor) -> Tensor:
         return value.to(self._device) if self._moves else value
+
+
+def _without_gradients(entries: FlatDict) -> FlatDict:
+    return {key: value.detach() if value.requires_grad else value for key, value in entries.items()}
 
 
 def check_entries(where: str, entries: FlatDict, targets: FlatDict) -> None:

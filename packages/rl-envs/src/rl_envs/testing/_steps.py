@@ -18,12 +18,16 @@ def seeded(env: EnvBase) -> TensorDictBase:
     return env.reset()
 
 
-def seeded_steps(env: EnvBase, count: int) -> TensorDictBase:
-    """Random steps `[*B, count]` with resets, everything seeded; the environment is closed."""
+def seeded_steps(env: EnvBase, count: int, *, draws_each_step: bool = False) -> TensorDictBase:
+    """Random steps `[*B, count]` with resets, everything seeded; the environment is closed.
+
+    A rollout without a policy may draw the actions of many steps at once, which are not those of `rand_action` then.
+    """
     with env, torch.random.fork_rng():
         torch.manual_seed(0)
         env.set_seed(0)
-        return env.rollout(count, break_when_any_done=False)
+        policy = env.rand_action if draws_each_step else None
+        return env.rollout(count, policy, break_when_any_done=False)
 
 
 def first_steps(*envs: EnvBase) -> list[tuple[EnvBase, TensorDictBase]]:

@@ -145,8 +145,8 @@ class EnvConformance(ABC):
     # Rollouts.
 
     def test_rollout_is_a_loop_over_steps(self) -> None:
-        """A rollout with resets is what `rand_action` and `step_and_maybe_reset` give one after the other."""
-        rolled = seeded_steps(self.make_env(), _STEPS)
+        """A rollout of `rand_action` with resets is what it and `step_and_maybe_reset` give one after the other."""
+        rolled = seeded_steps(self.make_env(), _STEPS, draws_each_step=True)
         with self.make_env() as env, torch.random.fork_rng():
             torch.manual_seed(0)
             env.set_seed(0)
