@@ -19,6 +19,7 @@ from rl_collectors import Collector, SyncDataCollector, WiringError
 from rl_envs import (
     DoubleToFloat,
     EnvBase,
+    ExcludeTransform,
     GymEnv,
     PendulumEnv,
     RewardSum,
@@ -30,6 +31,7 @@ from rl_envs import (
     step_mdp,
 )
 from rl_envs import ExplorationType as Exploration
+from rl_envs.testing import GrowingEnv, TextCountingEnv
 from rl_specs import FlatDict, TensorMap, Unbounded
 
 
@@ -491,3 +493,14 @@ def test_a_replaced_network_acts_at_once() -> None:
     for parameter in policy.parameters():
         nn.init.zeros_(parameter)
     assert (collector.rollout()["action"] == 0).all()
+
+
+def test_entries_that_no_batch_can_hold() -> None:
+    """Text and observations of any size are named with a way out, which works."""
+    for make, pattern in ((TextCountingEnv, '"text" of text or objects'), (GrowingEnv, '"points" of any size')):
+        with pytest.raises(WiringError, match=pattern):
+            next(iter(Collector(make, None, frames_per_batch=4, total_frames=8)))
+    silent = Collector(
+        lambda: TransformedEnv(TextCountingEnv(), ExcludeTransform("text")), None, frames_per_batch=4, total_frames=4
+    )
+    assert next(iter(silent))["count"].flatten().tolist() == [0.0, 1.0, 2.0, 3.0]

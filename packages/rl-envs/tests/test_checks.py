@@ -1,11 +1,25 @@
 """Tests of `rl_envs._checks`."""
 
+from typing import Any, Literal
+
 import pytest
 import torch
+from tensordict import TensorDict
 
-from rl_envs import EnvBase, check_env_specs
+from rl_envs import EnvBase, TicTacToeEnv, check_env_specs
 from rl_envs.testing import CountingEnv, TensorDictCountingEnv
-from rl_specs import Bounded, Composite, FlatDict, SpecError, TensorMap, Unbounded
+from rl_specs import (
+    Bounded,
+    Categorical,
+    Composite,
+    FlatDict,
+    NonTensor,
+    SpecError,
+    TensorMap,
+    TensorSpec,
+    Unbounded,
+    stack_specs,
+)
 
 
 class LyingEnv(EnvBase):
@@ -108,3 +122,61 @@ def test_global_generator_is_left_alone() -> None:
     torch.manual_seed(0)
     check_env_specs(CountingEnv(), seed=5)
     assert torch.equal(expected, torch.rand(3))
+
+
+class OneEntryEnv(EnvBase):
+    """Returns one observation, whatever its spec says."""
+
+    def __init__(self, spec: TensorSpec, value: object) -> None:
+        super().__init__()
+        self.observation_spec = Composite({"entry": spec})
+        self.action_spec = Categorical(2)
+        self.value: Any = value
+
+    def _reset(self, data: TensorMap | None) -> FlatDict:
+        return {"entry": self.value}
+
+    def _step(self, data: TensorMap) -> FlatDict:
+        return {"entry": self.value, "reward": torch.zeros(1), "done": torch.zeros(1, dtype=torch.bool)}
+
+    def _set_seed(self, seed: int) -> None:
+        pass
+
+
+def test_open_sizes_are_compared() -> None:
+    """Where the spec leaves a size open any size will do; other sizes and the domain count as ever."""
+    spec = Bounded(0.0, 1.0, (-1, 2))
+    for size in (0, 1, 5):
+        check_env_specs(OneEntryEnv(spec, torch.zeros(size, 2)))
+    with pytest.raises(SpecError, match=r"shape +\(-1, 2\) +\(5, 3\)"):
+        check_env_specs(OneEntryEnv(spec, torch.zeros(5, 3)))
+    with pytest.raises(SpecError, match="outside its spec"):
+        check_env_specs(OneEntryEnv(spec, torch.full((5, 2), 2.0)))
+
+
+def test_bare_text_is_found() -> None:
+    """A string that is returned as it is, is a difference that names the form it takes."""
+    with pytest.raises(SpecError, match=r"NonTensorData, or a NonTensorStack of rows +str"):
+        check_env_specs(OneEntryEnv(NonTensor(), "hello"))
+
+
+def test_stacks_of_different_entries_are_refused() -> None:
+    """A spec that no step can hold is an error where it is given, with another way to write it."""
+    stack = stack_specs([Composite(x=Unbounded((2,))), Composite(x=Unbounded((3,)))])
+    with pytest.raises(SpecError, match=r"stack of specs with different entries.*agent_0"):
+        OneEntryEnv(stack, None)
+
+
+def test_what_to_start_from_is_handed_on() -> None:
+    """The resets are given the TensorDict, whose further entries are no difference, nor is its batch size."""
+    check_env_specs(CountingEnv((2,)), tensordict=TensorDict({"level": torch.ones(2)}, batch_size=[2]))
+    check_env_specs(TicTacToeEnv(), tensordict=TensorDict({}, batch_size=[2, 3]))
+
+
+def test_rollouts_of_both_kinds() -> None:
+    """A rollout that stops at the end of an episode, one that goes on, or both."""
+    kinds: list[bool | Literal["both"]] = [True, False, "both"]
+    for kind in kinds:
+        env = CountingEnv(max_steps=2)
+        check_env_specs(env, break_when_any_done=kind)
+        assert env.get_state()["count"].item() == (1.0 if kind is False else 2.0)

@@ -21,7 +21,7 @@ from rl_envs import (
 )
 from rl_envs._env_plan import complete_flags, merge_reset
 from rl_envs.testing import CountingEnv, MultiKeyCountingEnv, NestedCountingEnv, TensorDictCountingEnv
-from rl_specs import FlatDict, MissingKeyError, join_key
+from rl_specs import Categorical, FlatDict, MissingKeyError, TensorMap, Unbounded, join_key
 
 ENVS: dict[str, Callable[[], EnvBase]] = {
     "counting": lambda: CountingEnv(),
@@ -216,3 +216,33 @@ def test_restricted_actions_are_drawn_step_by_step() -> None:
     """Where what is allowed depends on the step, a random rollout asks for each action."""
     rollout = TicTacToeEnv().rollout(200, break_when_any_done=False)
     assert bool(rollout["mask"].gather(-1, rollout["action"].long().view(-1, 1)).all())
+
+
+class FickleEnv(EnvBase):
+    """Allows one action at a time, another one at each step, by the mask of its action spec."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_spec = Unbounded(shape=(1,))
+        self.action_spec = self.moves = Categorical(5)
+        self.count = 0
+
+    def _allow(self) -> FlatDict:
+        self.moves.update_mask(torch.arange(5) == self.count % 5)
+        return {"observation": torch.zeros(1)}
+
+    def _reset(self, data: TensorMap | None) -> FlatDict:
+        self.count = 0
+        return self._allow()
+
+    def _step(self, data: TensorMap) -> FlatDict:
+        self.count += 1
+        return {**self._allow(), "reward": torch.zeros(1), "done": torch.zeros(1, dtype=torch.bool)}
+
+    def _set_seed(self, seed: int) -> None:
+        self.count = 0
+
+
+def test_masks_that_an_env_sets_are_followed() -> None:
+    """Actions are not drawn ahead of a mask that the environment itself sets in its spec from step to step."""
+    assert FickleEnv().rollout(7)["action"].tolist() == [0, 1, 2, 3, 4, 0, 1]

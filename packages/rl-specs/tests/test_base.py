@@ -148,6 +148,8 @@ def check_compiled(spec: LeafSpec) -> None:
     [
         lambda x: torch.squeeze(x, 0),
         lambda x: torch.squeeze(x),
+        lambda x: torch.squeeze(x[..., None], (0, -1)),
+        lambda x: torch.swapaxes(x, 0, 1),
         lambda x: torch.unsqueeze(x, dim=-1),
         lambda x: torch.flatten(x, 1),
         lambda x: torch.unflatten(x, 1, (2, -1)),

@@ -14,6 +14,8 @@ from rl_specs import (
     Categorical,
     Composite,
     MissingKeyError,
+    MultiCategorical,
+    MultiOneHot,
     NonTensor,
     OneHot,
     ShapeError,
@@ -317,3 +319,31 @@ def test_what_cannot_be_set_changes_nothing() -> None:
     with pytest.raises(SpecError, match="'x' is a leaf"):
         stack.set(("x", "y"), Unbounded((2,)))
     assert stack == kept
+
+
+def test_categories_at_all_levels_change_form() -> None:
+    """Entries of categories become one-hot vectors and back, in the spec as in its samples; others stay."""
+    spec = Composite(
+        {"a": Categorical(3, (2,)), "n": {"b": MultiCategorical([2, 3], (2, 2)), "x": Unbounded((2,))}}, shape=(2,)
+    )
+    one_hot, sample = spec.to_one_hot_spec(), spec.rand(4)
+    vectors = spec.to_one_hot(sample)
+    assert one_hot["n", "b"] == MultiOneHot([2, 3], (2, 5))
+    assert one_hot["n", "x"] == Unbounded((2,))
+    assert one_hot.is_in(vectors)
+    assert one_hot.to_categorical_spec() == spec
+    assert (one_hot.to_categorical(vectors) == sample).all()
+    assert sample["a"].dtype == torch.int64
+    assert spec.to_one_hot({"a": sample["a"], "n": {"b": sample["n", "b"]}})["n"]["b"].shape == (4, 2, 5)
+    with pytest.raises(MissingKeyError, match=r'Composite.to_one_hot: key "a" missing'):
+        spec.to_one_hot({"n": {"b": sample["n", "b"]}})
+
+
+def test_masks_of_leaves_are_those_of_entries() -> None:
+    """A leaf is held as it is, so that a mask reaches the entry; a copy of the whole has its own."""
+    leaf = Categorical(3)
+    spec = Composite(a=leaf)
+    other = spec.clone()
+    leaf.update_mask(torch.tensor([False, True, False]))
+    assert spec.rand()["a"].item() == 1
+    assert other["a"].mask is None

@@ -16,7 +16,7 @@ from rl_collectors._batch_writer import BatchWriter
 from rl_collectors._source import Policy, Request, Setup
 from rl_collectors._state import ahead_batches, pack_root, unpack_root
 from rl_collectors._step_calls import StepCalls
-from rl_collectors._wiring import check_action, check_env, check_frames, check_keys
+from rl_collectors._wiring import check_action, check_env, check_frames, check_keys, check_storable
 from rl_envs import EnvBase, EnvPlan, plan_policy, set_exploration_type
 from rl_specs import FlatDict, message
 
@@ -52,6 +52,7 @@ class CollectionLoop:
         self._traj_ids = torch.zeros(self.env.batch_size, dtype=torch.int64, device=self.env.device)
 
     def _new_plan(self) -> EnvPlan:
+        check_storable(self._name, self.env)
         self._planned_spec = self.env.full_observation_spec
         plan = EnvPlan(self.env, is_branchless=self._compile_options is not None)
         self._calls = StepCalls(self._name, plan, self._compile_options)

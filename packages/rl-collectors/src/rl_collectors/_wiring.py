@@ -6,7 +6,7 @@ from typing import Any
 from tensordict.nn import TensorDictModuleBase
 
 from rl_envs import EnvBase, ExplorationType
-from rl_specs import FlatDict, LeafSpec, SpecError, canonical_key, key_str, message, near_matches
+from rl_specs import FlatDict, LeafSpec, SpecError, TensorSpec, canonical_key, key_str, message, near_matches
 
 
 class WiringError(SpecError):
@@ -81,6 +81,27 @@ def check_env(component: str, env: object) -> None:
         )
     if env.is_closed:
         raise ValueError(message(component, f"the environment is closed: {type(env).__name__}", fix="Make a new one"))
+
+
+def check_storable(component: str, env: EnvBase) -> None:
+    """Check that a batch, one block of memory per entry, can hold the steps of an environment.
+
+    Raises:
+        WiringError: entries of any size, or without tensors.
+    """
+    specs = (env.full_observation_spec, env.full_action_spec, env.full_reward_spec, env.full_state_spec)
+    leaves = [leaf for composite in specs for leaf in composite.flat_items()]
+    wrong = {key: "any size" if spec.is_dynamic else "text or objects" for key, spec in leaves if _is_loose(spec)}
+    if wrong:
+        found = ", ".join(f"{key_str(key)} of {kind}" for key, kind in wrong.items())
+        problem = "a batch is one block of memory per entry, and cannot hold entries of any size or without tensors"
+        fix = "Leave them out or bring them to one form with a transform, such as ExcludeTransform"
+        raise WiringError(message(component, problem, found=found, fix=fix))
+
+
+def _is_loose(spec: TensorSpec) -> bool:
+    """Whether values of a spec are no tensor, or tensors of different sizes."""
+    return spec.dtype is None or spec.is_dynamic
 
 
 def check_frames(component: str, frames_per_batch: int, num_envs: int) -> int:

@@ -1,11 +1,12 @@
 """Whether an environment returns what its specs say."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Literal
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import NonTensorData, NonTensorStack, TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_base import EnvBase
@@ -44,7 +45,13 @@ class SpecDifference:
 
 
 def check_env_specs(
-    env: EnvBase, return_contiguous: bool | None = None, check_dtype: bool = True, seed: int | None = None
+    env: EnvBase,
+    return_contiguous: bool | None = None,
+    check_dtype: bool = True,
+    seed: int | None = None,
+    *,
+    tensordict: TensorDictBase | None = None,
+    break_when_any_done: bool | Literal["both"] = False,
 ) -> None:
     """Run a reset, a step and a short random rollout and compare all that they return with the specs.
 
@@ -55,6 +62,8 @@ def check_env_specs(
         return_contiguous: stack the rollout, or leave it a lazy stack; None: as `EnvBase.rollout` decides.
         check_dtype: compare dtypes too.
         seed: seeds the env and the random actions.
+        tensordict: handed to the resets, such as parameters or, for an env that is not `batch_locked`, a batch size.
+        break_when_any_done: see `EnvBase.rollout`; `"both"` makes a rollout of either kind.
     Raises:
         TypeError: `env` is no `EnvBase`.
         EnvSpecError: the env and its specs differ; one table has all differences.
@@ -73,26 +82,48 @@ def check_env_specs(
         if seed is not None:
             torch.manual_seed(seed)
             env.set_seed(seed)
-        differences = spec_differences(env, return_contiguous=return_contiguous, check_dtype=check_dtype)
+        both = break_when_any_done == "both"
+        options = CheckOptions(
+            return_contiguous=return_contiguous,
+            check_dtype=check_dtype,
+            tensordict=tensordict,
+            breaks=(False, True) if both else (bool(break_when_any_done),),
+        )
+        differences = spec_differences(env, options)
     if differences:
         raise EnvSpecError(difference_table(repr(env), differences))
 
 
-def spec_differences(
-    env: EnvBase, *, return_contiguous: bool | None = None, check_dtype: bool = True
-) -> list[SpecDifference]:
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """The options of `check_env_specs`, which says what they mean."""
+
+    return_contiguous: bool | None = None
+    check_dtype: bool = True
+    tensordict: TensorDictBase | None = None
+    breaks: Sequence[bool] = (False,)
+
+
+def spec_differences(env: EnvBase, options: CheckOptions) -> list[SpecDifference]:
     """All differences between what `env` returns and its specs, as `check_env_specs` finds them.
 
-    An environment that is not batch-locked is looked at with one more batch dimension too.
+    An environment that is not batch-locked is looked at with one more batch dimension too, or with that of
+    `options.tensordict`.
     """
-    found = _differences(env, return_contiguous, check_dtype)
-    if found or env.batch_locked:
+    given = options.tensordict
+    if given is not None and not env.batch_locked and given.batch_size != env.batch_size:
+        with env._resized(given.batch_size):
+            return _differences(env, options)
+    found = _differences(env, options)
+    if found or env.batch_locked or given is not None:
         return found
     with env._resized(torch.Size((2, *env.batch_size))):
-        return _differences(env, return_contiguous, check_dtype)
+        return _differences(env, options)
 
 
-def _differences(env: EnvBase, return_contiguous: bool | None, check_dtype: bool) -> list[SpecDifference]:
+def _differences(env: EnvBase, options: CheckOptions) -> list[SpecDifference]:
+    given, check_dtype = options.tensordict, options.check_dtype
+    extra = set() if given is None else set(unpack_flat(given))
     expected = unpack_flat(env.fake_tensordict())
     rows = env._env_specs().rows or (env._env_specs(),)
     actions, states, observed = (
@@ -100,10 +131,10 @@ def _differences(env: EnvBase, return_contiguous: bool | None, check_dtype: bool
     )
     root_only = {k: v for k, v in expected.items() if k[0] != "next" and k not in actions and k not in states}
     try:
-        root = env.reset()
+        root = env.reset(given)
     except Exception as error:
         return [_raised("reset", error)]
-    entries = unpack_flat(root)
+    entries = _without(extra - set(expected), unpack_flat(root))
     at_reset = root_only | {k: v for k, v in expected.items() if k in states & observed}
     open_specs = _open_specs(env)
     found = _compare("reset", entries, at_reset, check_dtype, open_specs)
@@ -120,14 +151,25 @@ def _differences(env: EnvBase, return_contiguous: bool | None, check_dtype: bool
     found += _outside("step", env, following, is_root=False)
     if found:
         return found
-    try:
-        steps = env.rollout(_STEPS, break_when_any_done=False, return_contiguous=return_contiguous)
-    except Exception as error:
-        return [_raised("rollout", error)]
-    found += _batch_difference("rollout", steps, torch.Size((*env.batch_size, _STEPS)))
-    last = steps[(..., -1)] if env.batch_size else steps[-1]
-    found += _compare("rollout", unpack_flat(last), expected, check_dtype, open_specs)
+    for is_broken in options.breaks:
+        try:
+            steps = env.rollout(
+                _STEPS,
+                break_when_any_done=is_broken,
+                return_contiguous=options.return_contiguous,
+                tensordict=given,
+            )
+        except Exception as error:
+            return [_raised("rollout", error)]
+        count = steps.batch_size[-1] if is_broken else _STEPS
+        found += _batch_difference("rollout", steps, torch.Size((*env.batch_size, count)))
+        last = _without(extra - set(expected), unpack_flat(steps.unbind(-1)[-1]))
+        found += _compare("rollout", last, expected, check_dtype, open_specs)
     return found + _overwritten(returned)
+
+
+def _without(left_out: Collection[NestedKey], entries: FlatDict) -> FlatDict:
+    return {key: value for key, value in entries.items() if key not in left_out}
 
 
 def _open_specs(env: EnvBase) -> dict[NestedKey, LeafSpec]:
@@ -198,17 +240,28 @@ def _compare(
     found += [
         SpecDifference(where, key_str(key), "in no spec", "none", "an entry") for key in entries if key not in expected
     ]
-    for key, model in expected.items():
+    models: dict[NestedKey, object] = dict(expected)
+    for key, model in models.items():
         value: object = entries.get(key)
-        if value is None or not isinstance(model, Tensor):
+        if value is None:
             continue
-        if not isinstance(value, Tensor):
+        if not isinstance(model, Tensor):
+            found += _object_differences(where, key, value)
+        elif not isinstance(value, Tensor):
             found.append(SpecDifference(where, key_str(key), "type", "Tensor", type(value).__name__))
         else:
             spec = open_specs.get(key)
             shape = model.shape if spec is None else value.shape if spec.fits(value.shape) else spec.shape
             found += _tensor_differences(where, key, value, model, shape, check_dtype)
     return found
+
+
+def _object_differences(where: str, key: NestedKey, value: object) -> list[SpecDifference]:
+    """What is wrong with an entry of text or objects."""
+    if isinstance(value, (NonTensorData, NonTensorStack)):
+        return []
+    expected = "NonTensorData, or a NonTensorStack of rows"
+    return [SpecDifference(where, key_str(key), "type", expected, type(value).__name__)]
 
 
 def _tensor_differences(

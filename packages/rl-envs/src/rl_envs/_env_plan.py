@@ -12,7 +12,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from rl_envs._action_masks import ActionMasks
+from rl_envs._action_masks import ActionMasks, MaskedSpec
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._output_checks import check_first_step, not_entries
 from rl_envs._row_choice import chosen_rows
@@ -215,9 +215,17 @@ class EnvPlan:
 
 
 def _drawn_ahead(key: NestedKey, spec: TensorSpec, count: int) -> Iterator[tuple[NestedKey, Any]]:
-    """Random values of an entry, without end, drawn `count` at a time."""
+    """Random values of an entry, without end, drawn `count` at a time; one by one while the spec has a mask."""
+    if not isinstance(spec, MaskedSpec):
+        while True:
+            for value in spec.rand((count,)).unbind(0):
+                yield key, value
     while True:
-        for value in spec.rand((count,)).unbind(0):
+        values = spec.rand((count if spec.mask is None else 1,)).unbind(0)
+        mask = spec.mask
+        for value in values:
+            if spec.mask is not mask:  # an env may set it from step to step
+                break
             yield key, value
 
 

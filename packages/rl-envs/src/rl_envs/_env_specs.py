@@ -4,7 +4,18 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from rl_specs import Categorical, Composite, NestedKey, TensorSpec, canonical_key, join_key, key_str, message
+from rl_specs import (
+    Categorical,
+    Composite,
+    NestedKey,
+    SpecError,
+    StackedComposite,
+    TensorSpec,
+    canonical_key,
+    join_key,
+    key_str,
+    message,
+)
 
 FLAG_NAMES = ("done", "terminated", "truncated")
 
@@ -84,6 +95,7 @@ def full_spec(spec: TensorSpec, key: NestedKey, batch_size: torch.Size) -> Compo
         A Composite whose shape is `batch_size`.
     Raises:
         TypeError: `spec` is no spec.
+        SpecError: an entry is a stack of specs with different entries.
     """
     if not isinstance(spec, TensorSpec):
         raise TypeError(
@@ -95,11 +107,18 @@ def full_spec(spec: TensorSpec, key: NestedKey, batch_size: torch.Size) -> Compo
                 fix="Use Composite({name: spec, ...}) for several entries, spec_from_space for a Gymnasium space",
             )
         )
-    if isinstance(spec, Composite):
-        if spec.shape == batch_size:
-            return spec
-        return Composite({name: spec[name] for name in spec.keys()}, shape=batch_size, device=spec.device)  # noqa: SIM118
-    return Composite({key: spec}, shape=batch_size)
+    if not isinstance(spec, Composite):
+        full = Composite({key: spec}, shape=batch_size)
+    elif spec.shape == batch_size:
+        full = spec
+    else:
+        full = Composite({name: spec[name] for name in spec.keys()}, shape=batch_size, device=spec.device)  # noqa: SIM118
+    for name, leaf in full.flat_items():
+        if isinstance(leaf, StackedComposite):
+            problem = "a stack of specs with different entries, which a step cannot hold"
+            fix = 'Give each of them a group of its own, such as ("agent_0", "observation")'
+            raise SpecError(message(f"spec of {key_str(name)}", problem, fix=fix))
+    return full
 
 
 def leaf_view(full: Composite) -> TensorSpec:

@@ -28,6 +28,11 @@ _ACTION_FIX = (
 _SHAPE_FIX = "Make the last layer of the policy as wide as env.action_spec says, or reshape its output"
 _STATE_FIX = "Start from env.reset(), or write it before the step"
 _ROUNDING = 1e-5
+_BOX_FIX = "Bound the policy (TanhNormal with low and high) or project with env.action_spec.project(action)"
+_CATEGORY_FIX = (
+    "Write categories in the form of env.action_spec, those that its mask allows, or project with "
+    "env.action_spec.project(action)"
+)
 
 
 def check_step_input(component: str, data: TensorDictBase, specs: EnvSpecs, batch_size: torch.Size) -> None:
@@ -186,6 +191,6 @@ def _check_values(where: str, value: Tensor, spec: TensorSpec) -> None:
             "outside its bounds",
             expected=spec,
             found=value.detach(),
-            fix="Bound the policy (TanhNormal with low and high) or project with env.action_spec.project(action)",
+            fix=_BOX_FIX if isinstance(spec, LeafSpec) and spec.domain == "continuous" else _CATEGORY_FIX,
         )
     )

@@ -1,7 +1,7 @@
 """A policy in an environment for a number of steps."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,17 +47,15 @@ def rollout(
     _check_arguments(max_steps, options)
     if options.out is not None:
         check_out(options.out, (*env.batch_size, max_steps))
+    if options.return_contiguous is None:
+        options = replace(options, return_contiguous=not env.has_dynamic_specs)
     plan = EnvPlan(env)
     act = plan.random_policy() if policy is None else _policy(env, policy, options)
     stack = _steps(env, plan, act, max_steps, options)
     if options.out is not None:
         return written_steps(options.out, stack.steps(), len(env.batch_size))
     device = options.storing_device or env.device
-    return stack.batch(device) if _is_contiguous(env, options) else stack.lazy(device)
-
-
-def _is_contiguous(env: "EnvBase", options: RolloutOptions) -> bool:
-    return not env.has_dynamic_specs if options.return_contiguous is None else options.return_contiguous
+    return stack.batch(device) if options.return_contiguous else stack.lazy(device)
 
 
 def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, options: RolloutOptions) -> StepStack:
@@ -69,7 +67,7 @@ def _steps(env: "EnvBase", plan: EnvPlan, act: PolicyPlan, max_steps: int, optio
         env.batch_size,
         change_last=(lambda following: _truncated(following, groups)) if options.set_truncation else None,
         may_change=lambda: env._env_specs() is not specs,
-        keeps_steps=options.out is not None or not _is_contiguous(env, options),
+        keeps_steps=options.out is not None or not options.return_contiguous,
     )
     finished: _FinishedRows | None = _FinishedRows(env, done_keys) if options.break_when_all_done else None
     callback, device = options.callback, options.storing_device

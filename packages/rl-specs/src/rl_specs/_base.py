@@ -1,34 +1,27 @@
-"""The interface of every spec, and the one implementation of its shape operations."""
+"""The interface of every spec."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 import torch
-from torch import Generator, Size, Tensor
+from torch import Generator, Size
 
 from rl_specs._shape_ops import (
-    ShapeOp,
     SizeLike,
-    as_sizes,
     check_dim,
-    check_whole,
     concatenated,
     front_dim,
-    front_sizes,
-    full_index,
     only,
-    solve_sizes,
-    split_index,
     stacked,
-    unflattened,
 )
+from rl_specs._shaped import Shaped
 from rl_specs.difference import Difference, difference_table, fixes
 from rl_specs.errors import ShapeError, SpecError, message
 from rl_specs.keys import NestedKey
 
 
-class TensorSpec(ABC):
+class TensorSpec(Shaped):
     """What a value looks like: shape, dtype, device and domain.
 
     A spec is a value. Operations return new specs; only `Composite` can be changed, through its items.
@@ -36,13 +29,8 @@ class TensorSpec(ABC):
     """
 
     def __init__(self, shape: Size, device: torch.device | None) -> None:
-        self._shape = shape
+        super().__init__(shape)
         self._device = device
-
-    @property
-    def shape(self) -> Size:
-        """Shape of a value, batch dimensions included."""
-        return self._shape
 
     @property
     def device(self) -> torch.device | None:
@@ -58,11 +46,6 @@ class TensorSpec(ABC):
     def space(self) -> Any:
         """What elements may be (`low` and `high`, `n`, ...); `None` for a `Composite`, whose entries have their own."""
         return None
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self._shape)
 
     def numel(self) -> int:
         """Number of elements of the shape."""
@@ -173,86 +156,6 @@ class TensorSpec(ABC):
         """A copy; leaves are values, so they may share the tensors of their bounds."""
         return self._combine((), only)
 
-    # -- shapes -------------------------------------------------------------------------------------------------
-
-    def expand(self, *sizes: SizeLike) -> Self:
-        """The spec with dimensions in front, or of size 1, expanded to `sizes`; -1 keeps a size."""
-        k = self._front
-        size = front_sizes(as_sizes(sizes), self.shape, k, type(self).__name__)
-        return self._apply("expand", lambda t: t.expand((*size, *t.shape[k:])))
-
-    def reshape(self, *sizes: SizeLike) -> Self:
-        """The spec of a reshaped value; one size can be -1."""
-        k, component = self._front, type(self).__name__
-        size = solve_sizes(front_sizes(as_sizes(sizes), self.shape, k, component), self.shape[:k], component)
-        return self._apply("reshape", lambda t: t.reshape((*size, *t.shape[k:])))
-
-    def view(self, *sizes: SizeLike) -> Self:
-        """Same as `reshape`."""
-        return self.reshape(*sizes)
-
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Self:
-        """The spec with dimensions `start_dim` to `end_dim` made one; of no dimensions, with one of size 1."""
-        if self.ndim == 0:
-            return self.unsqueeze(0)
-        start, end = self._front_dim(start_dim), self._front_dim(end_dim)
-        return self._apply("flatten", lambda t: t.flatten(start, end))
-
-    def unflatten(self, dim: int, sizes: Sequence[int]) -> Self:
-        """The spec with dimension `dim` split into `sizes`; one size can be -1."""
-        at = self._front_dim(dim)
-        return self._apply("unflatten", lambda t: unflattened(t, at, sizes))
-
-    def squeeze(self, dim: int | None = None) -> Self:
-        """The spec without dimension `dim` where that has size 1, or without any dimension of size 1."""
-        if dim is None:
-            dims = tuple(i for i, size in enumerate(self.shape[: self._front]) if size == 1)
-        else:
-            dims = (self._front_dim(dim),)
-        return self._apply("squeeze", lambda t: t.squeeze(dims))
-
-    def unsqueeze(self, dim: int) -> Self:
-        """The spec with a dimension of size 1 at `dim`."""
-        at = front_dim(dim, self.ndim + 1, self._front + 1, type(self).__name__)
-        return self._apply("unsqueeze", lambda t: t.unsqueeze(at))
-
-    def permute(self, *dims: SizeLike) -> Self:
-        """The spec with its dimensions in another order: dimension `i` of the result is `dims[i]` of this one."""
-        order, k, component = as_sizes(dims), self._front, type(self).__name__
-        at = [check_dim(dim, self.ndim, component) for dim in order]
-        if sorted(at) != list(range(self.ndim)):
-            expected = f"each of {self.ndim} dimensions once"
-            raise ShapeError(message(component, "no order of the dimensions", expected=expected, found=tuple(order)))
-        front = [front_dim(dim, self.ndim, k, component) for dim in at[:k]]
-        if at[k:] != list(range(k, self.ndim)):
-            front_dim(k, self.ndim, k, component)  # says why not
-        return self._apply("permute", lambda t: t.permute(*front, *range(k, t.ndim)))
-
-    def transpose(self, dim0: int, dim1: int) -> Self:
-        """The spec with two dimensions in each other's place."""
-        first, second = self._front_dim(dim0), self._front_dim(dim1)
-        return self._apply("transpose", lambda t: t.transpose(first, second))
-
-    def index_select(self, dim: int, index: Tensor) -> Self:
-        """The spec of the places `index`, int `[n]`, along dimension `dim`."""
-        at = self._front_dim(dim)
-        return self._apply("index_select", lambda t: t.index_select(at, index.to(t.device)))
-
-    def unbind(self, dim: int = 0) -> tuple[Self, ...]:
-        """The specs along dimension `dim`."""
-        at = self._front_dim(dim)
-        return tuple(self.index((slice(None),) * at + (i,)) for i in range(self.shape[at]))
-
-    def index(self, index: Any) -> Self:
-        """The spec of `value[index]`: integers, slices, `None`, `...`, bools, masks, index tensors, tuples of these."""
-        component = type(self).__name__
-        ahead, behind = split_index(full_index(index, self.ndim, component), self._front)
-        check_whole(behind, component)
-        return self._apply("index", lambda t: t[ahead])
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.index(index)
-
     @classmethod
     def __torch_function__(
         cls,
@@ -265,34 +168,11 @@ class TensorSpec(ABC):
         run = _TORCH_FUNCTIONS.get(func)
         return NotImplemented if run is None else run(*args, **(kwargs or {}))
 
-    @property
-    def _front(self) -> int:
-        """Number of leading dimensions of known size, which are those that shape operations reach."""
-        return self.shape.index(-1) if -1 in self.shape else self.ndim
-
-    def _front_dim(self, dim: int) -> int:
-        return front_dim(dim, self.ndim, self._front, type(self).__name__)
-
-    def _apply(self, name: str, op: Callable[[Tensor], Tensor]) -> Self:
-        try:
-            return self._combine((), lambda values: op(values[0]))
-        except RuntimeError as error:
-            problem = f"{name} does not fit the shape {tuple(self.shape)}: {error}"
-            raise ShapeError(message(type(self).__name__, problem)) from error
-
     def _owned(self) -> Self:
         """A spec that nobody else changes: itself, where it cannot be changed."""
         return self
 
     # -- what a subclass writes ---------------------------------------------------------------------------------
-
-    @abstractmethod
-    def _combine(self, others: Sequence[Self], op: ShapeOp) -> Self:
-        """The spec of `op([value of self, *values of others])`, where `op` only moves elements.
-
-        Raises:
-            SpecError: the specs differ in more than the elements' places can express.
-        """
 
     @abstractmethod
     def _stack_lazily(self, others: Sequence[Any], dim: int) -> "TensorSpec":
@@ -387,6 +267,8 @@ _TORCH_FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.permute: lambda input, dims: input.permute(dims),
     torch.reshape: lambda input, shape: input.reshape(shape),
     torch.squeeze: _method("squeeze"),
+    torch.swapaxes: _method("transpose"),
+    torch.swapdims: _method("transpose"),
     torch.transpose: _method("transpose"),
     torch.unbind: _method("unbind"),
     torch.unflatten: _method("unflatten"),

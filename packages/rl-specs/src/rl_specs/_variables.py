@@ -18,6 +18,22 @@ class VariableSpec(MaskedSpec):
     """A spec of categorical variables. Abstract: subclasses say how a value holds them."""
 
     @abstractmethod
+    def to_one_hot(self, value: Tensor) -> Tensor:
+        """`value` as one-hot vectors."""
+
+    @abstractmethod
+    def to_one_hot_spec(self) -> Any:
+        """The spec of `to_one_hot(value)`."""
+
+    @abstractmethod
+    def to_categorical(self, value: Tensor) -> Tensor:
+        """`value` as category numbers."""
+
+    @abstractmethod
+    def to_categorical_spec(self) -> Any:
+        """The spec of `to_categorical(value)`."""
+
+    @abstractmethod
     def _moved_shape(self, others: Sequence[MaskedSpec], op: ShapeOp) -> Size:
         """Shape of the spec after a shape operation."""
 

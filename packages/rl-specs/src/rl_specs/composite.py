@@ -1,18 +1,19 @@
 """Specs of the entries of a TensorDict, by name."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
 import torch
 from tensordict import NonTensorData, TensorDict, TensorDictBase
-from torch import Generator, Size
+from torch import Generator, Size, Tensor
 
 from rl_specs._base import TensorSpec, resolve_device
 from rl_specs._keyed import KeyedSpec
 from rl_specs._listing import all_rows, check_listable
 from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy, shape_fits, trailing_str
 from rl_specs._tree import copied, path_of, read, walk, write
+from rl_specs._variables import VariableSpec
 from rl_specs.difference import Difference
 from rl_specs.errors import ShapeError, SpecError, message, missing_key, near_matches
 from rl_specs.keys import NestedKey, canonical_key, join_key, key_str
@@ -27,7 +28,8 @@ class Composite(KeyedSpec):
 
     `Composite(a=spec)`, `Composite({"a": spec, ("n", "b"): spec, "m": {"c": spec}}, shape=(4,))`. Keys are strings or
     tuples of strings. An entry that is set is checked against the shape and moved to the device; a nested `Composite`
-    is copied, so that later changes of the one given do not reach in.
+    is copied, so that later changes of the one given do not reach in. A leaf is held as it is: a mask that it takes on
+    (`update_mask`) is that of the entry.
 
     Args:
         specs: entries by key; mappings become nested specs with the same batch shape.
@@ -209,13 +211,31 @@ class Composite(KeyedSpec):
         Raises:
             MissingKeyError: an entry of the spec is not there.
         """
-        out = copied(value)
-        for key, spec in self.flat_items():
-            entry = read(value, key)
-            if entry is None:
-                raise missing_key("Composite.project", key, walk(value), fix="Give a value for every entry of the spec")
-            write(out, key, spec.project(entry))
-        return out
+        return _mapped("Composite.project", value, self.flat_items(), lambda spec, entry: spec.project(entry))
+
+    def to_one_hot(self, value: Any) -> Any:
+        """A shallow copy of `value` (TensorDict or mapping) with all categories as one-hot vectors.
+
+        Raises:
+            MissingKeyError: an entry of categories is not there.
+        """
+        return self._replaced("Composite.to_one_hot", value, lambda spec, entry: spec.to_one_hot(entry))
+
+    def to_one_hot_spec(self) -> "Composite":
+        """The spec of `to_one_hot(value)`."""
+        return self._respecified(lambda spec: spec.to_one_hot_spec())
+
+    def to_categorical(self, value: Any) -> Any:
+        """A shallow copy of `value` (TensorDict or mapping) with all one-hot vectors as category numbers.
+
+        Raises:
+            MissingKeyError: an entry of categories is not there.
+        """
+        return self._replaced("Composite.to_categorical", value, lambda spec, entry: spec.to_categorical(entry))
+
+    def to_categorical_spec(self) -> "Composite":
+        """The spec of `to_categorical(value)`."""
+        return self._respecified(lambda spec: spec.to_categorical_spec())
 
     def encode(self, value: Any) -> TensorDict:
         """A TensorDict of batch shape `self.shape` from a (nested) mapping of numpy or Python values.
@@ -280,6 +300,17 @@ class Composite(KeyedSpec):
         return "\n".join(lines)
 
     # -- for the base class -------------------------------------------------------------------------------------
+
+    def _replaced(self, component: str, value: Any, convert: Callable[[VariableSpec, Tensor], Tensor]) -> Any:
+        variables = [(key, spec) for key, spec in self.flat_items() if isinstance(spec, VariableSpec)]
+        return _mapped(component, value, variables, convert)
+
+    def _respecified(self, convert: Callable[[VariableSpec], TensorSpec]) -> "Composite":
+        out = self.clone()
+        for key, spec in self.flat_items():
+            if isinstance(spec, VariableSpec):
+                out.set(key, convert(spec))
+        return out
 
     def _pack(self, values: dict[str, Any], shape: SizeLike) -> TensorDict:
         return TensorDict(values, batch_size=as_size(shape) + self._shape, device=self._device)
@@ -379,3 +410,16 @@ class Composite(KeyedSpec):
             is_exempt = spec.dtype is not None and not spec.dtype.is_floating_point
             out._specs[name] = spec._convert(device, None if is_exempt else dtype)
         return out
+
+
+def _mapped(
+    component: str, value: Any, specs: Sequence[tuple[NestedKey, Any]], convert: Callable[[Any, Any], Any]
+) -> Any:
+    """A shallow copy of `value` in which `convert` has been applied to the entries of `specs`."""
+    out = copied(value)
+    for key, spec in specs:
+        entry = read(value, key)
+        if entry is None:
+            raise missing_key(component, key, walk(value), fix="Give a value for every entry of the spec")
+        write(out, key, convert(spec, entry))
+    return out
