@@ -46,7 +46,7 @@ class TrajCounter(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         flags = dict(specs.done.flat_items())
-        if isinstance(self._done_key, str) and self._done_key not in flags:  # flags of agents alone: one number for all of a row
+        if isinstance(self._done_key, str) and self._done_key not in flags:  # agents alone have flags
             self._shape, self._device = torch.Size((*specs.done.shape, 1)), specs.done.device
             self._batch_size = specs.done.shape
             return already_there("out_key", [self.out_key], specs)
