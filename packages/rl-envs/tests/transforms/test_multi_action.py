@@ -121,10 +121,11 @@ def test_bad_use() -> None:
 
 
 def test_stacked_observations_that_are_states() -> None:
-    """What a transform inside reads back, such as a hidden state, is stacked in both specs and goes on from its last."""
+    """What a transform inside reads back, a hidden state say, is stacked in both specs and goes on from its last."""
     primer = TensorDictPrimer(hidden=Unbounded(shape=(2,)), default_value=3.0)
     pool = TimeMaxPool(["observation"], ["maximum"], T=2)
-    env = TransformedEnv(CountingEnv((2,), max_steps=9), [primer, pool, MultiAction(num_actions=2, stack_observations=True)])
+    multi = MultiAction(num_actions=2, stack_observations=True)
+    env = TransformedEnv(CountingEnv((2,), max_steps=9), [primer, pool, multi])
     check_env_specs(env)
     assert env.full_state_spec["hidden"].shape == (2, 2, 2)
     data = env.rollout(3)
