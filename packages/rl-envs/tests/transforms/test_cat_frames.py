@@ -174,3 +174,9 @@ def test_misuse(toy: MakeEnv) -> None:
     with pytest.raises(ShapeError, match="no time dimension"):
         CatFrames(2, -1, in_keys=["x"])(TensorDict({"x": torch.zeros(1)}))
     assert repr(CatFrames(2, -1)) == "CatFrames(N=2, dim=-1, keys=['pixels'])"
+
+
+def test_too_few_dimensions(toy: MakeEnv) -> None:
+    """A dimension that the rows of an entry do not have is told when it is connected."""
+    with pytest.raises(SpecError, match=r"dim: entries of one row have no dimension -2 \(\"observation\": \(2, 3\)\)"):
+        TransformedEnv(toy((2,)), CatFrames(2, -2, in_keys=["observation"]))

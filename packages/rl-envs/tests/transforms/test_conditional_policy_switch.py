@@ -15,6 +15,7 @@ from rl_envs import (
     SerialEnv,
     StepCounter,
     TransformedEnv,
+    UnsqueezeTransform,
     check_env_specs,
 )
 from rl_envs.testing import CountingEnv
@@ -116,3 +117,21 @@ def test_bounds_of_the_rewards(toy: MakeEnv) -> None:
     env = TransformedEnv(toy(), [RewardClipping(0.0, 1.0), switch])
     assert env.full_reward_spec["reward"] == Bounded(0.0, 2.0, shape=(1,))
     check_env_specs(env)
+
+
+def test_a_partial_reset_under_transforms_that_change_observations() -> None:
+    """The first move after the reset of one row sees what the environment returned, not what transforms further out
+    have made of the observations of the other rows."""
+    seen: list[torch.Tensor] = []
+
+    def noting(data: TensorDictBase) -> TensorDictBase:
+        seen.append(data["observation"])
+        return opponent(data)
+
+    switch = ConditionalPolicySwitch(noting, lambda td: td.get("reward", None) is None)
+    env = TransformedEnv(SerialEnv(2, CountingEnv), [switch, UnsqueezeTransform(-1, ["observation"])])
+    check_env_specs(env)
+    root = env.reset()
+    after = env.reset(root.set("_reset", torch.tensor([[True], [False]])))
+    assert after["observation"].flatten().tolist() == [1.0, 1.0]
+    assert seen[-1].shape == (2, 1)

@@ -6,6 +6,7 @@ from tensordict import TensorDict
 
 from rl_envs import (
     ConditionalSkip,
+    ObservationNorm,
     RewardClipping,
     RewardSum,
     SerialEnv,
@@ -14,7 +15,7 @@ from rl_envs import (
     check_env_specs,
 )
 from rl_envs.testing import CountingEnv, TensorDictCountingEnv
-from rl_specs import Bounded, ShapeError
+from rl_specs import Bounded, ShapeError, SpecError
 
 
 def test_every_second_step_is_left_out() -> None:
@@ -81,3 +82,23 @@ def test_bounds_of_the_rewards() -> None:
     env = TransformedEnv(CountingEnv(max_steps=9), [RewardClipping(1.0, 2.0), ConditionalSkip(lambda td: True)])
     assert env.full_reward_spec["reward"] == Bounded(0.0, 2.0, shape=(1,))
     check_env_specs(env)
+
+
+def test_observations_are_not_changed_twice() -> None:
+    """A transform behind it that changes observations in place, or takes them away, would do so to those of the root
+    once more: it is refused, around a `SerialEnv` too; before it, or with another out key, it is fine."""
+
+    def skipped() -> TransformedEnv:
+        return TransformedEnv(CountingEnv(max_steps=9), ConditionalSkip(lambda td: td["observation"] == 1))
+
+    norm = ObservationNorm(0.0, 2.0, in_keys=["observation"])
+    for env, name in ((skipped(), "ConditionalSkip,"), (SerialEnv(2, skipped), "the environment inside")):
+        with pytest.raises(SpecError, match=f'{name} reads "observation" back, and ObservationNorm changes it'):
+            TransformedEnv(env, norm.clone())
+    skip = ConditionalSkip(lambda td: td["observation"] == 2)
+    env = TransformedEnv(CountingEnv(max_steps=9), [norm, skip])
+    assert env.rollout(3)["next", "observation"].flatten().tolist() == [2.0, 2.0, 2.0]
+    double = ObservationNorm(0.0, 2.0, in_keys=["observation"], out_keys=["double"])
+    assert TransformedEnv(skipped(), double).rollout(3)["next", "double"].flatten().tolist() == [2.0, 2.0, 2.0]
+    counted = TransformedEnv(CountingEnv(), [StepCounter(), ConditionalSkip(lambda td: True)])
+    assert counted._carried_keys() == {"step_count": True, "observation": False}

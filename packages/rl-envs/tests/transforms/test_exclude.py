@@ -81,6 +81,8 @@ def test_what_has_to_stay(toy: MakeEnv) -> None:
         TransformedEnv(toy(), ExcludeTransform("done"))
     with pytest.raises(SpecError, match=r"\"action\" is read by the environment"):
         TransformedEnv(toy(), ExcludeTransform("action", inverse=True))
+    with pytest.raises(SpecError, match=r"\"episode_reward\" is read by the environment"):
+        TransformedEnv(toy(), [RewardSum(), ExcludeTransform("episode_reward", inverse=True)])
     with pytest.raises(SpecError, match=r"RewardSum, reads .episode_reward. back"):
         TransformedEnv(toy(), [RewardSum(), ExcludeTransform("episode_reward")])
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from rl_envs import InitTracker, TransformedEnv
+from rl_envs import EnvBase, InitTracker, TransformedEnv, check_env_specs
+from rl_envs.testing import MultiKeyCountingEnv, NestedCountingEnv
 from rl_specs import SpecError
 
 MakeEnv = Callable[..., Any]
@@ -24,3 +25,17 @@ def test_name(toy: MakeEnv) -> None:
     with pytest.raises(SpecError, match="init_key"):
         TransformedEnv(toy(), InitTracker(init_key=("agents", "start")))
     assert repr(InitTracker()) == "InitTracker(init_key='is_init')"
+
+
+@pytest.mark.parametrize("make", [NestedCountingEnv, MultiKeyCountingEnv])
+def test_each_group_of_flags_has_one(make: Callable[..., EnvBase]) -> None:
+    """A flag lies beside each `done`, in its shape."""
+    env = TransformedEnv(make((2,)), InitTracker())
+    check_env_specs(env)
+    root = env.reset()
+    dones = [key for key in env.done_keys if (key if isinstance(key, str) else key[-1]) == "done"]
+    for key in dones:
+        beside = "is_init" if isinstance(key, str) else (*key[:-1], "is_init")
+        assert root[beside].shape == root[key].shape
+        assert root[beside].all()
+    assert env._env_specs().first_flags == tuple(env.transform[0]._writes())

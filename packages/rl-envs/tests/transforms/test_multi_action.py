@@ -6,7 +6,17 @@ import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from rl_envs import EnvBase, MultiAction, RewardSum, SerialEnv, StepCounter, TransformedEnv, check_env_specs
+from rl_envs import (
+    EnvBase,
+    MultiAction,
+    RewardSum,
+    SerialEnv,
+    StepCounter,
+    TensorDictPrimer,
+    TimeMaxPool,
+    TransformedEnv,
+    check_env_specs,
+)
 from rl_envs.testing import CountingEnv
 from rl_specs import ShapeError, SpecError, Unbounded
 
@@ -108,3 +118,16 @@ def test_bad_use() -> None:
     with pytest.raises(NotImplementedError, match="Append it to a TransformedEnv"):
         MultiAction(num_actions=2)(TensorDict({"reward": torch.zeros(1)}))
     assert isinstance(env.reward_spec, Unbounded)
+
+
+def test_stacked_observations_that_are_states() -> None:
+    """What a transform inside reads back, a hidden state say, is stacked in both specs and goes on from its last."""
+    primer = TensorDictPrimer(hidden=Unbounded(shape=(2,)), default_value=3.0)
+    pool = TimeMaxPool(["observation"], ["maximum"], T=2)
+    multi = MultiAction(num_actions=2, stack_observations=True)
+    env = TransformedEnv(CountingEnv((2,), max_steps=9), [primer, pool, multi])
+    check_env_specs(env)
+    assert env.full_state_spec["hidden"].shape == (2, 2, 2)
+    data = env.rollout(3)
+    assert data["next", "maximum"][0].flatten().tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert (data["hidden"] == 3).all()

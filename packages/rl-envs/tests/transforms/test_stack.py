@@ -7,7 +7,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from rl_envs import EnvBase, Stack, TransformedEnv, check_env_specs
+from rl_envs import ClipTransform, EnvBase, Stack, TransformedEnv, check_env_specs
 from rl_specs import Bounded, Composite, MissingKeyError, SpecError, TensorMap, Unbounded
 
 MakeEnv = Callable[..., Any]
@@ -118,3 +118,11 @@ def test_misuse(toy: MakeEnv) -> None:
     with pytest.raises(MissingKeyError, match=r'Stack: key \("agent1", "observation"\) missing'):
         env.transform[0]._call({("agent0", "observation"): torch.zeros(3)})
     assert repr(Stack(["a"], "b")) == "Stack(in_keys=['a'], out_key='b', dim=-1)"
+
+
+def test_bounds_of_some(toy: MakeEnv) -> None:
+    """Entries of one form, of which one is bounded and the other not, are stacked without bounds."""
+    clip = ClipTransform([("agents", "x")], [("agents", "clipped")], low=0.0, high=1.0)
+    env = TransformedEnv(toy((2,)), [clip, Stack([("agents", "x"), ("agents", "clipped")], "both")])
+    check_env_specs(env)
+    assert env.full_observation_spec["both"] == Unbounded(shape=(2, 2, 2))

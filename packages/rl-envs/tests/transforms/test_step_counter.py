@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from rl_envs import Compose, StepCounter, TransformedEnv
+from rl_envs import Compose, StepCounter, TransformedEnv, check_env_specs
+from rl_envs.testing import MultiKeyCountingEnv, NestedCountingEnv
 from rl_specs import Bounded, MissingKeyError
 
 MakeEnv = Callable[..., Any]
@@ -85,3 +86,23 @@ def test_misuse(toy: MakeEnv) -> None:
     env = TransformedEnv(toy(), StepCounter())
     with pytest.raises(MissingKeyError, match=r"step_count.*env.reset\(\)"):
         env.step(env.rand_action(env.reset()).exclude("step_count"))
+
+
+@pytest.mark.parametrize("batch_size", [(), (2,)], ids=str)
+def test_each_group_of_flags_is_counted(batch_size: tuple[int, ...]) -> None:
+    """Counts and flags lie beside each `done` flag: those of agents, or several groups."""
+    nested = TransformedEnv(NestedCountingEnv(batch_size), StepCounter(2))
+    check_env_specs(nested)
+    data = nested.rollout(2, break_when_any_done=False)["next", "agents"]
+    assert data["step_count"].shape == data["done"].shape
+    assert data["truncated"].reshape(-1, 2, data["done"].shape[-2])[0, :, 0].tolist() == [False, True]
+    several = TransformedEnv(MultiKeyCountingEnv(batch_size), StepCounter(2))
+    check_env_specs(several)
+    flags = [key for key in several.done_keys if (key if isinstance(key, str) else key[-1]) == "done"]
+    assert len(flags) > 1
+    for key in flags:
+        level = () if isinstance(key, str) else key[:-1]
+        assert several.full_observation_spec[(*level, "step_count")].shape == several.full_done_spec[key].shape
+    one = TransformedEnv(MultiKeyCountingEnv(batch_size), StepCounter(2, step_count_key=("own", "count")))
+    check_env_specs(one)
+    assert set(one.observation_keys) - set(MultiKeyCountingEnv().observation_keys) == {("own", "count")}

@@ -5,7 +5,7 @@ import torch
 from tensordict import TensorDict
 
 from rl_envs import ParallelEnv, SerialEnv, StepCounter, TrajCounter, TransformedEnv, check_env_specs
-from rl_envs.testing import CountingEnv
+from rl_envs.testing import CountingEnv, NestedCountingEnv
 from rl_specs import MissingKeyError, SpecError
 
 
@@ -74,3 +74,10 @@ def test_wiring() -> None:
         env.step(env.rand_action(env.reset().exclude("traj_count")))
     with pytest.raises(NotImplementedError, match="Append it to a TransformedEnv"):
         TrajCounter()(TensorDict({"reward": torch.zeros(1)}))
+
+
+def test_flags_of_agents_alone() -> None:
+    """Where each agent has flags and the row has none, a row has one number."""
+    env = TransformedEnv(NestedCountingEnv((2,)), TrajCounter())
+    check_env_specs(env)
+    assert env.reset()["traj_count"].shape == (2, 1)

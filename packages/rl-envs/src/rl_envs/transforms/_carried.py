@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
-from rl_specs import MissingKeyError, NestedKey, ShapeError, TensorMap, key_str, message, missing_key
+from rl_specs import MissingKeyError, NestedKey, ShapeError, TensorMap, canonical_key, key_str, message, missing_key
 
 
 def missing_carried(component: str, key: NestedKey, data: TensorMap) -> MissingKeyError:
@@ -43,6 +43,11 @@ def flags_among(keys: Iterable[NestedKey], specs: EnvSpecs) -> list[str]:
     """Problems, in words, of in keys that are flags, which cannot be added up."""
     flags = dict(specs.done.flat_items())
     return [f"in_keys: {key_str(key)} is a flag, not a number. Cast it first" for key in keys if key in flags]
+
+
+def beside_key(key: NestedKey, name: str) -> NestedKey:
+    """The key `name` at the level of `key`."""
+    return name if isinstance(key, str) else canonical_key((*key[:-1], name))
 
 
 def beside(key: NestedKey, suffix: str) -> NestedKey:

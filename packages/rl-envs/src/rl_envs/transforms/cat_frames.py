@@ -13,7 +13,18 @@ from rl_envs.transforms._feature_map import checked_dim
 from rl_envs.transforms._slices import LastOfSlices
 from rl_envs.transforms._trajectories import trajectory_windows
 from rl_envs.transforms.transform import Keys, Transform
-from rl_specs import Bounded, Composite, LeafSpec, NestedKey, TensorMap, TensorSpec, Unbounded, canonical_key, message
+from rl_specs import (
+    Bounded,
+    Composite,
+    LeafSpec,
+    NestedKey,
+    TensorMap,
+    TensorSpec,
+    Unbounded,
+    canonical_key,
+    key_str,
+    message,
+)
 
 Padding = Literal["same", "constant"]
 
@@ -82,6 +93,10 @@ class CatFrames(Transform):
     def _bind(self, specs: EnvSpecs) -> list[str]:
         leaves = dict(specs.observation.flat_items())
         self._batch_dims = len(specs.observation.shape)
+        flat = [key for key in self.in_keys if key in leaves and len(leaves[key].shape) < self._batch_dims - self.dim]
+        if flat:
+            shapes = ", ".join(f"{key_str(key)}: {tuple(leaves[key].shape)}" for key in flat)
+            return [f"dim: entries of one row have no dimension {self.dim} ({shapes})"]
         found = [leaves[key] for key in self.in_keys if key in leaves]
         self._frame_specs = [self._frames_spec(leaf) for leaf in found]
         self._carriers = [beside(key, "frames") for key in self.out_keys] if self._is_apart else self.out_keys

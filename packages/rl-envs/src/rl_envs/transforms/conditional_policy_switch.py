@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 from tensordict import TensorDictBase
 from torch import nn
 
-from rl_envs._env_plan import RESET_KEY, merge_reset
+from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs.transforms._carried import no_forward
@@ -105,9 +105,8 @@ class _Switched:
         fresh = rows.with_flags(unpack_flat(self._reset(data)))
         mask = None if data is None else data.get(RESET_KEY, None)
         root = fresh
-        if data is not None and mask is not None:
-            before = {key: value for key, value in unpack_flat(data).items() if key != RESET_KEY}
-            root = merge_reset(before, fresh, mask, len(self._batch_size))
+        if data is not None:  # what transforms further out have made of observations is not what is wanted here
+            root = {**{key: value for key, value in unpack_flat(data).items() if key != RESET_KEY}, **fresh}
         chosen = self._holds(root) & ~rows.done_rows(root)
         chosen = chosen if mask is None else chosen & mask
         if not rows.may_hold(chosen):

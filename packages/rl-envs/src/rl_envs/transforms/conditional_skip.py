@@ -9,8 +9,8 @@ from rl_envs.transforms._carried import no_forward
 from rl_envs.transforms._leaf_specs import summed_specs
 from rl_envs.transforms._predicates import Predicate, RowPredicate
 from rl_envs.transforms._row_steps import RowSteps
-from rl_envs.transforms.transform import ResetCall, StepCall, Transform
-from rl_specs import Composite, FlatDict, TensorMap
+from rl_envs.transforms.transform import ResetCall, StepCall, Transform, leaf_keys
+from rl_specs import Composite, FlatDict, NestedKey, TensorMap
 
 if TYPE_CHECKING:
     from rl_envs.transforms.transformed_env import TransformedEnv
@@ -23,6 +23,9 @@ class ConditionalSkip(Transform):
     The environment and the transforms before this one do not move there: the step returns the observations and flags of
     its root and rewards of zero. Transforms after this one see that as a step like any other, so a `StepCounter` before
     it counts the steps that were taken, one after it all of them.
+
+    Put it behind the transforms that change observations: they would change those of the root a second time, and are
+    refused behind it.
 
     Where rows differ, the environment has to step some of its rows alone, as a `SerialEnv` does (see
     `EnvBase.steps_rows`).
@@ -37,9 +40,15 @@ class ConditionalSkip(Transform):
     def __init__(self, cond: Predicate) -> None:
         super().__init__()
         self.cond = cond
+        self._returned: list[NestedKey] = []
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
+        others = {*leaf_keys(specs.state), *self._carried_before}
+        self._returned = [key for key in leaf_keys(specs.observation) if key not in others]
         return []
+
+    def _carried_keys(self) -> dict[NestedKey, bool]:
+        return dict.fromkeys(self._returned, False)
 
     def _wrap(self, env: "TransformedEnv") -> tuple[StepCall, ResetCall]:
         return _Skipping(self, env), env._reset

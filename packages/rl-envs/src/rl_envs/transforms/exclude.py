@@ -33,8 +33,10 @@ class ExcludeTransform(Transform):
         found = (specs.action, specs.state) if self.inverse else (specs.observation, specs.reward, specs.done)
         self._dropped = [key for key in leaf_keys(*found) if is_under(key, self.excluded_keys)]
         if self.inverse:
+            carried = [key for key in self._carried_before if is_under(key, self.excluded_keys)]
             return [
-                f"excluded_keys: {key_str(key)} is read by the environment, and has to stay" for key in self._dropped
+                f"excluded_keys: {key_str(key)} is read by the environment, and has to stay"
+                for key in dict.fromkeys([*self._dropped, *carried])
             ]
         return [f"excluded_keys: {problem}" for problem in needed_problems(self._dropped, specs)]
 

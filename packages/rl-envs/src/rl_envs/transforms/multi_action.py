@@ -51,9 +51,11 @@ class MultiAction(Transform):
         self.stack_rewards = stack_rewards
         self.stack_observations = stack_observations
         self._at = dim - 1
+        self._observed: set[NestedKey] = set()
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         self._at = len(specs.action.shape) + self.dim - 1
+        self._observed = {key for key, _ in specs.observation.flat_items()}
         stacked = [("action", specs.action)]
         stacked += [("reward", specs.reward)] if self.stack_rewards else []
         stacked += [("observation", specs.observation)] if self.stack_observations else []
@@ -87,6 +89,14 @@ class MultiAction(Transform):
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
         """Observations with the dimension of the stack, where they are stacked."""
         return self._stacked_spec(observation_spec) if self.stack_observations else observation_spec
+
+    def transform_state_spec(self, state_spec: Composite) -> Composite:
+        """States that are observations too, with the dimension of the stack where these are stacked."""
+        if self.stack_observations:
+            for key, leaf in state_spec.flat_items():
+                if key in self._observed:
+                    state_spec[key] = _repeated_spec(leaf, self._at, self.num_actions)
+        return state_spec
 
     def _stacked_spec(self, composite: Composite) -> Composite:
         for key, leaf in composite.flat_items():

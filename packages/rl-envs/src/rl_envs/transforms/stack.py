@@ -9,7 +9,19 @@ from torch import Tensor
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._feature_map import axis, checked_dim
 from rl_envs.transforms.transform import Keys, Transform
-from rl_specs import Composite, NestedKey, TensorMap, TensorSpec, canonical_key, join_key, key_str, message, stack_specs
+from rl_specs import (
+    Composite,
+    LeafSpec,
+    NestedKey,
+    TensorMap,
+    TensorSpec,
+    Unbounded,
+    canonical_key,
+    join_key,
+    key_str,
+    message,
+    stack_specs,
+)
 
 _Suffix: TypeAlias = tuple[str, ...]
 _Group: TypeAlias = tuple[NestedKey, list[NestedKey], int]
@@ -183,7 +195,7 @@ class Stack(Transform):
         for out_key, in_keys, dim in groups:
             if in_keys[0] not in leaves:
                 continue
-            stacked = stack_specs([leaves[key] for key in in_keys], dim)
+            stacked = stack_specs(_of_one_kind([leaves[key] for key in in_keys]), dim)
             if self.del_keys or is_input:
                 for key in in_keys:
                     leaves.pop(key)
@@ -192,6 +204,15 @@ class Stack(Transform):
 
     def __repr__(self) -> str:
         return f"Stack(in_keys={self.in_keys}, out_key={self.out_key!r}, dim={self.dim})"
+
+
+def _of_one_kind(specs: list[TensorSpec]) -> list[TensorSpec]:
+    """The same specs, or, of one form but several kinds, without bounds."""
+    plain = [spec for spec in specs if isinstance(spec, LeafSpec)]
+    kinds, forms = {type(spec) for spec in specs}, {(spec.shape, spec.dtype) for spec in plain}
+    if len(kinds) == 1 or len(forms) > 1 or len(plain) < len(specs):
+        return specs
+    return [Unbounded(shape=spec.shape, dtype=spec.dtype, device=spec.device) for spec in plain]
 
 
 def _path(key: NestedKey) -> _Suffix:

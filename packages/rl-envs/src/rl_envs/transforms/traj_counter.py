@@ -17,9 +17,9 @@ from rl_specs import Composite, NestedKey, TensorMap, Unbounded, canonical_key, 
 class TrajCounter(Transform):
     """Numbers trajectories in the order of their resets, rows of one reset in the order of the batch.
 
-    The number is int64, 0 for the first trajectory, of the shape of the `done` flag at its level. The count goes on
-    over resets, seeds and batches, and is part of `state_dict`. It counts the rows that it sees: around a `ParallelEnv`
-    it numbers the trajectories of all workers, each once.
+    The number is int64, 0 for the first trajectory, of the shape of the `done` flag at its level, or `[*B, 1]`. The
+    count goes on over resets, seeds and batches, and is part of `state_dict`. It counts the rows that it sees: around a
+    `ParallelEnv` it numbers the trajectories of all workers, each once.
 
     Args:
         out_key: name of the number.
@@ -46,6 +46,10 @@ class TrajCounter(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         flags = dict(specs.done.flat_items())
+        if isinstance(self._done_key, str) and self._done_key not in flags:  # agents alone have flags
+            self._shape, self._device = torch.Size((*specs.done.shape, 1)), specs.done.device
+            self._batch_size = specs.done.shape
+            return already_there("out_key", [self.out_key], specs)
         if self._done_key not in flags:
             names = ", ".join(key_str(key) for key in flags)
             return [f"out_key: no flag {key_str(self._done_key)} beside it (has: {names})"]

@@ -44,6 +44,7 @@ class TransformedEnv(EnvBase):
         _check_base(base_env)
         super().__init__(device=base_env.device, batch_size=base_env.batch_size)
         self._training = base_env.training
+        self._is_prefix = False  # what a transform of another one sees
         self._base_env: EnvBase = base_env
         if isinstance(base_env, TransformedEnv):
             self._take_over(base_env, _as_list(transform))
@@ -60,6 +61,7 @@ class TransformedEnv(EnvBase):
         view._base_env = owner.base_env
         view._transform = Compose._view(owner.transform.leaves()[:count])
         view._training = owner.training
+        view._is_prefix = True
         view._install(owner._stages[: count + 1])
         return view
 
@@ -133,7 +135,7 @@ class TransformedEnv(EnvBase):
 
     def _take_over(self, inner: "TransformedEnv", added: list[Transform]) -> None:
         self._base_env = inner.base_env
-        if inner.transform._is_view and len(inner.transform):
+        if inner._is_prefix and len(inner.transform):
             problem = "base_env is a view: its transforms belong to another environment"
             fix = "Use that one, or TransformedEnv(env.base_env, env.transform.clone())"
             raise RuntimeError(message("TransformedEnv", problem, fix=fix))
