@@ -263,6 +263,24 @@ def test_a_state_that_was_set_holds_in_a_new_worker(tmp_path: Path) -> None:
     backend.close()
 
 
+def test_a_seed_after_a_state_holds_in_a_new_worker(tmp_path: Path) -> None:
+    """What was set last decides how a new worker goes on: a seed that was given after a state, not the state."""
+    backend, loop = fragile(tmp_path / "mark"), sound()
+    backend.seed([10, 11, 12])
+    backend.reset(None)
+    loop.seed([20, 21, 22])
+    loop.reset(None)
+    backend.set_states(loop.states())
+    backend.seed([30, 31, 32])
+    backend.reset(None)
+    for _ in range(3):
+        backend.step(STILL)
+    loop.seed([30, 31, 32])
+    loop.reset(None)
+    assert torch.equal(backend.step(STILL)["observation"][1], loop.step(STILL)["observation"][1])
+    backend.close()
+
+
 def test_a_failure_too_many(tmp_path: Path) -> None:
     """After as many restarts as were asked for, the failure is the error; a worker that died idle is noticed too."""
     backend = fragile(tmp_path / "mark")
