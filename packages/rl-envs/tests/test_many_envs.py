@@ -212,6 +212,7 @@ def test_a_move_reaches_the_environments_in_threads() -> None:
         pool.async_reset_recv(min_get=2)
         pool.to("cpu")
         assert all(env.device == torch.device("cpu") for env in envs)
+        assert pool._specs_of[2] is pool._env_specs()  # by which what is sent is checked
 
 
 def test_wrappers_are_left_to_their_owner() -> None:
