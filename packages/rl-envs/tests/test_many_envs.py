@@ -9,8 +9,17 @@ import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from rl_envs import AsyncEnvPool, EnvBase, GymWrapper, ParallelEnv, SerialEnv, StepCounter, TransformedEnv
-from rl_envs.testing import CountingEnv
+from rl_envs import (
+    AsyncEnvPool,
+    EnvBase,
+    GymWrapper,
+    ParallelEnv,
+    SerialEnv,
+    StepCounter,
+    TransformedEnv,
+    check_env_specs,
+)
+from rl_envs.testing import CountingEnv, NestedCountingEnv
 from rl_specs import FlatDict, SpecError, TensorMap
 
 
@@ -89,6 +98,34 @@ def test_a_state_that_is_set_signs_the_driver(kind: Any) -> None:
         outer.drive("me")
         outer.set_state(outer.get_state())
         assert outer.driver is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", [(), (2,)], ids=str)
+def test_members_of_groups_start_anew(kind: Any, batch: tuple[int, ...]) -> None:
+    """A mask of a group reaches every environment that follows such masks: the other members go on, in the data and in
+    the environments; environments that do not follow them are reset by whole rows alone.
+    """
+    with kind([partial(NestedCountingEnv, batch, max_steps=9)] * 3) as env:
+        assert env.resets_members
+        check_env_specs(env)
+        root: TensorDictBase = env.reset()
+        for _ in range(3):
+            root = env.step_mdp(env.rand_step(root))
+        mask = torch.zeros(3, *batch, 2, 1, dtype=torch.bool)
+        mask[0, ..., 1, :] = True
+        mask[2, ..., 0, :] = True
+        reset = env.reset(root.clone().set(("agents", "_reset"), mask))
+        expected = torch.where(mask, 0.0, 3.0)
+        assert torch.equal(reset["agents", "observation"], expected)
+        following = env.rand_step(reset)["next"]
+        assert torch.equal(following["agents", "observation"], expected + 1.0)
+        whole = torch.zeros(3, *batch, 1, dtype=torch.bool)
+        whole[1] = True
+        again = env.reset(env.step_mdp(env.rand_step(reset)).set("_reset", whole))
+        assert torch.equal(again["agents", "observation"], torch.where(whole.unsqueeze(-2), 0.0, expected + 2.0))
+    with kind([partial(CountingEnv, prefix=("agents",))] * 2) as env:
+        assert not env.resets_members
 
 
 class LeftOpenEnv(CountingEnv):  # type: ignore[misc]  # final, and all but the mark as wanted
@@ -175,6 +212,7 @@ def test_a_move_reaches_the_environments_in_threads() -> None:
         pool.async_reset_recv(min_get=2)
         pool.to("cpu")
         assert all(env.device == torch.device("cpu") for env in envs)
+        assert pool._specs_of[2] is pool._env_specs()  # by which what is sent is checked
 
 
 def test_wrappers_are_left_to_their_owner() -> None:

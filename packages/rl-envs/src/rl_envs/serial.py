@@ -63,6 +63,7 @@ class SerialEnv(EnvBase):
     def _set_specs(self) -> None:
         self._specs = stacked_env_specs("SerialEnv", [env._env_specs() for env in self._envs])
         self._plans = [EnvPlan(env) for env in self._envs]
+        self.resets_members = all(env.resets_members for env in self._envs)
         self._is_mixed = bool(self._specs.rows)
         self._joined = joined_rows if self._is_mixed else stacked_rows
 

@@ -9,9 +9,21 @@ import pytest
 import torch
 from tensordict import TensorDictBase
 
-from rl_envs import EnvBase, GymEnv, GymWrapper, RewardSum, StepCounter, TransformedEnv, check_env_specs
+from rl_envs import (
+    BaseInfoDictReader,
+    EnvBase,
+    GymEnv,
+    GymWrapper,
+    MultiThreadedEnv,
+    RewardSum,
+    StepCounter,
+    TransformedEnv,
+    check_env_specs,
+    default_info_dict_reader,
+)
 from rl_envs._seeding import stream_seed
 from rl_envs.testing import EnvConformance
+from rl_specs import TensorSpec, Unbounded
 
 
 def pool(name: str, num_envs: int = 3, **options: Any) -> GymEnv:
@@ -290,3 +302,55 @@ def test_a_pool_made_elsewhere_is_refused() -> None:
     raw = envpool.make("HalfCheetah-v5", env_type="gymnasium", num_envs=2)
     with pytest.raises(ValueError, match='backend="envpool"'):
         GymWrapper(raw)
+
+
+def test_infos() -> None:
+    """Infos of EnvPool are entries of every reset and step, of the row that they are of."""
+    env = pool("HalfCheetah-v5", max_episode_steps=3).auto_register_info_dict()
+    check_env_specs(env)
+    assert env.observation_spec["x_position"].dtype is torch.float64
+    data = seeded_rollout(env, 7)
+    told = data["next", "reward_run"] + data["next", "reward_ctrl"]
+    assert torch.allclose(told.float(), data["next", "reward"].squeeze(-1), atol=1e-5)
+    assert told.unique().numel() == 3 * 7
+    moved = (data["next", "x_position"] - data["x_position"]) / 0.05
+    later = [1, 2, 4, 5]  # EnvPool does not say where an episode starts
+    assert torch.allclose(moved[:, later], data["next", "x_velocity"][:, later], atol=1e-6)
+    assert "env_id" not in data["next"]
+
+
+def test_infos_of_rows_that_are_reset() -> None:
+    """A reset of some rows changes the infos of these alone, and seeds that wait are left when infos are looked at."""
+    env = MultiThreadedEnv(3, "HalfCheetah-v5")
+    env.set_seed(3)
+    env.set_info_dict_reader(default_info_dict_reader(["x_position"]))
+    root = env.reset()
+    assert torch.equal(root["observation"], pool("HalfCheetah-v5").reset(seed=3)["observation"])
+    for _ in range(3):
+        _, root = env.step_and_maybe_reset(env.rand_action(root))
+    before = root["x_position"].clone()
+    after = env.reset(root.set("_reset", torch.tensor([[False], [True], [False]])))["x_position"]
+    assert torch.equal(after[[0, 2]], before[[0, 2]])
+    assert after[1] != before[1]
+
+
+class LivesReader(BaseInfoDictReader):
+    """Twice the lives."""
+
+    @property
+    def info_spec(self) -> dict[Any, TensorSpec]:
+        """One number."""
+        return {"twice": Unbounded(shape=(1,), dtype=torch.int32)}
+
+    def __call__(self, info_dict: dict[str, Any], tensordict: TensorDictBase) -> TensorDictBase:
+        """Read it."""
+        return tensordict.set("twice", torch.as_tensor(2 * info_dict["lives"]).reshape(1))
+
+
+def test_readers_of_infos() -> None:
+    """A reader of one's own is given the dictionary of each row."""
+    env = pool("Breakout-v5", 2).set_info_dict_reader(LivesReader())
+    env.set_info_dict_reader(default_info_dict_reader(["lives"]))
+    stepped = env.rand_step(env.reset())
+    assert stepped["next", "twice"].tolist() == [[10], [10]]
+    assert stepped["lives"].tolist() == stepped["next", "lives"].tolist() == [5, 5]

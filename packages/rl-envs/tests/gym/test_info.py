@@ -303,8 +303,9 @@ def test_arguments_are_checked() -> None:
         GymWrapper(InfoEnv()).set_info_dict_reader(lambda info, data: data)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match="one for each of the 2 keys, found 1"):
         default_info_dict_reader(["a", "b"], spec=[Unbounded(shape=())])
-    with pytest.raises(ValueError, match="not read over EnvPool"):
-        GymEnv("CartPole-v1", num_envs=2, backend="envpool").auto_register_info_dict()
+    pool = GymEnv("CartPole-v1", num_envs=2, backend="envpool")
+    with pytest.raises(MissingKeyError, match="x_position"):
+        pool.set_info_dict_reader(default_info_dict_reader(["x_position"]))
 
 
 def test_dictionaries_of_a_vector_are_split() -> None:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cloudpickle  # type: ignore[import-untyped]  # ships no types
 import gymnasium
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from rl_envs import AsyncEnvPool, EnvBase, ParallelEnv
 from rl_envs.gym._backend import Options
 from rl_envs.gym._process import ProcessBackend
 from rl_envs.parallel import PoolOptions
+from rl_envs.parallel._launch import StartMethod
 from rl_envs.parallel._worker import is_worker_process
 from rl_envs.testing import CountingEnv
 from rl_specs import FlatDict, TensorMap
@@ -135,14 +137,15 @@ def _steps_of(env: EnvBase) -> Iterator[None]:
         env.close()
 
 
-def _parallel(fault: str, mark: Path, **options: Any) -> Iterator[None]:
-    return _steps_of(ParallelEnv(3, _makers(fault, mark), start_method="fork", timeout_s=limit_s(fault), **options))
+def _parallel(fault: str, mark: Path, start_method: StartMethod, **options: Any) -> Iterator[None]:
+    makers = _makers(fault, mark)
+    return _steps_of(ParallelEnv(3, makers, start_method=start_method, timeout_s=limit_s(fault), **options))
 
 
-def _gym_processes(fault: str, mark: Path) -> Iterator[None]:
+def _gym_processes(fault: str, mark: Path, start_method: StartMethod, restarts: int = 0) -> Iterator[None]:
     makers = [partial(FaultyGymEnv, fault if row == 1 else None) for row in range(3)]
     options = Options(frame_skip=1, from_pixels=False, pixels_only=True, categorical=False)
-    pool = PoolOptions("GymEnv", "fork", limit_s(fault))
+    pool = PoolOptions("GymEnv", start_method, limit_s(fault), restart_on_failure=restarts)
     backend = ProcessBackend(makers, options, num_processes=3, pool=pool)
     backend.reset(None)
     try:
@@ -151,6 +154,14 @@ def _gym_processes(fault: str, mark: Path) -> Iterator[None]:
             backend.step({"action": torch.zeros(3, 1)})
     finally:
         backend.close()
+
+
+def _threads(fault: str, mark: Path, start_method: StartMethod) -> Iterator[None]:
+    return _asynchronous(fault, mark, backend="threading")
+
+
+def _processes(fault: str, mark: Path, start_method: StartMethod) -> Iterator[None]:
+    return _asynchronous(fault, mark, backend="multiprocessing", start_method=start_method)
 
 
 def _asynchronous(fault: str, mark: Path, **options: Any) -> Iterator[None]:
@@ -165,19 +176,20 @@ def _asynchronous(fault: str, mark: Path, **options: Any) -> Iterator[None]:
         pool.close()
 
 
-KINDS: dict[str, Callable[[str, Path], Iterator[None]]] = {
+KINDS: dict[str, Callable[[str, Path, StartMethod], Iterator[None]]] = {
     "`ParallelEnv`": _parallel,
     "`ParallelEnv(restart_on_failure=1)`": partial(_parallel, restart_on_failure=1),
     '`GymEnv(backend="process")`': _gym_processes,
-    '`AsyncEnvPool(backend="multiprocessing")`': partial(_asynchronous, backend="multiprocessing", start_method="fork"),
-    '`AsyncEnvPool(backend="threading")`': partial(_asynchronous, backend="threading"),
+    '`GymEnv(backend="process", restart_on_failure=1)`': partial(_gym_processes, restarts=1),
+    '`AsyncEnvPool(backend="multiprocessing")`': _processes,
+    '`AsyncEnvPool(backend="threading")`': _threads,
 }
 CELLS = [(fault, kind) for fault in FAULTS for kind in KINDS if "threading" not in kind or fault in OF_THREADS]
 
 
-def meet(fault: str, kind: str, mark: Path) -> tuple[Exception | None, float]:
+def meet(fault: str, kind: str, mark: Path, start_method: StartMethod = "fork") -> tuple[Exception | None, float]:
     """What a user of this environment hears of the fault, and the seconds that it took with the end of all workers."""
-    steps = KINDS[kind](fault, mark)
+    steps = KINDS[kind](fault, mark, start_method)
     for _ in range(3):
         next(steps)
     start = time.monotonic()
@@ -205,6 +217,31 @@ def test_fault(fault: str, kind: str, tmp_path: Path, request: pytest.FixtureReq
         threading.active_count() > threads
     ):  # a thread that hangs cannot be ended, and this one does not hang for ever
         time.sleep(0.05)
+    check_outcome(fault, kind, error)
+
+
+@pytest.fixture
+def fresh_interpreters_have_this() -> Iterator[None]:
+    """Sends what is defined here to workers with all that it needs: they cannot import this file."""
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    yield
+    cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("leaves_nothing", "fresh_interpreters_have_this")
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
+@pytest.mark.parametrize(("fault", "kind"), [(fault, kind) for fault, kind in CELLS if "threading" not in kind])
+def test_fault_in_fresh_interpreters(fault: str, kind: str, start_method: StartMethod, tmp_path: Path) -> None:
+    """It is the same however the workers were started."""
+    error, seconds = meet(fault, kind, tmp_path / "mark", start_method)
+    assert seconds < MOST_S * (3 if "restart" in kind else 1)  # a fresh interpreter imports torch
+    check_outcome(fault, kind, error)
+
+
+def check_outcome(fault: str, kind: str, error: Exception | None) -> None:
+    """Whether that is what the user is to hear."""
     if "restart" in kind:
         assert error is None
         return

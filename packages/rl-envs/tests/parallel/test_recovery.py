@@ -205,6 +205,17 @@ def test_in_a_reset(fault: str, tmp_path: Path, leaves_nothing: None) -> None:
     assert not found["next", "truncated"].any()
 
 
+def test_earlier_data_after_a_reset_that_failed(
+    tmp_path: Path, leaves_nothing: None, workers_of: Callable[[], list[int]]
+) -> None:
+    """What a step returned before a worker was started anew in a reset can be stepped from: it is handed over anew."""
+    with walks(None, restarts=1) as env:
+        earlier = env.step_mdp(env.rand_step(env.reset()))
+        os.kill(workers_of()[1], signal.SIGKILL)
+        env.reset(earlier.clone().set("_reset", torch.tensor([[False], [True], [False]])))
+        assert env.step(env.rand_action(earlier))["next", "a", "place"].shape == (3, 1)
+
+
 @pytest.mark.parametrize("how", ["step", "reset of others", "reset of its rows", "seed"])
 def test_ended_with_nothing_to_do(
     how: str, tmp_path: Path, leaves_nothing: None, workers_of: Callable[[], list[int]]

@@ -23,6 +23,10 @@ class GymEnv(GymWrapper):
             `"process"` for 16 or more MuJoCo, Box2D or Atari environments that do not render, on two cores or more.
         num_processes: worker processes of `"process"`; None: one per core. The data do not depend on it.
         num_threads: native threads of `"envpool"`; None: one per core. The data do not depend on it.
+        timeout_s: with `"process"`, the longest time for a step or a reset, after which the workers are killed; None:
+            no limit.
+        restart_on_failure: with `"process"`, how many times each worker that fails is started anew; see `ParallelEnv`,
+            which says what becomes of the episodes of its environments.
         device: see `GymWrapper`.
         frame_skip: see `GymWrapper`.
         from_pixels: see `GymWrapper`; sets `render_mode="rgb_array"`.
@@ -48,6 +52,8 @@ class GymEnv(GymWrapper):
         backend: BackendName | None = None,
         num_processes: int | None = None,
         num_threads: int | None = None,
+        timeout_s: float | None = None,
+        restart_on_failure: int = 0,
         device: torch.device | str | int | None = None,
         frame_skip: int = 1,
         from_pixels: bool = False,
@@ -65,6 +71,8 @@ class GymEnv(GymWrapper):
             backend=backend,
             num_processes=num_processes,
             num_threads=num_threads,
+            timeout_s=timeout_s,
+            restart_on_failure=restart_on_failure,
             make_kwargs=make_kwargs,
             own_keywords=tuple(inspect.signature(GymEnv).parameters),
         )

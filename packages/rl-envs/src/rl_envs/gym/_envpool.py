@@ -9,11 +9,13 @@ from torch import Tensor
 from rl_envs.gym._backend import Backend, Options
 from rl_envs.gym._codec import LeafCodec, leaf_codec
 from rl_envs.gym._envpool_make import PoolRecipe
-from rl_envs.gym._info_plan import InfoPlan
+from rl_envs.gym._info_plan import InfoPlan, row_of
 from rl_envs.gym._space_codec import SpaceCodec
-from rl_specs import FlatDict, NestedKey, TensorMap, message
+from rl_specs import FlatDict, NestedKey, TensorMap, canonical_key, message
 
 Array = np.ndarray[Any, Any]
+_OWN_INFOS = ("info:env_id", "info:players.env_id")
+"""What EnvPool keeps its rows apart by."""
 
 
 @final
@@ -48,6 +50,11 @@ class EnvPoolBackend(Backend):
             self._names.index, ("reward", "done", "trunc", "elapsed_step", "info:env_id")
         )
         self._terminated = self._names.index("info:terminated") if "info:terminated" in self._names else None
+        self._info_entries = [
+            (index, canonical_key(tuple(name.removeprefix("info:").split("."))))
+            for index, name in enumerate(self._names)
+            if name.startswith("info:") and name not in _OWN_INFOS
+        ]
         self._limit = recipe.own_time_limit(recipe.make_kwargs.get("max_episode_steps"))
         self._all = np.arange(recipe.num_envs, dtype=np.int32)
         self._pool: Any = None
@@ -60,8 +67,7 @@ class EnvPoolBackend(Backend):
                 self.close()
                 self._pool = self._recipe.pool(seeds)
             self._pool._reset(self._all)
-            arrays = self._pool._recv()
-            return {key: codec.encode(_as(arrays[i], codec)) for i, key, codec in self._observed}
+            return self._entries(self._pool._recv())
         pool = self._started()
         pool._reset(np.flatnonzero(rows).astype(np.int32))
         arrays = pool._recv()
@@ -70,6 +76,10 @@ class EnvPoolBackend(Backend):
             full = np.zeros((len(rows), *arrays[index].shape[1:]), dtype=codec.dtype)
             full[arrays[self._env_id]] = arrays[index]
             entries[key] = codec.encode(full)
+        if self._infos is not None:
+            where = torch.from_numpy(arrays[self._env_id].astype(np.int64))
+            for key, value in self._infos.read_columns(self._columns(arrays), len(where)).items():
+                entries[key] = value.new_zeros((len(rows), *value.shape[1:])).index_copy_(0, where, value)
         return entries
 
     def step(self, data: TensorMap) -> FlatDict:
@@ -77,7 +87,7 @@ class EnvPoolBackend(Backend):
         pool = self._started()
         pool._send([self._all, self._all, self._action.made_of(self._actions.decode(data))])
         arrays = pool._recv()
-        entries: FlatDict = {key: codec.encode(_as(arrays[i], codec)) for i, key, codec in self._observed}
+        entries = self._entries(arrays)
         done, terminated, truncated = self._flags(arrays)
         entries["reward"] = torch.from_numpy(arrays[self._reward].reshape(-1, 1))
         entries["done"] = torch.from_numpy(done.reshape(-1, 1))
@@ -86,12 +96,20 @@ class EnvPoolBackend(Backend):
         return entries
 
     def sample_infos(self) -> list[dict[str, Any]]:
-        """See `Backend`; infos are not read."""
-        raise self._without_infos()
+        """See `Backend`; of a pool of its own, so that seeds that wait are left to the next reset."""
+        pool = self._recipe.pool([None] * len(self._all))
+        try:
+            pool._reset(self._all)
+            first = pool._recv()
+            actions = np.stack([self.action_space.sample() for _ in self._all])
+            pool._send([self._all, self._all, self._action.made_of(actions)])
+            return [row_of(self._columns(arrays), 0) for arrays in (first, pool._recv())]
+        finally:
+            pool.close()
 
     def set_infos(self, plan: InfoPlan) -> None:
-        """See `Backend`; infos are not read."""
-        raise self._without_infos()
+        """See `Backend`."""
+        self._infos = plan
 
     def frame(self) -> Tensor:
         """See `Backend`; frames are not available over EnvPool."""
@@ -107,9 +125,16 @@ class EnvPoolBackend(Backend):
             self._pool.close()
             self._pool = None
 
-    def _without_infos(self) -> ValueError:
-        fix = 'Use backend="serial" or "process"'
-        return ValueError(message(f"GymEnv({self._name})", "infos are not read over EnvPool", fix=fix))
+    def _entries(self, arrays: list[Array]) -> FlatDict:
+        """Observations and infos of all rows."""
+        entries: FlatDict = {key: codec.encode(_as(arrays[i], codec)) for i, key, codec in self._observed}
+        if self._infos is not None:
+            entries.update(self._infos.read_columns(self._columns(arrays), len(self._all)))
+        return entries
+
+    def _columns(self, arrays: list[Array]) -> dict[NestedKey, Array]:
+        """Infos by name, one array for all rows."""
+        return {key: arrays[index] for index, key in self._info_entries}
 
     def _started(self) -> Any:
         if self._pool is None:

@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDict
 
 from rl_envs._flat import unpack_flat
-from rl_envs.gym._info_values import as_array, value_at
+from rl_envs.gym._info_values import as_array, check_whole, value_at
 from rl_envs.gym.info import BaseInfoDictReader
 from rl_specs import Binary, FlatDict, NestedKey, SpecError, TensorSpec, canonical_key, message
 
@@ -83,6 +83,39 @@ class InfoPlan:
         for reader in self._readers:
             entries.update(_read_rows(reader, infos))
         return entries
+
+    def read_columns(self, columns: Mapping[NestedKey, Array], count: int) -> FlatDict:
+        """Entries `[N, ...]` of `count` envs whose values lie in one array `[N, ...]` for each name."""
+        entries: FlatDict = {}
+        for entry, shape, dtype in self._forms:
+            column = columns.get(entry.name)
+            if column is None:
+                rows = np.full((count, *shape), entry.absent, dtype=dtype)
+            elif entry.convert is not None:
+                rows = np.stack([as_array(entry.name, entry.convert(value), entry.spec) for value in column])
+            else:
+                as_array(entry.name, column[0], entry.spec)  # its shape is that of all
+                if column.dtype.kind == "f" and dtype.kind != "f":
+                    check_whole(entry.name, column, entry.spec.zero().dtype)
+                rows = column.reshape(count, *shape)
+            entries[entry.key] = torch.from_numpy(rows.astype(dtype, copy=False))
+        if self._readers:
+            infos = [row_of(columns, row) for row in range(count)]
+            for reader in self._readers:
+                entries.update(_read_rows(reader, infos))
+        return entries
+
+
+def row_of(columns: Mapping[NestedKey, Array], row: int) -> dict[str, Any]:
+    """The dictionary of one env."""
+    info: dict[str, Any] = {}
+    for key, column in columns.items():
+        *path, name = (key,) if isinstance(key, str) else key
+        level = info
+        for part in path:
+            level = level.setdefault(part, {})
+        level[name] = column[row]
+    return info
 
 
 def _read_rows(reader: BaseInfoDictReader, infos: Sequence[Info | None]) -> FlatDict:

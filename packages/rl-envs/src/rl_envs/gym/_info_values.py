@@ -74,7 +74,7 @@ def as_array(key: NestedKey, value: Any, spec: TensorSpec) -> Array:
     if array.dtype.kind not in _NUMERIC:
         raise SpecError(message(f"info {key_str(key)}", "neither a number nor an array of numbers", found=repr(value)))
     if array.dtype.kind == "f" and spec.dtype is not None and not spec.dtype.is_floating_point:
-        _check_whole(key, array, spec.dtype)
+        check_whole(key, array, spec.dtype)
     if array.shape == spec.shape:
         return array
     if array.size != spec.shape.numel():
@@ -85,7 +85,12 @@ def as_array(key: NestedKey, value: Any, spec: TensorSpec) -> Array:
     return array.reshape(spec.shape)
 
 
-def _check_whole(key: NestedKey, array: Array, dtype: torch.dtype) -> None:
+def check_whole(key: NestedKey, array: Array, dtype: torch.dtype) -> None:
+    """Refuse fractions that a dtype would cut off.
+
+    Raises:
+        DTypeError: there are some.
+    """
     if not np.array_equal(array, np.trunc(array)):
         expected, found = f"{dtype}, as at the first reset or step, or in the spec given", array.tolist()
         fix = "Give its spec: default_info_dict_reader([key], [Unbounded(shape=...)])"

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
@@ -10,37 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rl_envs._closing import closed_on_error
+from rl_envs._env_specs import EnvSpecs
 from rl_envs.gym._backend import Backend, Options
 from rl_envs.gym._info_plan import InfoPlan
-from rl_envs.gym._loop import LoopBackend
-from rl_envs.gym._render import rendered
+from rl_envs.gym._loop_task import ACTION, CONTROL, MASK, OBSERVED, OUTCOME, LoopDescription, LoopTask
 from rl_envs.gym.spaces import SpaceSpecs
+from rl_envs.parallel._broken_episodes import BrokenEpisodes
 from rl_envs.parallel._pool import PoolOptions, WorkerPool
 from rl_envs.parallel._split import available_cores, split_rows
-from rl_envs.parallel._table import Layout, Table, TensorForm, forms
+from rl_envs.parallel._table import Layout, TensorForm, forms
 from rl_envs.parallel._wiring import RESET, RESET_ALL, STEP
-from rl_envs.parallel._worker import Task
-from rl_specs import Composite, FlatDict, NestedKey, SpecError, TensorMap, message
+from rl_specs import Composite, FlatDict, NestedKey, SpecError, TensorMap, Unbounded, message
 
-_ACTION, _OBSERVED, _OUTCOME, _CONTROL = "action", "observed", "outcome", "control"
 _FLAGS = ("done", "terminated", "truncated")
-_MASK = "mask"
-
-
-@dataclass(frozen=True)
-class _Description:
-    """What the parent needs to know of the envs of a worker: their spaces, a frame's shape, their id."""
-
-    observation_space: Any
-    action_space: Any
-    frame_shape: tuple[int, ...] | None
-    env_id: str
 
 
 @final
 class ProcessBackend(Backend):
     """Runs Gymnasium envs spread over worker processes; the data are those of a `LoopBackend`, however they are spread.
+
+    Workers that fail may be started anew, as those of a `ParallelEnv` may.
 
     Args:
         makers: for each env a callable that makes it, in its worker.
@@ -64,8 +52,12 @@ class ProcessBackend(Backend):
         count = len(makers)
         processes = min(available_cores(), count) if num_processes is None else num_processes
         self._slices = split_rows("GymEnv", count, processes)
+        pool = pool or PoolOptions("GymEnv", preload=preloaded())
+        self._can_restart = pool.restart_on_failure > 0
+        self._broken: BrokenEpisodes | None = None
+        self._taken: list[int | None] = [None] * count
         tasks = [partial(LoopTask, makers[rows], rows.start, options) for rows in self._slices]
-        self._pool = WorkerPool(tasks, pool or PoolOptions("GymEnv", preload=_preload()))
+        self._pool = WorkerPool(tasks, pool)
         try:
             self._connect(count, options)
         except BaseException:
@@ -73,7 +65,7 @@ class ProcessBackend(Backend):
             raise
 
     def _connect(self, count: int, options: Options) -> None:
-        descriptions: list[_Description] = self._pool.descriptions
+        descriptions: list[LoopDescription] = self._pool.descriptions
         first = descriptions[0]
         super().__init__(count, name=first.env_id)
         for worker, each in enumerate(descriptions):
@@ -94,54 +86,65 @@ class ProcessBackend(Backend):
         self._share(self._layout)
 
     def _share(self, layout: Layout) -> None:
+        if self._can_restart:
+            self._broken = BrokenEpisodes(_episode_specs(layout, self.batch_size), self._slices)
         table = self._pool.share(layout)
-        self._actions = list(table[_ACTION].items())
-        self._observed = list(table[_OBSERVED].items())
-        self._outcome = list(table[_OUTCOME].items())
-        self._mask = table[_CONTROL][_MASK].numpy()
+        self._actions = list(table[ACTION].items())
+        self._observed = list(table[OBSERVED].items())
+        self._outcome = list(table[OUTCOME].items())
+        self._mask = table[CONTROL][MASK].numpy()
 
     def reset(self, rows: np.ndarray[Any, Any] | None) -> FlatDict:
         """See `Backend`. Rows that are not reset come back as they were last."""
         self._pool.check_usable()
-        seeds = self.take_seeds(rows)
-        if any(seed is not None for seed in seeds):
-            self._pool.call("seed", [seeds[part] for part in self._slices])
+        self._hand_on_seeds(self.take_seeds(rows))
+        replaced: Sequence[int]
         if rows is None:
-            self._run(RESET_ALL)
+            replaced = self._run(RESET_ALL)
         else:
             self._mask[:] = rows
-            self._run(RESET, [worker for worker, part in enumerate(self._slices) if rows[part].any()])
-        return {key: value.clone() for key, value in self._observed}
+            replaced = self._run(RESET, [worker for worker, part in enumerate(self._slices) if rows[part].any()])
+        fresh = {key: value.clone() for key, value in self._observed}
+        if self._broken is not None:
+            self._broken.after_reset(fresh, None if rows is None else torch.from_numpy(rows).unsqueeze(-1), replaced)
+        return fresh
 
     def step(self, data: TensorMap) -> FlatDict:
         """See `Backend`."""
         self._pool.check_usable()
         for key, target in self._actions:
             target.copy_(data[key].detach())
-        self._run(STEP)
+        replaced = self._run(STEP)
         entries: FlatDict = {key: value.clone() for key, value in self._observed}
         for key, value in self._outcome:
             entries[key] = value.clone()
-        return entries
+        return entries if self._broken is None else self._broken.after_step(entries, replaced)
+
+    def _hand_on_seeds(self, seeds: Sequence[int | None]) -> None:
+        """Seed the envs that have one waiting; a worker that is started anew takes the last of each of its own."""
+        if all(seed is None for seed in seeds):
+            return
+        self._taken = [old if seed is None else seed for seed, old in zip(seeds, self._taken, strict=True)]
+        self._call("seed", [(seeds[part], self._taken[part]) for part in self._slices], is_lasting=True)
 
     def sample_infos(self) -> list[dict[str, Any]]:
         """See `Backend`."""
         is_asked = [worker == 0 for worker in range(len(self._slices))]
-        samples: list[dict[str, Any]] = self._pool.call("sample_infos", is_asked)[0]
+        samples: list[dict[str, Any]] = self._call("sample_infos", is_asked)[0]
         return samples
 
     def set_infos(self, plan: InfoPlan) -> None:
         """See `Backend`."""
-        self._pool.call("set_infos", [plan] * len(self._slices))
+        self._call("set_infos", [plan] * len(self._slices), is_lasting=True)
         self._release()
         batch = self.batch_size
         specs = {key: spec.expand((*batch, *spec.shape)) for key, spec in plan.specs().items()}
-        observed = {**self._layout[_OBSERVED], **forms("GymEnv", Composite(specs, shape=batch))}
-        self._share({**self._layout, _OBSERVED: observed})
+        observed = {**self._layout[OBSERVED], **forms("GymEnv", Composite(specs, shape=batch))}
+        self._share({**self._layout, OBSERVED: observed})
 
     def frame(self) -> Tensor:
         """See `Backend`."""
-        return torch.cat(self._pool.call("frame", [None] * len(self._slices)))
+        return torch.cat(self._call("frame", [None] * len(self._slices)))
 
     def envs(self) -> list[Any]:
         """See `Backend`; they are in other processes."""
@@ -149,25 +152,33 @@ class ProcessBackend(Backend):
 
     def missing_state(self) -> str | None:
         """See `Backend`."""
-        parts = self._pool.call("missing_state", [None] * len(self._slices))
+        parts = self._call("missing_state", [None] * len(self._slices))
         return next((part for part in parts if part is not None), None)
 
     def states(self) -> list[Any]:
         """See `Backend`."""
-        return [state for states in self._pool.call("states", [None] * len(self._slices)) for state in states]
+        return [state for states in self._call("states", [None] * len(self._slices)) for state in states]
 
     def set_states(self, states: Sequence[Any]) -> None:
         """See `Backend`."""
-        self._pool.call("set_states", [states[rows] for rows in self._slices])
+        self._call("set_states", [states[rows] for rows in self._slices], is_lasting=True)
+        if self._broken is not None:
+            self._broken.forget()
 
     def close(self) -> None:
         """See `Backend`."""
         self._release()
         self._pool.close()
 
-    def _run(self, command: bytes, workers: Sequence[int] | None = None) -> None:
+    def _call(self, method: str, arguments: Sequence[Any], *, is_lasting: bool = False) -> list[Any]:
+        answers = self._pool.call(method, arguments, is_lasting=is_lasting)
+        if self._broken is not None:
+            self._broken.lose(self._pool.mend())
+        return answers
+
+    def _run(self, command: bytes, workers: Sequence[int] | None = None) -> Sequence[int]:
         try:
-            self._pool.run(command, workers)
+            return self._pool.run(command, workers)
         except BaseException:
             self._release()  # the pool is closed; what raised may be held for long
             raise
@@ -178,81 +189,7 @@ class ProcessBackend(Backend):
         self._mask = np.zeros(0, dtype=np.bool_)
 
 
-@final
-class LoopTask(Task):
-    """Runs the envs of one worker in a `LoopBackend`.
-
-    Args:
-        makers: make the envs.
-        first: row of the first one.
-        options: how to run them.
-    """
-
-    def __init__(self, makers: Sequence[Callable[[], Any]], first: int, options: Options) -> None:
-        self._envs: list[Any] = []
-        with closed_on_error(self._envs):
-            for make in makers:
-                self._envs.append(make())
-            self._loop = LoopBackend(self._envs, options)
-        self._options = options
-        self._rows = slice(first, first + len(makers))
-
-    def describe(self) -> _Description:
-        """See `Task`."""
-        frame_shape = None
-        if self._options.from_pixels:
-            self._envs[0].reset()
-            frame_shape = rendered(self._envs[0]).shape
-        loop = self._loop
-        return _Description(loop.observation_space, loop.action_space, frame_shape, loop.env_id())
-
-    def connect(self, table: Table) -> None:
-        """See `Task`."""
-        self._actions = {key: value[self._rows] for key, value in table[_ACTION].items()}
-        self._observed = [(key, value[self._rows]) for key, value in table[_OBSERVED].items()]
-        self._outcome = [(key, value[self._rows]) for key, value in table[_OUTCOME].items()]
-        self._mask = table[_CONTROL][_MASK].numpy()[self._rows]
-
-    def step(self) -> None:
-        """See `Task`; the codecs copy the actions."""
-        entries = self._loop.step(self._actions)
-        for key, target in self._observed:
-            target.copy_(entries[key])
-        for key, target in self._outcome:
-            target.copy_(entries[key])
-
-    def reset(self, *, is_partial: bool) -> None:
-        """See `Task`."""
-        rows = self._mask.copy() if is_partial else None
-        entries = self._loop.reset(rows)
-        for key, target in self._observed:
-            target.copy_(entries[key])
-
-    def call(self, method: str, argument: Any) -> Any:
-        """See `Task`."""
-        match method:
-            case "seed":
-                return self._loop.seed(argument)
-            case "sample_infos":
-                return self._loop.sample_infos() if argument else []
-            case "set_infos":
-                return self._loop.set_infos(argument)
-            case "frame":
-                return self._loop.frame()
-            case "missing_state":
-                return self._loop.missing_state()
-            case "states":
-                return self._loop.states()
-            case "set_states":
-                return self._loop.set_states(argument)
-        raise ValueError(message("LoopTask.call", "unknown method", found=method))
-
-    def close(self) -> None:
-        """See `Task`."""
-        self._loop.close()
-
-
-def _layout(description: _Description, count: int, options: Options) -> Layout:
+def _layout(description: LoopDescription, count: int, options: Options) -> Layout:
     batch = torch.Size((count,))
     specs = SpaceSpecs(device=None, categorical=options.categorical, limits=options.limits)
     observed = forms("GymEnv", specs.of_observation(description.observation_space, batch))
@@ -262,14 +199,31 @@ def _layout(description: _Description, count: int, options: Options) -> Layout:
     outcome: dict[NestedKey, TensorForm] = {"reward": TensorForm((count, 1), torch.float32)}
     outcome.update({flag: TensorForm((count, 1), torch.bool) for flag in _FLAGS})
     return {
-        _ACTION: forms("GymEnv", Composite({"action": specs.of(description.action_space, batch)}, shape=batch)),
-        _OBSERVED: observed,
-        _OUTCOME: outcome,
-        _CONTROL: {_MASK: TensorForm((count,), torch.bool)},
+        ACTION: forms("GymEnv", Composite({"action": specs.of(description.action_space, batch)}, shape=batch)),
+        OBSERVED: observed,
+        OUTCOME: outcome,
+        CONTROL: {MASK: TensorForm((count,), torch.bool)},
     }
 
 
-def _preload() -> tuple[str, ...]:
+def _episode_specs(layout: Layout, batch: torch.Size) -> EnvSpecs:
+    """The entries of resets and steps, of which the shapes and dtypes alone are of interest."""
+    observed, outcome = (
+        {key: Unbounded(form.shape, dtype=form.dtype) for key, form in layout[name].items()}
+        for name in (OBSERVED, OUTCOME)
+    )
+    reward = {"reward": outcome.pop("reward")}
+    nothing = Composite({}, shape=batch)
+    return EnvSpecs(
+        observation=Composite(observed, shape=batch),
+        action=nothing,
+        reward=Composite(reward, shape=batch),
+        done=Composite(outcome, shape=batch),
+        state=nothing,
+    )
+
+
+def preloaded() -> tuple[str, ...]:
     """Modules that the workers will need."""
     return ("gymnasium", *(name for name in ("mujoco", "ale_py") if name in sys.modules))
 

@@ -14,8 +14,9 @@ from rl_envs.gym._envpool import EnvPoolBackend
 from rl_envs.gym._envpool_make import pool_recipe
 from rl_envs.gym._loop import LoopBackend
 from rl_envs.gym._make import make_env
-from rl_envs.gym._process import ProcessBackend, portable_maker
+from rl_envs.gym._process import ProcessBackend, portable_maker, preloaded
 from rl_envs.gym._single import SingleBackend
+from rl_envs.parallel._pool import PoolOptions
 from rl_envs.parallel._split import available_cores
 from rl_specs import message
 
@@ -32,6 +33,8 @@ class EnvRequest:
         backend: how they are run; None: see `default_backend`.
         num_processes: worker processes of backend `"process"`; None: as many as there are cores.
         num_threads: native threads of backend `"envpool"`; None: as many as there are cores.
+        timeout_s: of backend `"process"`: longest time for a step or a reset; None: no limit.
+        restart_on_failure: of backend `"process"`: how many times a worker that fails is started anew.
         make_kwargs: options of the environment.
         own_keywords: further names that the caller takes, for messages.
     """
@@ -43,6 +46,8 @@ class EnvRequest:
     num_threads: int | None
     make_kwargs: dict[str, Any]
     own_keywords: tuple[str, ...]
+    timeout_s: float | None = None
+    restart_on_failure: int = 0
 
     def start(self, options: Options) -> Backend:
         """Make the environments.
@@ -61,7 +66,13 @@ class EnvRequest:
             maker = self._maker(options)
             maker().close()  # a wrong name or keyword is told here rather than by a worker
             make = portable_maker(self.name, maker)
-            return ProcessBackend([make] * self.num_envs, options, num_processes=self.num_processes)
+            pool = PoolOptions(
+                "GymEnv",
+                timeout_s=self.timeout_s,
+                preload=preloaded(),
+                restart_on_failure=self.restart_on_failure,
+            )
+            return ProcessBackend([make] * self.num_envs, options, num_processes=self.num_processes, pool=pool)
         threads = self.num_threads or min(available_cores(), self.num_envs)
         return EnvPoolBackend(pool_recipe(self.name, self.num_envs, threads, options, self.make_kwargs), options)
 
@@ -81,10 +92,16 @@ class EnvRequest:
         for name, count in counts.items():
             if count is not None and (not isinstance(count, int) or count < 1):
                 raise ValueError(message(where, name, expected="an integer >= 1", found=count))
-        for name, owner in (("num_processes", "process"), ("num_threads", "envpool")):
-            if counts[name] is not None and backend != owner:
+        asked: list[tuple[str, str, object]] = [
+            ("num_processes", "process", self.num_processes),
+            ("num_threads", "envpool", self.num_threads),
+            ("timeout_s", "process", self.timeout_s),
+            ("restart_on_failure", "process", self.restart_on_failure or None),
+        ]
+        for name, owner, found in asked:
+            if found is not None and backend != owner:
                 fix = f'Leave it out, or use backend="{owner}"'
-                raise ValueError(message(where, f"{name} is of no use here", found=counts[name], fix=fix))
+                raise ValueError(message(where, f"{name} is of no use here", found=found, fix=fix))
 
     def _where(self, backend: str) -> str:
         return f'GymEnv({self.name}, backend="{backend}")'

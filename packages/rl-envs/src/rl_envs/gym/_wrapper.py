@@ -168,7 +168,6 @@ class GymWrapper(EnvBase):
             TypeError: `info_dict_reader` is no reader.
             MissingKeyError: an entry without a spec is in neither `info`.
             SpecError: an entry has no tensor, or the name of another entry of the env.
-            ValueError: over EnvPool.
         """
         self._check_open("set_info_dict_reader")
         reader = info_dict_reader or default_info_dict_reader(ignore_private=ignore_private)

@@ -21,11 +21,12 @@ class AsyncBackend(ABC):
         """Of all environments, in order; several may be in one description."""
 
     @abstractmethod
-    def connect(self, specs: EnvSpecs) -> None:
+    def connect(self, specs: EnvSpecs, *, has_member_masks: bool) -> None:
         """Make ready for requests.
 
         Args:
             specs: of all environments, `[N, *B]`; they have been compared.
+            has_member_masks: whether resets follow masks of groups.
         """
 
     @abstractmethod

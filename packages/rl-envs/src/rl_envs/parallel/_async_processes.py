@@ -53,9 +53,9 @@ class ProcessesBackend(AsyncBackend):
         """See `AsyncBackend`."""
         return self._pool.descriptions
 
-    def connect(self, specs: EnvSpecs) -> None:
+    def connect(self, specs: EnvSpecs, *, has_member_masks: bool) -> None:
         """See `AsyncBackend`."""
-        table = self._pool.share(table_layout(self._component, specs))
+        table = self._pool.share(table_layout(self._component, specs, has_member_masks=has_member_masks))
         count = len(self._worker_of)
         self._root, self._next, self._fresh = (rows_of(table, name, range(count)) for name in (ROOT, NEXT, FRESH))
         self._mask = [table[CONTROL][RESET_KEY][index] for index in range(count)]

@@ -59,7 +59,7 @@ class ThreadBackend(AsyncBackend):
         """See `AsyncBackend`."""
         return [describe(self._envs)]
 
-    def connect(self, specs: EnvSpecs) -> None:
+    def connect(self, specs: EnvSpecs, *, has_member_masks: bool) -> None:
         """See `AsyncBackend`."""
 
     def send(self, index: int, request: Request, root: FlatDict | None) -> None:

@@ -42,6 +42,7 @@ class Description:
         batch_size: of each.
         device: of each.
         has_exact_state: whether all of them have one.
+        resets_members: whether all of them follow masks of groups.
         representation: the first as text.
         carried: entries that a step reads back, as `EnvBase._carried_keys` has them.
     """
@@ -50,6 +51,7 @@ class Description:
     batch_size: torch.Size
     device: torch.device | None
     has_exact_state: bool
+    resets_members: bool
     representation: str
     carried: dict[NestedKey, bool]
 
@@ -61,6 +63,7 @@ def describe(envs: Sequence[EnvBase]) -> Description:
         batch_size=envs[0].batch_size,
         device=envs[0].device,
         has_exact_state=all(env.has_exact_state for env in envs),
+        resets_members=all(env.resets_members for env in envs),
         representation=repr(envs[0]),
         carried={key: fixed for env in envs for key, fixed in env._carried_keys().items()},
     )

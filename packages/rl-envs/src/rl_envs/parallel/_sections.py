@@ -8,7 +8,7 @@ from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._ragged import joined_rows
 from rl_envs.parallel._table import Layout, Table, TensorForm, forms
-from rl_specs import FlatDict, NestedKey
+from rl_specs import FlatDict, NestedKey, canonical_key
 
 ROOT, NEXT, FRESH, CONTROL = "root", "next", "fresh", "control"
 """Sections of the table: what a step reads, what it returns, what a reset returns, and what steers the workers."""
@@ -17,19 +17,24 @@ SOURCES = "sources"
 NOWHERE, GIVEN, KEPT = range(3)
 
 
-def table_layout(component: str, specs: EnvSpecs) -> Layout:
+def table_layout(component: str, specs: EnvSpecs, *, has_member_masks: bool = False) -> Layout:
     """Sections for environments `[N, *B]` with these specs.
 
+    Args:
+        component: who holds them, for messages.
+        specs: of the batch.
+        has_member_masks: whether resets follow masks of groups, which then are root entries.
     Raises:
         SpecError: an entry is no tensor.
     """
     sections: dict[str, Mapping[NestedKey, TensorForm]] = {}
     if specs.rows:
         for row, own in enumerate(specs.rows):
-            sections |= {_of_row(name, row): part for name, part in _sections(component, own).items()}
+            parts = _sections(component, own, has_member_masks)
+            sections |= {_of_row(name, row): part for name, part in parts.items()}
         root = {key for name, part in sections.items() if name.startswith(ROOT) for key in part}
     else:
-        sections |= _sections(component, specs)
+        sections |= _sections(component, specs, has_member_masks)
         root = set(sections[ROOT])
     control: dict[NestedKey, TensorForm] = {
         RESET_KEY: TensorForm((*specs.done.shape, 1), torch.bool),
@@ -38,9 +43,12 @@ def table_layout(component: str, specs: EnvSpecs) -> Layout:
     return {**sections, CONTROL: control}
 
 
-def _sections(component: str, specs: EnvSpecs) -> dict[str, dict[NestedKey, TensorForm]]:
+def _sections(component: str, specs: EnvSpecs, has_member_masks: bool) -> dict[str, dict[NestedKey, TensorForm]]:
+    flags = {key: tuple(leaf.shape) for key, leaf in specs.done.flat_items() if not isinstance(key, str)}
+    masks = {canonical_key((*key[:-1], RESET_KEY)): TensorForm(shape, torch.bool) for key, shape in flags.items()}
+    root = forms(component, specs.action, specs.state, specs.observation, specs.done)
     return {
-        ROOT: forms(component, specs.action, specs.state, specs.observation, specs.done),
+        ROOT: {**root, **masks} if has_member_masks else root,
         NEXT: forms(component, specs.observation, specs.reward, specs.done),
         FRESH: forms(component, specs.observation, specs.done),
     }

@@ -117,8 +117,9 @@ class AsyncEnvPool(EnvBase):
         self._representation = first.representation
         self._carried = {key: fixed for each in descriptions for key, fixed in each.carried.items()}
         self._has_exact_state = all(description.has_exact_state for description in descriptions)
+        self.resets_members = all(description.resets_members for description in descriptions)
         self._specs_of: dict[int, EnvSpecs] = {count: self._specs}
-        self._backend.connect(self._specs)
+        self._backend.connect(self._specs, has_member_masks=self.resets_members)
         self._traffic = Traffic(self._backend, timeout_s)
         self._not_carried = {canonical_key(key) for key in self.reward_keys}
         actions = {key for each in specs for key, _ in each.action.flat_items()}

@@ -117,12 +117,13 @@ class ParallelEnv(EnvBase):
         self._representation = first.representation
         self._carried = {key: fixed for each in descriptions for key, fixed in each.carried.items()}
         self._has_exact_state = all(description.has_exact_state for description in descriptions)
+        self.resets_members = all(description.resets_members for description in descriptions)
         self._specs: EnvSpecs = stacked_env_specs("ParallelEnv", specs)
         self._broken = BrokenEpisodes(self._specs, self._slices) if self._can_restart else None
         self._share()
 
     def _share(self) -> None:
-        table = self._pool.share(table_layout("ParallelEnv", self._specs))
+        table = self._pool.share(table_layout("ParallelEnv", self._specs, has_member_masks=self.resets_members))
         self._moves = self._device is not None and self._device.type != "cpu"
         every = range(self._batch_size[0])
         self._is_mixed = is_mixed(table)
