@@ -216,6 +216,17 @@ def test_earlier_data_after_a_reset_that_failed(
         assert env.step(env.rand_action(earlier))["next", "a", "place"].shape == (3, 1)
 
 
+def test_who_was_started_anew_is_not_late(leaves_nothing: None, workers_of: Callable[[], list[int]]) -> None:
+    """After a restart, a time limit is that of the worker that is late alone."""
+    with walks(None, restarts=1, timeout_s=3.0) as env:
+        root: TensorDictBase = env.reset()
+        os.kill(workers_of()[1], signal.SIGKILL)
+        _, root = env.step_and_maybe_reset(env.rand_action(root))
+        os.kill(workers_of()[0], signal.SIGSTOP)
+        stepped = env.step(env.rand_action(root))
+        assert stepped["next", "truncated"].flatten().tolist() == [True, False, False]
+
+
 @pytest.mark.parametrize("how", ["step", "reset of others", "reset of its rows", "seed"])
 def test_ended_with_nothing_to_do(
     how: str, tmp_path: Path, leaves_nothing: None, workers_of: Callable[[], list[int]]
