@@ -52,5 +52,9 @@ def frames(env: EnvBase, render_mode: str | None) -> np.ndarray[Any, Any]:
 
 
 def _fps(renderer: object) -> float:
-    inner = renderer.unwrapped_envs if isinstance(renderer, GymWrapper) else []
-    return float(inner[0].metadata.get("render_fps", _USUAL_FPS)) if inner else _USUAL_FPS
+    """Frames a second, from the Gymnasium environment inside if there is one."""
+    import gymnasium
+
+    inner = renderer.unwrapped_envs[0] if isinstance(renderer, GymWrapper) and renderer.unwrapped_envs else None
+    metadata = inner.metadata if isinstance(inner, gymnasium.Env) else {}
+    return float(metadata.get("render_fps", _USUAL_FPS))
