@@ -215,15 +215,12 @@ def _one_env_for_all() -> Callable[[], EnvBase]:
             SpecError,
             (
                 "SerialEnv",
+                "action",
                 "env 1",
                 "env 0",
-                '"observation"',
-                "(4,)",
-                "(3,)",
-                '"action"',
                 "OneHot",
                 "Bounded",
-                "Make all",
+                "Bring them to one form",
             ),
         ),
         (

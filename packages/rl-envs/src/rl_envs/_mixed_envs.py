@@ -54,7 +54,8 @@ def stacked_env_specs(component: str, specs: Sequence[EnvSpecs]) -> EnvSpecs:
             fields[name] = cast(Composite, stack_specs(parts, 0))  # or a StackedComposite, which has all that is used
             fields[name].flat_items()
         except (SpecError, ShapeError) as error:
-            problem = f"the {name} specs of the environments cannot be stacked ({error})"
+            odd = next(index for index, part in enumerate(parts) if not _stacks(parts[0], part))
+            problem = f"the {name} specs of env {odd} and env 0 cannot be stacked ({error})"
             raise SpecError(message(component, problem, fix=_FIX)) from error
     masks = {each.action_masks for each in specs}
     is_dense = len(masks) == 1 and not any(_is_stack(field) for field in fields.values())
@@ -69,6 +70,15 @@ def stacked_env_specs(component: str, specs: Sequence[EnvSpecs]) -> EnvSpecs:
         loses_ends=any(each.loses_ends for each in specs),
         rows=() if is_dense else tuple(specs),
     )
+
+
+def _stacks(first: Composite, other: Composite) -> bool:
+    """Whether specs of two environments can be stacked."""
+    try:
+        cast(Composite, stack_specs([first, other], 0)).flat_items()
+    except (SpecError, ShapeError):
+        return False
+    return True
 
 
 def _is_same(first: EnvSpecs, other: EnvSpecs) -> bool:
