@@ -8,6 +8,7 @@ import torch
 
 from rl_envs import EnvBase, PendulumEnv
 from rl_envs.testing import EnvConformance
+from rl_specs import ShapeError
 
 
 class TestBatch(EnvConformance):
@@ -120,3 +121,13 @@ def test_a_state_of_other_names_is_refused() -> None:
     with pytest.raises(KeyError, match=r"unknown entries.*angel"):
         env.set_state({"angel": torch.zeros(()), "speed": torch.ones(())})
     assert all(torch.equal(value, before[name]) for name, value in env.get_state().items())
+
+
+def test_states_of_another_batch_are_refused() -> None:
+    """A state is for as many pendulums as it was taken from: their random streams would be one otherwise."""
+    one, three = PendulumEnv(batch_size=(1,)), PendulumEnv(batch_size=(3,))
+    one.reset()
+    before = three.get_state()
+    with pytest.raises(ShapeError, match=r"another batch. Expected \(3,\), found \(1,\)"):
+        three.set_state(one.get_state())
+    assert all(torch.equal(value, before[name]) for name, value in three.get_state().items())

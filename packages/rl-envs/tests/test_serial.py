@@ -9,7 +9,7 @@ from tensordict import TensorDict, TensorDictBase
 
 from rl_envs import EnvBase, GymEnv, ParallelEnv, PendulumEnv, SerialEnv, check_env_specs
 from rl_envs.testing import CountingEnv, EnvConformance, TensorDictCountingEnv
-from rl_specs import SpecError
+from rl_specs import MissingKeyError, SpecError
 
 
 class TestOfSingles(EnvConformance):
@@ -149,3 +149,9 @@ def test_random_actions_after_a_recurrent_policy() -> None:
     env = SerialEnv(2, CountingEnv)
     assert env.rollout(3, policy)["next", "hidden"].shape == (2, 3, 1)
     assert "hidden" not in env.rollout(3)["next"]
+
+
+def test_a_state_without_environments_is_named() -> None:
+    """An empty state says what it lacks."""
+    with pytest.raises(MissingKeyError, match='"envs" missing'):
+        SerialEnv(2, CountingEnv).set_state({})

@@ -124,3 +124,9 @@ def test_what_cannot_be_read_is_said(text: str, match: str) -> None:
     """Each kind of damage has its message."""
     with pytest.raises(SpecError, match=match):
         from_json(text)
+
+
+def test_entries_that_are_no_object_are_refused() -> None:
+    """A composite whose entries are a list is an error of the text, not of this library."""
+    with pytest.raises(SpecError, match="Composite"):
+        from_json('{"format":1,"spec":{"type":"Composite","shape":[],"device":null,"entries":[]}}')

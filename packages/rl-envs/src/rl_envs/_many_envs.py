@@ -11,7 +11,7 @@ from rl_envs._closing import closed_on_error
 from rl_envs._env_base import EnvBase
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._row_choice import different_sizes
-from rl_specs import FlatDict, NestedKey, message
+from rl_specs import FlatDict, NestedKey, message, missing_key
 
 EnvKwargs: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 """Keyword arguments of the callables that make environments: one mapping for all of them, or one for each."""
@@ -99,8 +99,12 @@ def check_state_parts(component: str, state: Mapping[str, Any], count: int) -> l
     """The states of `count` environments.
 
     Raises:
+        MissingKeyError: there are none.
         ValueError: there is another number of them.
     """
+    if "envs" not in state:
+        fix = "Give what get_state or state_dict of such an environment returned"
+        raise missing_key(component, "envs", state, fix=fix)
     parts: list[Any] = list(state["envs"])
     if len(parts) != count:
         raise ValueError(message(component, "another number of envs", expected=count, found=len(parts)))

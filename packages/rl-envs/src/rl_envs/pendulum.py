@@ -11,7 +11,7 @@ from torch import Tensor
 from rl_envs._counter_random import stream_keys, uniform
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
-from rl_specs import Bounded, Composite, FlatDict, TensorMap, message
+from rl_specs import Bounded, Composite, FlatDict, ShapeError, TensorMap, message
 
 _MAX_SPEED = 8.0
 _MAX_TORQUE = 2.0
@@ -130,12 +130,17 @@ class PendulumEnv(EnvBase):
 
         Raises:
             KeyError: an entry of another name.
+            ShapeError: an entry of another batch.
         """
         unknown = sorted(set(state) - {"angle", "speed", "keys", "resets"})
         if unknown:
             expected = "angle, speed, keys, resets"
             raise KeyError(message("PendulumEnv.set_state", "unknown entries", expected=expected, found=unknown))
-        values = {name: value.to(self._keys.device).expand(self._batch_size).clone() for name, value in state.items()}
+        for name, value in state.items():
+            if value.shape != self._batch_size:
+                problem, sizes = f'"{name}" of another batch', (tuple(self._batch_size), tuple(value.shape))
+                raise ShapeError(message("PendulumEnv.set_state", problem, expected=sizes[0], found=sizes[1]))
+        values = {name: value.to(self._keys.device, copy=True) for name, value in state.items()}
         self.drive(None)
         self._angle = values.get("angle", self._angle)
         self._speed = values.get("speed", self._speed)

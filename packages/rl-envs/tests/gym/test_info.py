@@ -185,8 +185,8 @@ def test_masks_of_actions() -> None:
     root = env.reset()
     assert root["action_mask"].tolist() == [[True, False, False]] * 2
     assert env.rand_step(root)["next", "action_mask"].tolist() == [[True, True, False]] * 2
-    missing = GymWrapper(InfoEnv(), action_mask="no_such_name").reset()
-    assert missing["action_mask"].tolist() == [True, True, True]
+    with pytest.raises(MissingKeyError, match=r'"action_maks" missing.*Did you mean "action_mask"'):
+        GymWrapper(InfoEnv(), action_mask="action_maks").rollout(1)
 
 
 def test_masks_of_a_registered_env() -> None:

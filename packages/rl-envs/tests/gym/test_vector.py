@@ -203,5 +203,5 @@ def test_vector_has_no_exact_state() -> None:
     """A vector environment says that its state is out of reach."""
     env = make(AutoresetMode.DISABLED)
     assert not env.has_exact_state
-    with pytest.raises(NotImplementedError, match="other processes"):
+    with pytest.raises(NotImplementedError, match="envs in a VectorEnv"):
         env.get_state()

@@ -56,3 +56,10 @@ def test_impossible_numbers_of_processes(processes: int) -> None:
     """No process, more than rows, or half a one are refused."""
     with pytest.raises(ValueError, match="num_processes"):
         split_rows("Test", 2, processes)
+
+
+def test_open_sizes_have_no_place_in_shared_memory() -> None:
+    """An entry of no known size is refused by name before a table is laid out."""
+    specs = Composite({"points": Unbounded(shape=(-1, 2)), "speed": Unbounded(shape=(1,))})
+    with pytest.raises(SpecError, match=r'"points" leaves a size open.*SerialEnv'):
+        forms("ParallelEnv", specs)

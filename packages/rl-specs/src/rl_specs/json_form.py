@@ -102,7 +102,7 @@ def _rebuilt(fields: Any, device: str | None) -> TensorSpec:
         return build(given)
     except KeyError as error:
         raise _unreadable(f"{kind}: field {error} is missing", found=sorted(fields)) from error
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, SpecError):
             raise
         raise _unreadable(f"{kind}: {str(error).splitlines()[0]}") from error

@@ -11,7 +11,7 @@ from tensordict import TensorDict
 from rl_envs._flat import unpack_flat
 from rl_envs.gym._info_values import as_array, check_whole, value_at
 from rl_envs.gym.info import BaseInfoDictReader
-from rl_specs import Binary, FlatDict, NestedKey, SpecError, TensorSpec, canonical_key, message
+from rl_specs import Binary, FlatDict, NestedKey, SpecError, TensorSpec, canonical_key, message, missing_key
 
 Array = np.ndarray[Any, Any]
 Info: TypeAlias = Mapping[str, Any]
@@ -27,6 +27,7 @@ class InfoEntry:
         spec: its spec, for one env.
         absent: what stands for a value that is not there.
         convert: what is made of a value before it becomes an array; None: nothing.
+        is_expected: whether the first reset or the first step is to have it.
     """
 
     name: NestedKey
@@ -34,6 +35,7 @@ class InfoEntry:
     spec: TensorSpec
     absent: int = 0
     convert: Callable[[Any], Any] | None = None
+    is_expected: bool = False
 
 
 @final
@@ -52,6 +54,8 @@ class InfoPlan:
             (entry, tuple(entry.spec.shape), torch.empty(0, dtype=entry.spec.dtype).numpy().dtype)
             for entry in self._entries
         ]
+        self._unseen = {entry.name for entry in self._entries if entry.is_expected}
+        self._has_reset = False
 
     def extended(self, entries: Sequence[InfoEntry] = (), readers: Sequence[BaseInfoDictReader] = ()) -> "InfoPlan":
         """This plan with more in it."""
@@ -70,6 +74,8 @@ class InfoPlan:
 
     def read_rows(self, infos: Sequence[Info | None]) -> FlatDict:
         """Entries `[N, ...]` of `N` envs; a dictionary that is None is one without values."""
+        if self._unseen:
+            self._look([info for info in infos if info is not None])
         entries: FlatDict = {}
         for entry, shape, dtype in self._forms:
             rows = np.full((len(infos), *shape), entry.absent, dtype=dtype)
@@ -86,6 +92,8 @@ class InfoPlan:
 
     def read_columns(self, columns: Mapping[NestedKey, Array], count: int) -> FlatDict:
         """Entries `[N, ...]` of `count` envs whose values lie in one array `[N, ...]` for each name."""
+        if self._unseen:
+            self._look([row_of(columns, row) for row in range(count)])
         entries: FlatDict = {}
         for entry, shape, dtype in self._forms:
             column = columns.get(entry.name)
@@ -104,6 +112,19 @@ class InfoPlan:
             for reader in self._readers:
                 entries.update(_read_rows(reader, infos))
         return entries
+
+    def _look(self, infos: Sequence[Info]) -> None:
+        """Look for the names that are expected.
+
+        Raises:
+            MissingKeyError: neither the first reset nor the step after it has one.
+        """
+        self._unseen = {name for name in self._unseen if all(value_at(info, name) is None for info in infos)}
+        if self._unseen and self._has_reset:
+            has = {key for info in infos for key in info if isinstance(key, str)}
+            fix = "Name an entry of the environment's info, or leave action_mask out"
+            raise missing_key("GymWrapper: action_mask", min(self._unseen, key=str), has, fix=fix)
+        self._has_reset = True
 
 
 def row_of(columns: Mapping[NestedKey, Array], row: int) -> dict[str, Any]:
@@ -154,7 +175,7 @@ def mask_entry(name: NestedKey, action_space: Any) -> InfoEntry:
                 message("action_mask", "an action space without masks", expected=expected, found=action_space, fix=fix)
             )
     spec = Binary(shape=torch.Size((width,)), dtype=torch.bool)
-    return InfoEntry(canonical_key(name), "action_mask", spec, absent=1, convert=_as_mask)
+    return InfoEntry(canonical_key(name), "action_mask", spec, absent=1, convert=_as_mask, is_expected=True)
 
 
 def _as_mask(value: Any) -> Array:

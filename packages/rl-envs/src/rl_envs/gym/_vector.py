@@ -36,7 +36,7 @@ class VectorBackend(Backend):
     """
 
     def __init__(self, env: Any, options: Options) -> None:
-        super().__init__(env.num_envs)
+        super().__init__(env.num_envs, out_of_reach="the state of the envs in a VectorEnv")
         self.batch_size = torch.Size((env.num_envs,))
         self.observation_space = env.single_observation_space
         self.action_space = env.single_action_space

@@ -64,7 +64,7 @@ def forms(component: str, *specs: Composite) -> dict[NestedKey, TensorForm]:
     """Forms of all entries of some specs.
 
     Raises:
-        SpecError: an entry is no tensor.
+        SpecError: an entry is no tensor, or of no known size.
     """
     found = {}
     for spec in specs:
@@ -72,6 +72,9 @@ def forms(component: str, *specs: Composite) -> dict[NestedKey, TensorForm]:
             if isinstance(leaf, NonTensor) or leaf.dtype is None:
                 problem, fix = f"entry {key_str(key)} is no tensor", "Leave it out in the environment, or use SerialEnv"
                 raise SpecError(message(component, problem, expected="tensors alone", found=leaf, fix=fix))
+            if leaf.is_dynamic:
+                problem, fix = f"entry {key_str(key)} leaves a size open", "Pad it in the environment, or use SerialEnv"
+                raise SpecError(message(component, problem, expected="known sizes", found=leaf, fix=fix))
             found[key] = TensorForm(tuple(leaf.shape), leaf.dtype)
     return found
 

@@ -23,8 +23,8 @@ class TD0Estimator(ValueEstimatorBase):
     Args:
         gamma: discount in [0, 1], per step.
         value_network: module that writes the value; None: values are read from the data.
-        average_gae, differentiable, skip_existing, advantage_key, value_target_key, value_key, shifted, device,
-            time_dim: as for `ValueEstimatorBase`.
+        average_gae, differentiable, skip_existing: as for `ValueEstimatorBase`.
+        advantage_key, value_target_key, value_key, shifted, device, time_dim: likewise.
     Source: Sutton and Barto 2018, section 6.1, http://incompleteideas.net/book/the-book-2nd.html
     """
 
