@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import RecordEpisodeStatistics
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env
 
@@ -35,3 +39,23 @@ def test_ppo_of_stable_baselines_trains(
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
     assert all(bool(value.isfinite().all()) for value in after)
     env.close()
+
+
+def test_loops_in_the_style_of_cleanrl_run() -> None:
+    """Exports go into Gymnasium's wrappers and vectors, which count returns and keep the last observation."""
+    makers = [lambda: RecordEpisodeStatistics(to_gymnasium(GymEnv("CartPole-v1"))) for _ in range(2)]
+    envs = gymnasium.vector.SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+    observation, _ = envs.reset(seed=1)
+    envs.action_space.seed(0)
+    returns, finished = np.zeros(2), []
+    for _ in range(200):
+        observation, reward, terminated, truncated, infos = envs.step(envs.action_space.sample())
+        returns += reward
+        done = terminated | truncated
+        for row in done.nonzero()[0]:
+            finished.append(returns[row])
+            assert infos["final_info"]["episode"]["r"][row] == returns[row]
+            assert infos["final_obs"][row].shape == observation[row].shape
+        returns[done] = 0
+    assert len(finished) > 5
+    envs.close()

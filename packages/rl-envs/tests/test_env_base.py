@@ -278,3 +278,18 @@ def test_all_actions() -> None:
     assert PendulumEnv().cardinality() == math.inf
     with pytest.raises(SpecError, match="cannot be listed"):
         PendulumEnv().all_actions()
+
+
+def test_with_state_looks_ahead_and_comes_back() -> None:
+    """Inside the block the environment goes on from the state, and after it, an error included, from where it was."""
+    env = PendulumEnv()
+    env.set_seed(0)
+    root = env.reset().set("action", torch.tensor([1.0]))
+    state, expected = env.get_state(), env.step(root.clone())["next", "observation"]
+    here = env.get_state()
+    with env.with_state(state) as same:
+        assert same is env
+        assert torch.equal(env.step(root.clone())["next", "observation"], expected)
+    with pytest.raises(KeyError), env.with_state(state):
+        env.load_state_dict({"unknown": 1})
+    assert all(torch.equal(value, here[name]) for name, value in env.get_state().items())

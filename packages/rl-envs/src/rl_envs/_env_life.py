@@ -2,7 +2,8 @@
 
 import secrets
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -110,6 +111,20 @@ class EnvLife(SpecHolder):
         raise StateNotSupportedError(
             message(self._name, "has no exact state", fix="Restart it at an episode boundary with reset()")
         )
+
+    @contextmanager
+    def with_state(self, state: Mapping[str, Any]) -> Iterator[Self]:
+        """The environment at `state` inside a `with` block, and back where it was after it: to look ahead, say.
+
+        Raises:
+            StateNotSupportedError: see `get_state`.
+        """
+        before = self.get_state()
+        self.set_state(state)
+        try:
+            yield self
+        finally:
+            self.set_state(before)
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint: `get_state` where the env has one. Loadable with `torch.load(weights_only=True)`."""
