@@ -1,126 +1,28 @@
 """What all replay buffers share: a storage, a writer and a sampler behind one lock."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from tensordict import TensorDictBase
-from torch import Tensor, nn
+from torch import Tensor
 
-from rl_buffers._arguments import named_arguments
-from rl_buffers._buffer_lock import RingLock, buffer_lock
+from rl_buffers._buffer_saves import SavedBuffer
 from rl_buffers._extend_dim import dim_first
 from rl_buffers._index import Index, grid_numbers, row_numbers
 from rl_buffers._layout import fold, stack_rows
-from rl_buffers._pinned import assert_can_pin, pinned
-from rl_buffers._prefetch import Lookahead, Steps
+from rl_buffers._pinned import pinned
+from rl_buffers._prefetch import Steps
 from rl_buffers._priority_values import Numbers
-from rl_buffers._save import PendingSave
-from rl_buffers._state import buffer_state, load_buffer, load_buffer_state, save_buffer
-from rl_buffers._storage import Block, Storage, Where
+from rl_buffers._storage import Block, Where
 from rl_buffers._writer import write_whole
-from rl_buffers.checkpointers import StorageCheckpointerBase
-from rl_buffers.samplers import RandomSampler, Sampler
-from rl_buffers.storages import ListStorage
-from rl_buffers.transforms import InverseTransform, InvertedTransform, KeepingTransform
-from rl_buffers.writers import RoundRobinWriter, Writer
+from rl_buffers.transforms import KeepingTransform
 from rl_specs import NestedKey, SpecError, message
 
 
-class BufferBase(ABC):
+class BufferBase(SavedBuffer, ABC):
     """See `ReplayBuffer`; buffers differ in what they accept and in what they add to a batch."""
-
-    @named_arguments
-    def __init__(
-        self,
-        *,
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-        prefetch: int | None = None,
-        pin_memory: bool = False,
-        dim_extend: int | None = None,
-    ) -> None:
-        self._storage = storage if storage is not None else ListStorage(1000)
-        self._sampler = sampler if sampler is not None else RandomSampler()
-        self._writer = writer if writer is not None else RoundRobinWriter()
-        parts = (
-            ("storage", self._storage, Storage, "LazyTensorStorage(10_000)"),
-            ("sampler", self._sampler, Sampler, "RandomSampler()"),
-            ("writer", self._writer, Writer, "RoundRobinWriter()"),
-        )
-        for name, part, kind, example in parts:
-            if not isinstance(part, kind):
-                fix = f"Pass an object, such as {example}"
-                expected = f"an instance of {kind.__name__}"
-                raise TypeError(message(self._name, name, expected=expected, found=repr(part), fix=fix))
-        self._batch_size = None if batch_size is None else self._valid_batch_size(batch_size)
-        self._collate_fn = collate_fn
-        self._transforms: list[Callable[[Any], Any]] = []
-        self._inverses: list[Callable[[Any], Any]] = []
-        self._generator = generator
-        self._lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
-        self._ahead = None if not self._whole_number("prefetch", prefetch or 0) else Lookahead(prefetch or 0)
-        self._dim_extend = self._valid_dim_extend(dim_extend)
-        if self._ahead is not None and self._storage.ring is not None and self._storage.ring.is_shared:
-            fix = "Leave prefetch out"
-            problem = "prefetch on a storage that other processes write to: what they write cannot take batches back"
-            raise ValueError(message(self._name, problem, fix=fix))
-        self._is_pinned = pin_memory
-        if pin_memory:
-            assert_can_pin(self._name)
-        self._iterator: Iterator[Any] | None = None
-        self._written = 0
-        self._add_name = f"{self._name}.add"
-        if not isinstance(self._lock, RingLock):
-            self._writer.attach(self._storage)
-        if transform is not None:
-            self.append_transform(transform)
-
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
-
-    @property
-    def storage(self) -> Storage:
-        """Where the rows are."""
-        return self._storage
-
-    @property
-    def sampler(self) -> Sampler:
-        """What chooses rows."""
-        return self._sampler
-
-    @property
-    def writer(self) -> Writer:
-        """What decides where rows go."""
-        return self._writer
-
-    @property
-    def batch_size(self) -> int | None:
-        """Rows in a batch when `sample` is not told."""
-        return self._batch_size
-
-    @property
-    def write_count(self) -> int:
-        """Rows given to `extend` and `add` so far, as transforms made them; those overwritten since count too."""
-        return self._written
-
-    def __len__(self) -> int:
-        """Number of rows stored."""
-        return len(self._storage)
-
-    def __repr__(self) -> str:
-        return (
-            f"{self._name}(storage={self._storage!r}, sampler={self._sampler!r}, writer={self._writer!r}, "
-            f"batch_size={self._batch_size})"
-        )
 
     def extend(self, data: Any) -> Tensor:
         """Store a batch of rows.
@@ -324,133 +226,6 @@ class BufferBase(ABC):
                 if isinstance(transform, KeepingTransform):
                     transform.clear()
 
-    def _forget(self) -> None:
-        """Forget all rows, also when that is interrupted."""
-        try:
-            self._storage.clear()
-            self._sampler.clear()
-        except KeyboardInterrupt:
-            self._storage.clear()
-            self._sampler.clear()
-            raise
-        finally:
-            self._writer.attach(self._storage)
-
-    def append_transform(self, transform: Callable[[Any], Any], *, invert: bool = False) -> Self:
-        """Apply a callable to every batch read from now on, after those appended before; see `insert_transform`."""
-        return self.insert_transform(len(self._transforms), transform, invert=invert)
-
-    def insert_transform(self, index: int, transform: Callable[[Any], Any], *, invert: bool = False) -> Self:
-        """Apply a callable to every batch read from now on.
-
-        An `InverseTransform` also acts on what `extend` and `add` store from now on, in the opposite order, one call
-        after the other under the lock. What `buffer[...] = rows` overwrites is stored as given.
-
-        Args:
-            index: its place among the transforms, as in `list.insert`.
-            transform: maps a batch to a batch. With `prefetch` it runs in another thread than the caller's.
-            invert: the callable acts on what is stored, and its inverse, where it has one, on batches.
-        Returns:
-            The buffer.
-        """
-        if not callable(transform):
-            raise TypeError(message(self._name, "transform", expected="a callable", found=repr(transform)))
-        with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
-            transforms = self._transforms.copy()
-            transforms.insert(index, InvertedTransform(transform) if invert else transform)
-            self._inverses = [each.inv for each in reversed(transforms) if isinstance(each, InverseTransform)]
-            self._transforms = transforms
-        return self
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the next batches: rows, ring, pass, generator, transforms that are modules.
-
-        With `generator=None` batches are drawn from torch's global generator, whose state is not part of it.
-        """
-        with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
-            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
-            return {**buffer_state(*parts), "write_count": self._written}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state: the next batches are those that the saved buffer would have given, bit by bit.
-
-        A load that is interrupted leaves the buffer empty.
-
-        Raises:
-            SpecError: the state does not fit (capacity, keys, shapes, dtypes, parts); all differences are listed and
-                the buffer is unchanged.
-        """
-        with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
-            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
-            try:
-                load_buffer_state(self._name, state, *parts)
-            except KeyboardInterrupt:
-                self._forget()
-                raise
-            self._written = state.get("write_count", len(self._storage))
-
-    def dumps(self, path: str | Path, *, checkpointer: StorageCheckpointerBase | None = None) -> None:
-        """Save the state in the folder `path`; what was saved there before stays whole until the new save is.
-
-        Args:
-            path: the folder.
-            checkpointer: how rows become files; None for `TensorStorageCheckpointer`, which writes what changed since
-                the last save, or `ListStorageCheckpointer` for rows in lists.
-        Raises:
-            OSError: the disk has no room for it; the earlier save is whole.
-        """
-        with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
-            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
-            save_buffer(self._name, Path(path), *parts, checkpointer, {"write_count": self._written})
-
-    def dumps_in_background(self, path: str | Path) -> PendingSave:
-        """Save as `dumps` does while the program goes on.
-
-        What is saved is the state at the time of this call, copied in memory before it returns; what is written to the
-        buffer afterwards is not part of it.
-
-        Returns:
-            The save under way: `wait()` for its end, which raises what went wrong.
-        """
-        return PendingSave(Path(path), self.state_dict())
-
-    def loads(self, path: str | Path) -> None:
-        """Load what `dumps` saved, by whichever checkpointer. See `load_state_dict`.
-
-        Raises:
-            FileNotFoundError: no save in the folder.
-            SpecError: it does not fit, or its files are damaged or missing; nothing was changed.
-        """
-        with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
-            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
-            try:
-                state = load_buffer(self._name, Path(path), *parts)
-            except KeyboardInterrupt:
-                self._forget()
-                raise
-            self._written = state.get("write_count", len(self._storage))
-
-    def _modules(self) -> list[nn.Module]:
-        """Transforms that have a state."""
-        return [transform for transform in self._transforms if isinstance(transform, nn.Module)]
-
-    def close(self) -> None:
-        """End the thread of `prefetch`; the buffer can be used on, without it. May be called again."""
-        if self._ahead is not None:
-            with self._lock:
-                self._ahead.drop(self._rewind)
-            self._ahead.close()
-
     @abstractmethod
     def _accept(self, data: Any, method: str) -> Any:
         """`data` as it is to be stored."""
@@ -490,13 +265,6 @@ class BufferBase(ABC):
         self._written += block.count
         return index
 
-    def _attach(self) -> None:
-        """Tell writer and sampler of the rows that are there, after a write that was interrupted."""
-        self._writer.attach(self._storage)
-        if len(self._storage):
-            self._sampler.clear()
-            self._sampler.extend(self._storage, self._writer.order(self._storage))
-
     def _priority_entry(self, data: Any, block: Block) -> NestedKey | None:
         """Which entry of `data` holds priorities for its rows, found to be good ones; None where there is none."""
         return None
@@ -532,57 +300,9 @@ class BufferBase(ABC):
         """The rows of a batch, as the storage gives them."""
         return self._storage.read(index)
 
-    def _mark(self) -> tuple[Any, Tensor | None]:
-        """Where sampler and generator are."""
-        return self._sampler.mark(), None if self._generator is None else self._generator.get_state()
-
-    def _rewind(self, mark: tuple[Any, Tensor | None]) -> None:
-        """Take back the draws made since `mark`."""
-        place, random_state = mark
-        self._sampler.rewind(place)
-        if self._generator is not None and random_state is not None:
-            self._generator.set_state(random_state)
-
     def _steps(self) -> Steps:
         """What `Lookahead` needs; made anew for each call, since what it would keep would keep the buffer alive."""
         return Steps(self._lock, self._count, self._choose, self._read, self._finish, self._mark, self._rewind)
-
-    def _assert_rows(self) -> None:
-        if len(self._storage) == 0:
-            raise RuntimeError(
-                message(self._name, "cannot sample: the buffer is empty", fix="Call extend or add first")
-            )
-
-    def _own_batch_size(self, method: str) -> int:
-        if self._batch_size is None:
-            raise ValueError(
-                message(
-                    f"{self._name}.{method}",
-                    "the batch size is not known",
-                    fix=f"Give batch_size to {self._name}(...) or to sample(batch_size)",
-                )
-            )
-        return self._batch_size
-
-    def _whole_number(self, name: str, value: int) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ValueError(message(self._name, name, expected="an integer >= 0", found=repr(value)))
-        return value
-
-    def _valid_dim_extend(self, dim: int | None) -> int:
-        """Which dimension of data is to be exchanged with the first; storages of several lanes do that themselves."""
-        ndim = self._storage.ndim
-        if dim is None or self._whole_number("dim_extend", dim) == ndim - 1:
-            return 0
-        if ndim > 1:
-            expected = f"{ndim - 1}, which is where the storage has time"
-            raise ValueError(message(self._name, "dim_extend", expected=expected, found=dim))
-        return dim
-
-    def _valid_batch_size(self, batch_size: int) -> int:
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-            raise ValueError(message(self._name, "batch_size", expected="an integer >= 1", found=repr(batch_size)))
-        return batch_size
 
 
 def _count(where: slice | Tensor) -> int:
