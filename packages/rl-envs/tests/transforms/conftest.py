@@ -15,21 +15,33 @@ class ToyEnv(EnvBase):
     """Row `i` counts steps `t` and terminates at `t = horizon + i`.
 
     `observation` is float64 `t * [1, 2, 3] + i`, `("agents", "x")` float32 `[t / 2, -t]`, `pixels` uint8 of value
-    `10 * t`, the reward float32 `t`; the action is float64 in [-0.1, 0.1].
+    `10 * t`, the reward float32 `t`; the action is float64 in [-0.1, 0.1]. With `is_discrete` it is one of three
+    numbers, and `action_mask` allows `t % 3` and the last.
     """
 
     accepts_mapping = True
 
-    def __init__(self, batch_size: tuple[int, ...] = (), *, horizon: int = 3, accepts_mapping: bool = True) -> None:
+    def __init__(
+        self,
+        batch_size: tuple[int, ...] = (),
+        *,
+        horizon: int = 3,
+        accepts_mapping: bool = True,
+        is_discrete: bool = False,
+    ) -> None:
         super().__init__(batch_size=batch_size)
         self.accepts_mapping = accepts_mapping
-        observation = {
+        observation: dict[Any, Any] = {
             "observation": Unbounded(shape=(*batch_size, 3), dtype=torch.float64),
             ("agents", "x"): Unbounded(shape=(*batch_size, 2), dtype=torch.float32),
             "pixels": Bounded(0, 255, shape=(*batch_size, 4, 5, 3), dtype=torch.uint8),
         }
+        self.is_discrete = is_discrete
+        if is_discrete:
+            observation["action_mask"] = Categorical(2, (*batch_size, 3), dtype=torch.bool)
         self.observation_spec = Composite(observation, shape=batch_size)
-        self.action_spec = Bounded(-0.1, 0.1, shape=(*batch_size, 2), dtype=torch.float64)
+        numbers = Bounded(-0.1, 0.1, shape=(*batch_size, 2), dtype=torch.float64)
+        self.action_spec = Categorical(3, batch_size) if is_discrete else numbers
         self.row = torch.arange(self.batch_size.numel()).reshape(*batch_size, 1)
         self.t = torch.zeros((*batch_size, 1), dtype=torch.int64)
         self.horizon = horizon
@@ -38,7 +50,10 @@ class ToyEnv(EnvBase):
 
     def _observe(self) -> dict[Any, Tensor]:
         time = self.t.double()
+        places = torch.arange(3)
+        mask = {"action_mask": (places == self.t % 3) | (places == 2)} if self.is_discrete else {}
         return {
+            **mask,
             "observation": time * torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64) + self.row,
             ("agents", "x"): torch.cat([time / 2, -time], -1).float(),
             "pixels": (10 * self.t)[..., None, None].expand(*self.batch_size, 4, 5, 3).to(torch.uint8),
@@ -59,6 +74,11 @@ class ToyEnv(EnvBase):
 
     def _close(self) -> None:
         self.closed_times += 1
+
+    @property
+    def lives(self) -> Tensor:
+        """One less after every second step, int64 `[*B, 1]`."""
+        return 3 - self.t // 2
 
     @property
     def has_exact_state(self) -> bool:

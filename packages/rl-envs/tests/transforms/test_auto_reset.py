@@ -67,3 +67,16 @@ def test_what_is_kept_is_state(endless: MakeEnv) -> None:
     assert after["observation"].flatten().tolist() == [200.0, 102.0]
     with pytest.raises(NotImplementedError, match="Append it to a TransformedEnv"):
         AutoResetTransform()(TensorDict({"reward": torch.zeros(1)}))
+
+
+def test_a_partial_reset_leaves_other_rows_alone(endless: MakeEnv) -> None:
+    """Rows outside the mask stay bit-identical, and go on as they would have."""
+    env = TransformedEnv(endless((2,)), AutoResetTransform())
+    data = env.rollout(2, still, break_when_any_done=False)
+    root = data[:, -1]["next"].exclude("reward")
+    after = env.reset(root.clone().set("_reset", torch.tensor([[True], [False]])))
+    for key in root.keys(True, True):
+        assert torch.equal(after[key][1], root[key][1])
+    following = env.step(still(after))["next"]
+    assert following["observation"][0].item() == 201.0
+    assert following["done"].flatten().tolist() == [False, True]  # the third step of the second row

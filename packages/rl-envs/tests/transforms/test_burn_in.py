@@ -124,3 +124,11 @@ def test_wrong_use(toy: MakeEnv) -> None:
         BurnInTransform([nn.Identity()], 1)  # type: ignore[list-item]  # wrong on purpose
     with pytest.raises(SpecError, match="works on stored steps"):
         TransformedEnv(toy(), BurnInTransform([Adder()], 1))
+
+
+def test_it_has_no_state() -> None:
+    """The modules belong to the loss: a checkpoint holds none of their weights, and another transform loads it."""
+    module = TensorDictModule(nn.Linear(1, 1), in_keys=["observation"], out_keys=[("next", "hidden")])
+    transform = BurnInTransform([module], 1)
+    assert transform.state_dict() == {}
+    BurnInTransform([Adder()], 2).load_state_dict(transform.state_dict())

@@ -211,3 +211,28 @@ def test_entries_that_change_in_a_rollout(toy: MakeEnv, start: list[Any], change
         env.rollout(4, callback=callback)
     check_env_specs(env)
     assert env.rollout(4).shape == (2, 4)
+
+
+@pytest.mark.parametrize("index", [-3, 2, 5])
+def test_positions_out_of_range(toy: MakeEnv, index: int) -> None:
+    """A position that is not there names the transforms that are, and leaves the environment as it was."""
+    env = TransformedEnv(toy(), [StepCounter(), RewardSum()])
+    with pytest.raises(IndexError, match=rf"-2 to 1, found {index}, with 2 transforms: .*StepCounter"):
+        env.remove_transform(index)
+    if index != 2:  # the end
+        with pytest.raises(IndexError, match=rf"-2 to 2, found {index}, with 2 transforms"):
+            env.insert_transform(index, RewardSum(out_keys=["other"]))
+    assert len(env.transform) == 2
+    empty = TransformedEnv(toy())
+    with pytest.raises(IndexError, match="Expected none, found -1, with 0 transforms"):
+        empty.remove_transform()
+    assert len(empty.insert_transform(0, RewardSum()).transform) == 1
+
+
+def test_a_plain_function_says_how_it_becomes_a_transform(toy: MakeEnv) -> None:
+    """A function is refused with the transforms that take one, wherever it is given."""
+    env, function = TransformedEnv(toy()), lambda data: data
+    with pytest.raises(TypeError, match=r"UnaryTransform\(in_keys, out_keys, fn=.*ModuleTransform"):
+        env.append_transform(function)  # type: ignore[arg-type]  # what is refused
+    with pytest.raises(TypeError, match="UnaryTransform"):
+        TransformedEnv(toy(), function)  # type: ignore[arg-type]  # what is refused

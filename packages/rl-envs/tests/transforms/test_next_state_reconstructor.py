@@ -97,3 +97,12 @@ def test_wrong_use(toy: MakeEnv) -> None:
         NextStateReconstructor(["pixels"])(_batch([0]))
     with pytest.raises(SpecError, match="works on stored steps"):
         TransformedEnv(toy(), NextStateReconstructor())
+
+
+def test_it_has_no_state() -> None:
+    """A new one that loads the (empty) state gives the same."""
+    transform, other = NextStateReconstructor(), NextStateReconstructor()
+    expected = transform(_batch([0, 0, 1, 1, 2]))
+    assert transform.state_dict() == {}
+    other.load_state_dict(transform.state_dict())
+    assert _next(other(_batch([0, 0, 1, 1, 2]))) == _next(expected)

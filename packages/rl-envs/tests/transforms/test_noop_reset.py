@@ -12,6 +12,7 @@ from rl_envs import (
     NoopResetEnv,
     RenameTransform,
     RewardSum,
+    SerialEnv,
     StepCounter,
     TransformedEnv,
     check_env_specs,
@@ -110,3 +111,21 @@ def test_the_users_first_step_is_the_first(toy: MakeEnv) -> None:
     for key in ("first", "is_init"):
         assert data[key].flatten().tolist() == [True, False, False]
         assert not data["next", key].any()
+
+
+def test_a_partial_reset_leaves_other_rows_alone(toy: MakeEnv) -> None:
+    """Rows outside the mask stay bit-identical, in a row of environments and in a batch of one."""
+
+    def make() -> TransformedEnv:
+        return TransformedEnv(toy(horizon=100), NoopResetEnv(4, random=False))
+
+    env = SerialEnv(2, make)
+    root = env.step_and_maybe_reset(env.rand_action(env.reset()))[1]
+    after = env.reset(root.clone().set("_reset", torch.tensor([[False], [True]])))
+    assert after["observation"][:, 0].tolist() == [5.0, 4.0]
+    assert env.step(env.rand_action(after))["next", "observation"][:, 0].tolist() == [6.0, 5.0]
+    one = TransformedEnv(toy((1,), horizon=100), NoopResetEnv(4, random=False))
+    root = one.step_and_maybe_reset(one.rand_action(one.reset()))[1]
+    after = one.reset(root.clone().set("_reset", torch.tensor([[False]])))
+    assert after["observation"][:, 0].tolist() == [5.0]
+    assert one.step(one.rand_action(after))["next", "observation"][:, 0].tolist() == [6.0]

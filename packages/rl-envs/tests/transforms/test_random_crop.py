@@ -86,3 +86,14 @@ def test_wrong_use(toy: MakeEnv) -> None:
         RandomCropTensorDict(2, 0)
     with pytest.raises(SpecError, match="works on stored steps"):
         TransformedEnv(toy(), RandomCropTensorDict(2))
+
+
+def test_its_state_is_that_of_the_generator() -> None:
+    """Nothing of it is in a checkpoint; with the state of its generator another one goes on with the same crops."""
+    generators = [torch.Generator().manual_seed(seed) for seed in (5, 6)]
+    first, second = (RandomCropTensorDict(3, generator=generator) for generator in generators)
+    first(_batch(50, 9))
+    assert first.state_dict() == {}
+    second.load_state_dict(first.state_dict())
+    generators[1].set_state(generators[0].get_state())
+    assert (first(_batch(50, 9)) == second(_batch(50, 9))).all()

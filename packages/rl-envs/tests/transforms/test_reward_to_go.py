@@ -99,3 +99,11 @@ def test_wrong_use(toy: MakeEnv) -> None:
         Reward2GoTransform(in_keys=[("next", "reward")], out_keys=["a", "b"])
     with pytest.raises(SpecError, match="give it to a replay buffer"):
         TransformedEnv(toy(), Reward2GoTransform())
+
+
+def test_state() -> None:
+    """The discount travels with the state."""
+    transform, other = (Reward2GoTransform(torch.tensor(gamma), out_keys=["to_go"]) for gamma in (0.5, 0.9))
+    other.load_state_dict(transform.state_dict())
+    found = other.inv(_batch([[1.0, 1.0, 1.0]], [[0, 0, 1]]))
+    assert found["to_go"].flatten().tolist() == [1.75, 1.5, 1.0]

@@ -7,7 +7,17 @@ from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
-from rl_specs import MissingKeyError, NestedKey, ShapeError, TensorMap, canonical_key, key_str, message, missing_key
+from rl_specs import (
+    Composite,
+    MissingKeyError,
+    NestedKey,
+    ShapeError,
+    TensorMap,
+    canonical_key,
+    key_str,
+    message,
+    missing_key,
+)
 
 
 def missing_carried(component: str, key: NestedKey, data: TensorMap) -> MissingKeyError:
@@ -37,6 +47,27 @@ def not_observations(keys: Iterable[NestedKey], specs: EnvSpecs) -> list[str]:
     """Problems, in words, of in keys that a reset does not return."""
     there = dict(specs.observation.flat_items())
     return [f"in_keys: key {key_str(key)} is no observation" for key in keys if key not in there]
+
+
+def open_sizes(
+    keys: Iterable[NestedKey], composites: Iterable[Composite], what: str, name: str = "in_keys"
+) -> list[str]:
+    """Problems, in words, of entries that leave a size open, for a transform that needs the same size at every step.
+
+    Args:
+        keys: entries that the transform reads.
+        composites: specs that may have them.
+        what: what the transform does with them.
+        name: argument that named them.
+    """
+    wanted = set(keys)
+    found = [(key, leaf.shape) for composite in composites for key, leaf in composite.flat_items() if key in wanted]
+    return [
+        f"{name}: {key_str(key)} leaves a size open (shape {tuple(shape)}), and {what}. Take it out of {name}, or "
+        "bring it to one size before, e.g. with a UnaryTransform that pads it"
+        for key, shape in found
+        if -1 in shape
+    ]
 
 
 def flags_among(keys: Iterable[NestedKey], specs: EnvSpecs) -> list[str]:

@@ -1,14 +1,16 @@
 """Maps of dimensions of entries, whatever batch is in front."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms._leaf_specs import monotone_image
 from rl_envs.transforms.transform import Transform
-from rl_specs import NestedKey, TensorMap, message
+from rl_specs import NestedKey, TensorMap, TensorSpec, message
 
 
 class FeatureMap(Transform, ABC):
@@ -63,6 +65,10 @@ class FeatureMap(Transform, ABC):
                 raise self._missing(outer, data)
             data.set(inner, self._inv_map_of(inner, value, batch_dims))
         return data
+
+    def _moved_spec(self, spec: TensorSpec, move: Callable[[TensorSpec], TensorSpec]) -> TensorSpec:
+        """Spec of an entry whose elements come elsewhere: `move` of its own or, with an open size, shape and bounds."""
+        return monotone_image(self._apply_transform, spec) if spec.is_dynamic else move(spec)
 
     def _inv_map_of(self, inner: NestedKey, value: Tensor, batch_dims: int) -> Tensor:
         """`_inv_map`, for the entry `inner`."""

@@ -22,6 +22,8 @@ class ImageTransform(Transform, ABC):
     """
 
     accepts_mapping: ClassVar[bool] = True
+    _least_size: int = 1
+    """Images whose height or width is open have that many rows and columns at least; of others, each step says so."""
 
     def __init__(self, in_keys: Keys | NestedKey | None, out_keys: Keys | NestedKey | None) -> None:
         super().__init__("pixels" if in_keys is None else in_keys, out_keys)
@@ -47,13 +49,14 @@ class ImageTransform(Transform, ABC):
         problems = self._check_wiring(specs)
         for key, leaf in specs.observation.flat_items():
             row = leaf.shape[len(specs.observation.shape) :]
-            problem = self._problem(row) if key in self.in_keys else None
+            closed = Size([max(size, self._least_size) if size == -1 else size for size in row])
+            problem = self._problem(closed) if key in self.in_keys else None
             if problem is not None:
                 problems.append(f"in_keys: {key_str(key)} has rows of shape {tuple(row)}, and {problem}")
         return problems
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
-        return monotone_image(self._apply_transform, spec)
+        return monotone_image(self._apply_transform, spec, self._least_size)
 
 
 def pixel_keys(specs: EnvSpecs) -> list[NestedKey]:

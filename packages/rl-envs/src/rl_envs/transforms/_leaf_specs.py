@@ -1,45 +1,75 @@
 """Specs of transformed entries, from the specs of the entries they come from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from tensordict import TensorDictBase
-from torch import Tensor
+from torch import Size, Tensor
 
 from rl_specs import Binary, Bounded, Categorical, Composite, LeafSpec, MultiCategorical, TensorSpec, Unbounded
 
 
-def dry_run(function: Callable[[Tensor], Tensor], spec: TensorSpec) -> Unbounded:
-    """Spec of `function`'s result, found out on an entry of zeros: its shape and dtype, no bounds.
+def dry_run(function: Callable[[Tensor], Tensor], spec: TensorSpec, least: int = 1) -> Unbounded:
+    """Spec of `function`'s result, found out on entries of zeros: its shape and dtype, no bounds.
+
+    Where a size of the entry is open (-1), two sizes are tried: a size of the result that differs then is open too.
 
     Args:
         function: maps one entry.
         spec: spec of the entry.
+        least: lowest open size that the function takes.
     Returns:
         An `Unbounded` with the result's shape, dtype and device.
     """
     with torch.no_grad():
-        result = function(spec.zero())
-    return Unbounded(shape=result.shape, dtype=result.dtype, device=result.device)
+        results = [function(each.zero()) for each in tried_sizes(spec, least)]
+    size = common_size([result.shape for result in results])
+    return Unbounded(shape=size, dtype=results[0].dtype, device=results[0].device)
 
 
-def monotone_image(function: Callable[[Tensor], Tensor], spec: TensorSpec) -> TensorSpec:
+def tried_sizes(spec: TensorSpec, least: int = 1) -> list[TensorSpec]:
+    """`spec` itself or, where it leaves sizes open, two specs with sizes that differ from each other and between dims.
+
+    Sizes of 1 are not among them: these broadcast.
+
+    Args:
+        spec: spec of an entry.
+        least: lowest open size.
+    """
+    if not isinstance(spec, LeafSpec) or not spec.is_dynamic:
+        return [spec]
+    count, first = list(spec.shape).count(-1), max(least, 2)
+    return [spec.sized(*(first + start + step * at for at in range(count))) for start, step in ((0, 1), (3, 2))]
+
+
+def common_size(sizes: Sequence[Size]) -> Size:
+    """The sizes that all have in common, -1 where they differ."""
+    return Size([given[0] if len(set(given)) == 1 else -1 for given in zip(*sizes, strict=True)])
+
+
+def monotone_image(function: Callable[[Tensor], Tensor], spec: TensorSpec, least: int = 1) -> TensorSpec:
     """Spec of an elementwise monotone `function`'s result: bounds map to bounds.
 
     Args:
         function: maps one entry; monotone in every element, rising or falling.
-        spec: spec of the entry.
+        spec: spec of the entry; sizes may be open, as for `dry_run`.
+        least: lowest open size that the function takes.
     Returns:
         A `Bounded` when `spec` is one, else an `Unbounded`.
     """
     if not isinstance(spec, Bounded):
-        return dry_run(function, spec)
+        return dry_run(function, spec, least)
+    boxes = [each for each in tried_sizes(spec, least) if isinstance(each, Bounded)]
     with torch.no_grad():
-        first, second = function(spec.space.low), function(spec.space.high)
-    low, high = torch.minimum(first, second), torch.maximum(first, second)
+        ends = [(function(box.low), function(box.high)) for box in boxes]
+    size = common_size([first.shape for first, _ in ends])
+    low, high = torch.minimum(*ends[0]), torch.maximum(*ends[0])
     if low.is_floating_point():  # 0 * inf is NaN
         low, high = low.masked_fill(low.isnan(), -torch.inf), high.masked_fill(high.isnan(), torch.inf)
-    return Bounded(low, high, shape=low.shape, dtype=low.dtype, device=low.device)
+    opened = [dim for dim, each in enumerate(size) if each == -1]
+    if opened:
+        low, high = low.amin(opened, keepdim=True), high.amax(opened, keepdim=True)
+    return Bounded(low, high, shape=size, dtype=low.dtype, device=low.device)
 
 
 def summed_specs(rewards: Composite, most: int, least: int = 1) -> Composite:
@@ -63,7 +93,7 @@ def _summed_spec(spec: LeafSpec, least: int, most: int) -> LeafSpec:
     if isinstance(spec, Bounded):
         lowest, highest = spec.low, spec.high
     elif isinstance(spec, Binary | Categorical):
-        lowest = torch.zeros(spec.shape, dtype=spec.dtype, device=spec.device)
+        lowest = spec.zero()
         highest = torch.full_like(lowest, spec.n - 1 if isinstance(spec, Categorical) else 1)
     else:
         return Unbounded(shape=spec.shape, dtype=spec.dtype, device=spec.device)

@@ -8,7 +8,14 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._carried import already_there, beside, kept_outside, missing_carried, not_observations
+from rl_envs.transforms._carried import (
+    already_there,
+    beside,
+    kept_outside,
+    missing_carried,
+    not_observations,
+    open_sizes,
+)
 from rl_envs.transforms._feature_map import checked_dim
 from rl_envs.transforms._slices import LastOfSlices
 from rl_envs.transforms._trajectories import trajectory_windows
@@ -97,6 +104,9 @@ class CatFrames(Transform):
         if flat:
             shapes = ", ".join(f"{key_str(key)}: {tuple(leaves[key].shape)}" for key in flat)
             return [f"dim: entries of one row have no dimension {self.dim} ({shapes})"]
+        opened = open_sizes(self.in_keys, [specs.observation], "its frames are joined to those of earlier steps")
+        if opened:
+            return opened
         found = [leaves[key] for key in self.in_keys if key in leaves]
         self._frame_specs = [self._frames_spec(leaf) for leaf in found]
         self._carriers = [beside(key, "frames") for key in self.out_keys] if self._is_apart else self.out_keys

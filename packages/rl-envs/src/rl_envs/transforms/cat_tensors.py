@@ -1,5 +1,6 @@
 """Several entries joined to one."""
 
+from functools import reduce
 from typing import ClassVar, final
 
 import torch
@@ -96,16 +97,18 @@ class CatTensors(Transform):
         leaves = dict(observation_spec.flat_items())
         parts = [leaf for key in self.in_keys if isinstance(leaf := leaves[key], LeafSpec)]
         bounded = [part for part in parts if isinstance(part, Bounded)]
-        joined = torch.cat([part.zero() for part in parts], self.dim)
+        size = _joined_size([part.shape for part in parts], self.dim)
         for key in self._drop:
             del observation_spec[key]
         if len(bounded) < len(parts):
-            spec = Unbounded(shape=joined.shape, dtype=joined.dtype, device=joined.device)
-            observation_spec[self.out_key] = spec
+            dtype = reduce(torch.promote_types, (part.dtype for part in parts))
+            observation_spec[self.out_key] = Unbounded(shape=size, dtype=dtype, device=parts[0].device)
         else:
             low = torch.cat([part.space.low for part in bounded], self.dim)
             high = torch.cat([part.space.high for part in bounded], self.dim)
-            observation_spec[self.out_key] = Bounded(low, high, shape=low.shape, dtype=low.dtype, device=low.device)
+            if size[self.dim] == -1:
+                low, high = low.amin(self.dim, keepdim=True), high.amax(self.dim, keepdim=True)
+            observation_spec[self.out_key] = Bounded(low, high, shape=size, dtype=low.dtype, device=low.device)
         return observation_spec
 
     def transform_reward_spec(self, reward_spec: Composite) -> Composite:
@@ -125,6 +128,13 @@ class CatTensors(Transform):
 
     def __repr__(self) -> str:
         return f"CatTensors(in_keys={self.in_keys}, out_key={self.out_key!r})"
+
+
+def _joined_size(shapes: list[torch.Size], dim: int) -> torch.Size:
+    """Shape of entries joined along `dim`: open there where one of theirs is."""
+    size, parts = list(shapes[0]), [shape[dim] for shape in shapes]
+    size[dim] = -1 if -1 in parts else sum(parts)
+    return torch.Size(size)
 
 
 def _shape_problems(shapes: dict[NestedKey, torch.Size], dim: int) -> list[str]:

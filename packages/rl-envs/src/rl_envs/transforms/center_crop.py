@@ -35,6 +35,7 @@ class CenterCrop(ImageTransform):
     ) -> None:
         super().__init__(in_keys, out_keys)
         self.w, self.h = checked_size("CenterCrop", w, h)
+        self._least_size = max(self.w, self.h)
 
     def _problem(self, shape: Size) -> str | None:
         if len(shape) >= 3 and self.h <= shape[-2] and self.w <= shape[-1]:

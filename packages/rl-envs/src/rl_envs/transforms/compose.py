@@ -70,8 +70,14 @@ class Compose(Transform):
         self._replace([*self, *_checked([transform])])
 
     def insert(self, index: int, transform: Transform) -> None:
-        """Add `transform` before position `index`, as `list.insert` does."""
+        """Add `transform` before position `index`; `len(compose)` is the end, negative numbers count from there.
+
+        Raises:
+            IndexError: `index` is out of range.
+        """
         items = list(self)
+        if not -len(items) <= index <= len(items):
+            raise self._out_of_range(index, f"{-len(items)} to {len(items)}")
         items.insert(index, *_checked([transform]))
         self._replace(items)
 
@@ -80,8 +86,14 @@ class Compose(Transform):
         self._replace([*self, *_checked(transforms)])
 
     def pop(self, index: int = -1) -> Transform:
-        """Remove the transform at `index` and return it, free for another container."""
+        """Remove the transform at `index` and return it, free for another container.
+
+        Raises:
+            IndexError: `index` is out of range.
+        """
         items = list(self)
+        if not -len(items) <= index < len(items):
+            raise self._out_of_range(index, f"{-len(items)} to {len(items) - 1}" if items else "none")
         transform = items.pop(index)
         self._replace(items)
         return transform
@@ -109,6 +121,11 @@ class Compose(Transform):
     def __getitem__(self, index: int | slice) -> Any:
         items = list(self)
         return Compose._view(items[index]) if isinstance(index, slice) else items[index]
+
+    def _out_of_range(self, index: int, expected: str) -> IndexError:
+        count, problem = len(self), "position out of range"
+        found = f"{index}, with {count} transform{'' if count == 1 else 's'}: {[type(each).__name__ for each in self]}"
+        return IndexError(message("Compose", problem, expected=expected, found=found, fix="See env.explain()"))
 
     def _replace(self, items: Sequence[Transform]) -> None:
         if self._is_view:
@@ -264,5 +281,8 @@ def _checked(transforms: Iterable[object]) -> list[Transform]:
         if not isinstance(transform, Transform):
             problem = "not a transform"
             fix = "Derive from rl_envs.Transform"
+            if callable(transform):
+                fix = "Give a function of one entry as UnaryTransform(in_keys, out_keys, fn=...), of several as "
+                fix += "ModuleTransform(module=TensorDictModule(function, in_keys, out_keys))"
             raise TypeError(message("Compose", problem, expected="Transform", found=type(transform).__name__, fix=fix))
     return cast(list[Transform], items)

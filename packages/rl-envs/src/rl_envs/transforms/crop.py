@@ -42,6 +42,7 @@ class Crop(ImageTransform):
             raise ValueError(message("Crop", "bad corner", expected="top >= 0 and left >= 0", found=found))
         self.top = top
         self.left = left
+        self._least_size = max(top + self.h, left + self.w)
 
     def _problem(self, shape: Size) -> str | None:
         bottom, right = self.top + self.h, self.left + self.w

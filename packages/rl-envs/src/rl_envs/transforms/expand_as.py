@@ -7,6 +7,7 @@ from tensordict import TensorDictBase
 from torch import Size, Tensor
 
 from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms._carried import open_sizes
 from rl_envs.transforms.transform import Transform
 from rl_specs import Composite, NestedKey, ShapeError, TensorMap, TensorSpec, canonical_key, key_str, message
 
@@ -44,6 +45,10 @@ class ExpandAs(Transform):
             problems.append(f"ref_key: key {name} missing from what the environment writes (has: {names})")
         elif entry is not None:
             self._shape = reference.shape
+            known = specs.observation, specs.reward
+            opened = open_sizes([self.ref_key], known, "the result has its shape", "ref_key")
+            if opened:
+                return problems + opened
             if not _fits(entry.shape, self._shape):
                 shapes = f"{tuple(entry.shape)} does not expand on the right to {tuple(self._shape)}"
                 problems.append(f"in_key: the shape of {key_str(in_key)}, {shapes}")

@@ -74,7 +74,8 @@ class FlattenObservation(FeatureMap):
         return torch.unflatten(value, at, sizes)
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
-        return spec.flatten(axis(self.first_dim, self._batch_dims), axis(self.last_dim, self._batch_dims))
+        first, last = axis(self.first_dim, self._batch_dims), axis(self.last_dim, self._batch_dims)
+        return self._moved_spec(spec, lambda each: each.flatten(first, last))
 
     def _leaf_spec_inv(self, spec: TensorSpec) -> TensorSpec:
         return self._leaf_spec(spec)

@@ -61,7 +61,7 @@ class LineariseRewards(Transform):
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         form = dry_run(self._apply_transform, spec)
-        if not isinstance(spec, Bounded):
+        if not isinstance(spec, Bounded) or spec.shape[-1:] == (-1,):  # a sum of any number has no bounds
             return form
         low, high = spec.space.low, spec.space.high
         if self.weights is not None:

@@ -1,6 +1,6 @@
 """Modules as transforms."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar, TypeAlias, final
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
+from rl_envs.transforms._leaf_specs import common_size, tried_sizes
 from rl_envs.transforms.transform import Transform, absent_keys, leaf_keys
 from rl_specs import Composite, FlatDict, NestedKey, TensorMap, TensorSpec, Unbounded, canonical_keys, message
 
@@ -107,17 +108,27 @@ class ModuleTransform(Transform):
         leaves: dict[NestedKey, TensorSpec] = {}
         for composite in (specs.state, specs.done, specs.reward, specs.observation):
             leaves.update(composite.flat_items())
-        zeros: FlatDict = {key: leaves[key].zero() for key in self._module_reads}
+        tried = [tried_sizes(leaves[key]) for key in self._module_reads]
+        count = max(map(len, tried), default=1)
+        inputs: list[FlatDict] = [
+            {key: each[min(at, len(each) - 1)].zero() for key, each in zip(self._module_reads, tried, strict=True)}
+            for at in range(count)
+        ]
         modes = {part: part.training for part in self.module.modules()}
         self.module.eval()
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                made = unpack_flat(self._run(zeros))
+                made = [unpack_flat(self._run(zeros)) for zeros in inputs]
         finally:
             for part, mode in modes.items():
                 part.training = mode
-        values: Iterable[tuple[NestedKey, Tensor]] = ((key, made[key]) for key in self._module_writes if key in made)
-        return {key: Unbounded(value.shape, value.device, value.dtype) for key, value in values}
+        found: dict[NestedKey, TensorSpec] = {}
+        for key in self._module_writes:
+            if key in made[0]:
+                values: list[Tensor] = [each[key] for each in made]
+                size = common_size([value.shape for value in values])
+                found[key] = Unbounded(size, values[0].device, values[0].dtype)
+        return found
 
     def _spec(self, kind: str, spec: Composite) -> Composite:
         transform = self._spec_transforms[kind]

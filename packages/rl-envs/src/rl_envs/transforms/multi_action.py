@@ -59,7 +59,14 @@ class MultiAction(Transform):
         stacked = [("action", specs.action)]
         stacked += [("reward", specs.reward)] if self.stack_rewards else []
         stacked += [("observation", specs.observation)] if self.stack_observations else []
-        return [
+        opened = [
+            f"stack_{kind}s: {key_str(key)} leaves a size open (shape {tuple(leaf.shape)}), and steps of different "
+            f"sizes have no stack. Pass stack_{kind}s=False"
+            for kind, composite in stacked[1:]
+            for key, leaf in composite.flat_items()
+            if -1 in leaf.shape
+        ]
+        return opened + [
             f"dim: {kind} {key_str(key)} of shape {tuple(leaf.shape)} has no place {self.dim} after the batch"
             for kind, composite in stacked
             for key, leaf in composite.flat_items()

@@ -7,7 +7,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._carried import missing_carried, not_observations
+from rl_envs.transforms._carried import missing_carried, not_observations, open_sizes
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, LeafSpec, NestedKey, TensorMap, TensorSpec, Unbounded, join_key, key_str, missing_key
 
@@ -24,7 +24,7 @@ class NextObservationDelta(Transform):
       Episode ends are no exception: the difference is that of the true next observation.
 
     Args:
-        in_keys: observations, default every one of a dtype that is not excluded.
+        in_keys: observations, default every one of a dtype that is not excluded and of one size (no -1 in its shape).
         delta_dtype: dtype of the differences. Beyond what it holds they are infinite (float16: 65504).
         restore_dtype: dtype of the observations put back; `"root"`: that of the root entry.
         drop_delta: take the differences out when the observations are put back.
@@ -61,9 +61,10 @@ class NextObservationDelta(Transform):
         if self._takes_all:
             others = self._left_alone(specs)
             wide = [key for key, leaf in leaves.items() if leaf.dtype not in self.excluded_dtypes]
-            self._set_pairs([key for key in wide if key not in others])
+            self._set_pairs([key for key in wide if key not in others and -1 not in leaves[key].shape])
         self._forms = [leaves[key] for key in self.in_keys if key in leaves]
         problems = self._check_wiring(specs, reads_root=False) or not_observations(self.in_keys, specs)
+        problems += open_sizes(self.in_keys, [specs.observation], "steps of different sizes have no difference")
         return problems + [
             f"in_keys: {key_str(key)} is {leaves[key].dtype}, of which no differences are made (excluded_dtypes)"
             for key in self.in_keys

@@ -69,6 +69,9 @@ class NoopResetEnv(Transform):
             raise RuntimeError(
                 message("NoopResetEnv", "not part of an environment", fix="Append it to a TransformedEnv")
             )
+        mask = data.get("_reset", None)
+        if mask is not None and not bool(mask.any()):
+            return reset_data
         root: TensorDictBase = pack_flat(dict(unpack_flat(reset_data)), parent.batch_size, parent.device)
         specs = parent._env_specs()
         masks = ActionMasks(specs)

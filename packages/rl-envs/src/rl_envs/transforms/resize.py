@@ -73,7 +73,7 @@ class Resize(ImageTransform):
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         if self.interpolation == "bicubic":  # it overshoots
-            return dry_run(self._apply_transform, spec)
+            return dry_run(self._apply_transform, spec, self._least_size)
         return super()._leaf_spec(spec)
 
     def __repr__(self) -> str:

@@ -7,7 +7,14 @@ import torch
 from tensordict import TensorDictBase
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._carried import already_there, flags_among, kept_outside, missing_carried, no_forward
+from rl_envs.transforms._carried import (
+    already_there,
+    flags_among,
+    kept_outside,
+    missing_carried,
+    no_forward,
+    open_sizes,
+)
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, NestedKey, TensorMap, Unbounded, canonical_keys, message
 
@@ -53,6 +60,9 @@ class RewardSum(Transform):
             names = [key for key, _ in specs.reward.flat_items()]
             self._set_keys(names, [_sum_name(key) for key in names])
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
+        opened = open_sizes(self.in_keys, (specs.observation, specs.reward), "what differs in size is not summed up")
+        if opened:
+            return opened
         found = [leaves[key].zero() for key in self.in_keys if key in leaves]
         self._forms = [(zero.shape, _sum_dtype(zero.dtype), zero.device) for zero in found]
         self._batch_dims = len(specs.observation.shape)

@@ -45,10 +45,10 @@ class SqueezeTransform(FeatureMap):
         return value.unsqueeze(axis(self.dim, batch_dims))
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
-        return spec.squeeze(self._axis(spec.shape, self._batch_dims))
+        return self._moved_spec(spec, lambda each: each.squeeze(self._axis(each.shape, self._batch_dims)))
 
     def _leaf_spec_inv(self, spec: TensorSpec) -> TensorSpec:
-        return spec.squeeze(self._axis(spec.shape, self._batch_dims))
+        return self._moved_spec(spec, lambda each: each.squeeze(self._axis(each.shape, self._batch_dims)))
 
     def _axis(self, shape: Size, batch_dims: int) -> int:
         """The dimension of an entry of this shape, which has size 1."""

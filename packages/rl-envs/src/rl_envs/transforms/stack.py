@@ -4,12 +4,13 @@ from typing import ClassVar, TypeAlias, final
 
 import torch
 from tensordict import TensorDictBase
-from torch import Tensor
+from torch import Size, Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._feature_map import axis, checked_dim
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import (
+    Bounded,
     Composite,
     LeafSpec,
     NestedKey,
@@ -195,7 +196,7 @@ class Stack(Transform):
         for out_key, in_keys, dim in groups:
             if in_keys[0] not in leaves:
                 continue
-            stacked = stack_specs(_of_one_kind([leaves[key] for key in in_keys]), dim)
+            stacked = _stacked_leaf([leaves[key] for key in in_keys], dim)
             if self.del_keys or is_input:
                 for key in in_keys:
                     leaves.pop(key)
@@ -204,6 +205,22 @@ class Stack(Transform):
 
     def __repr__(self) -> str:
         return f"Stack(in_keys={self.in_keys}, out_key={self.out_key!r}, dim={self.dim})"
+
+
+def _stacked_leaf(specs: list[TensorSpec], dim: int) -> TensorSpec:
+    """Spec of a stack; of entries with the same open sizes, shape and bounds."""
+    alike = _of_one_kind(specs)
+    plain = [spec for spec in alike if isinstance(spec, LeafSpec)]
+    shape = alike[0].shape
+    if not alike[0].is_dynamic or len(plain) < len(alike) or any(spec.shape != shape for spec in alike):
+        return stack_specs(alike, dim)
+    at = dim % (len(shape) + 1)
+    size = Size([*shape[:at], len(alike), *shape[at:]])
+    boxes = [spec for spec in plain if isinstance(spec, Bounded)]
+    if len(boxes) < len(plain):
+        return Unbounded(shape=size, dtype=plain[0].dtype, device=plain[0].device)
+    low, high = torch.stack([box.low for box in boxes], at), torch.stack([box.high for box in boxes], at)
+    return Bounded(low, high, shape=size, dtype=plain[0].dtype, device=plain[0].device)
 
 
 def _of_one_kind(specs: list[TensorSpec]) -> list[TensorSpec]:

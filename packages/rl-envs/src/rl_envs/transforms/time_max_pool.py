@@ -6,7 +6,14 @@ import torch
 from tensordict import TensorDictBase
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._carried import already_there, beside, kept_outside, missing_carried, not_observations
+from rl_envs.transforms._carried import (
+    already_there,
+    beside,
+    kept_outside,
+    missing_carried,
+    not_observations,
+    open_sizes,
+)
 from rl_envs.transforms._trajectories import trajectory_windows
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import (
@@ -72,6 +79,8 @@ class TimeMaxPool(Transform):
         self._leaves = [leaf for key in self.in_keys if isinstance(leaf := found.get(key), LeafSpec)]
         problems = self._check_wiring(specs, reads_root=False)
         problems += already_there("out_keys", self._carried_keys(), specs)
+        if self.T > 1:
+            problems += open_sizes(self.in_keys, [specs.observation], "it is pooled with those of earlier steps")
         return problems or not_observations(self.in_keys, specs)
 
     def _carried_keys(self) -> dict[NestedKey, bool]:

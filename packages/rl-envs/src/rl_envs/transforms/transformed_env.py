@@ -85,6 +85,7 @@ class TransformedEnv(EnvBase):
 
         Raises:
             SpecError: it does not fit; the environment is as it was.
+            TypeError: it is no transform; `UnaryTransform` makes one of a function.
         """
         self._transform.append(transform)
         return self
@@ -94,6 +95,7 @@ class TransformedEnv(EnvBase):
 
         Raises:
             SpecError: it, or one after it, does not fit; the environment is as it was.
+            IndexError: `index` is out of range.
         """
         self._transform.insert(index, transform)
         return self
@@ -103,6 +105,7 @@ class TransformedEnv(EnvBase):
 
         Raises:
             SpecError: one after it needs what it writes; the environment is as it was.
+            IndexError: `index` is out of range.
         """
         return self._transform.pop(index)
 
@@ -393,6 +396,8 @@ def _as_list(transform: object) -> list[Transform]:
         return [transform]
     if transform is None:
         return []
+    if callable(transform):
+        return [cast(Transform, transform)]  # refused with what takes a function
     if not isinstance(transform, Iterable):
         fix = "Pass an object of a class derived from rl_envs.Transform, or a list of them"
         found = repr(transform)

@@ -44,10 +44,10 @@ class UnsqueezeTransform(FeatureMap):
         return value.squeeze(axis(self.dim, batch_dims))
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
-        return spec.unsqueeze(axis(self.dim, self._batch_dims))
+        return self._moved_spec(spec, lambda each: each.unsqueeze(axis(self.dim, self._batch_dims)))
 
     def _leaf_spec_inv(self, spec: TensorSpec) -> TensorSpec:
-        return spec.unsqueeze(axis(self.dim, self._batch_dims))
+        return self._moved_spec(spec, lambda each: each.unsqueeze(axis(self.dim, self._batch_dims)))
 
     def __repr__(self) -> str:
         return f"UnsqueezeTransform(dim={self.dim}, keys={self.in_keys})"

@@ -8,6 +8,7 @@ from tensordict import TensorDictBase
 from torch import Size, Tensor, nn
 
 from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms._carried import open_sizes
 from rl_envs.transforms._entry_moments import EntryMoments
 from rl_envs.transforms._sharing import Sharing
 from rl_envs.transforms.compose import Compose
@@ -195,6 +196,9 @@ class VecNorm(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         problems = self._check_wiring(specs, reads_root=False)
+        opened = open_sizes(self.in_keys, (specs.observation, specs.reward), "statistics are of rows of one shape")
+        if opened:
+            return problems + opened
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}
         for position, key in enumerate(self.in_keys):
             leaf = leaves.get(key)
