@@ -144,6 +144,10 @@ class NextObservationDelta(Transform):
         """Adds the differences, unbounded."""
         return self._map_spec(observation_spec)
 
+    def transform_reward_spec(self, reward_spec: Composite) -> Composite:
+        """Unchanged."""
+        return reward_spec
+
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         return Unbounded(spec.shape, spec.device, self.delta_dtype)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms.transform import Transform
-from rl_specs import NestedKey, TensorSpec
+from rl_specs import Composite, NestedKey
 
 
 @final
@@ -37,8 +37,13 @@ class PinMemoryTransform(Transform):
         is_movable = isinstance(value, Tensor) and value.device.type == "cpu" and torch.cuda.is_available()
         return value.pin_memory() if is_movable and not value.is_pinned() else value
 
-    def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
-        return spec
+    def transform_observation_spec(self, observation_spec: Composite) -> Composite:
+        """Unchanged."""
+        return observation_spec
+
+    def transform_reward_spec(self, reward_spec: Composite) -> Composite:
+        """Unchanged."""
+        return reward_spec
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Pin every entry of a TensorDict, at every level; returns that TensorDict."""
