@@ -87,6 +87,8 @@ def is_variant(name: str) -> bool:
     return str(gymnasium.registry[name].entry_point).startswith("ale_py") and not name.startswith("ALE/")
 
 
+STEPS = 200
+"""Steps to compare."""
 USUAL_GAMES = ("ALE/Pong-v5", "ALE/Breakout-v5", "ALE/SpaceInvaders-v5", "PongNoFrameskip-v4")
 """Atari games that are checked every time; the other ones are in the slow tests."""
 
@@ -98,11 +100,6 @@ def each(names: list[str]) -> list[Any]:
         pytest.param(name, marks=pytest.mark.slow if is_atari[name] and name not in USUAL_GAMES else ())
         for name in names
     ]
-
-
-def step_count(name: str) -> int:
-    """Steps to compare: 200, or 20 of the older names of Atari games."""
-    return 20 if is_variant(name) else 200
 
 
 def raw_entries(space: Any, value: Any, key: tuple[str, ...]) -> Iterator[tuple[NestedKey, Any]]:
@@ -146,7 +143,7 @@ def test_data_are_those_of_gymnasium(name: str) -> None:
         torch.manual_seed(0)
         root: TensorDictBase = env.reset(seed=3)
         observation, _ = raw.reset(seed=3)
-        for index in range(step_count(name)):
+        for index in range(STEPS):
             assert_observed(root, space, observation, f"before step {index}")
             stepped, following = env.step_and_maybe_reset(env.rand_action(root))
             observation, reward, terminated, truncated, _ = raw.step(raw_action(raw.action_space, stepped["action"]))
