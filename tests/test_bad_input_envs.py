@@ -436,7 +436,7 @@ def test_a_limit_of_no_steps_is_refused() -> None:
         (
             lambda: untyped(TransformedEnv)(CountingEnv(), RewardSum),
             TypeError,
-            ("TransformedEnv", "transform", "a Transform", "RewardSum", "Pass an object"),
+            ("Compose", "not a transform", "Transform", "the class RewardSum", "Pass an object"),
         ),
         (
             lambda: untyped(TransformedEnv)("CartPole-v1", RewardSum()),

@@ -387,7 +387,7 @@ def test_what_may_not_differ() -> None:
         (TwoRewards, r"env 1 differ from those of env 0(.|\n)*reward"),
         (partial(WideEnv, 2, batch=(2,)), r"batch size \(\) and \(2,\)"),
         (partial(CountingEnv, prefix=("agents",)), r"env 1 differ(.|\n)*agents"),
-        (Kind, "the action specs of the environments cannot be stacked"),
+        (Kind, "the action specs of env 1 and env 0 cannot be stacked"),
         (lambda: SerialEnv(2, mixture()[:2]), "of several that differ, inside of another"),
     ]
     for second, text in cases:

@@ -281,8 +281,14 @@ def _checked(transforms: Iterable[object]) -> list[Transform]:
         if not isinstance(transform, Transform):
             problem = "not a transform"
             fix = "Derive from rl_envs.Transform"
-            if callable(transform):
+            if isinstance(transform, type):
+                fix = f"Pass an object, {transform.__name__}(...), and not the class"
+            elif callable(transform):
                 fix = "Give a function of one entry as UnaryTransform(in_keys, out_keys, fn=...), of several as "
                 fix += "ModuleTransform(module=TensorDictModule(function, in_keys, out_keys))"
-            raise TypeError(message("Compose", problem, expected="Transform", found=type(transform).__name__, fix=fix))
+            raise TypeError(message("Compose", problem, expected="Transform", found=_called(transform), fix=fix))
     return cast(list[Transform], items)
+
+
+def _called(given: object) -> str:
+    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
