@@ -281,3 +281,17 @@ def test_steps_of_different_shapes_need_a_lazy_stack() -> None:
         CountingEnv().rollout(3, policy)
     lazy = CountingEnv().rollout(3, policy, return_contiguous=False)
     assert [step["notes"].numel() for step in lazy.unbind(0)] == [1, 2, 3]
+
+
+def test_steps_stacked_as_they_come_are_those_of_the_end() -> None:
+    """A rollout of several blocks of steps is the lazy stack of its single steps, bit by bit, resets included."""
+
+    def rolled(*, return_contiguous: bool) -> TensorDictBase:
+        torch.manual_seed(0)
+        env = CountingEnv((2,), max_steps=[3, 50])
+        env.set_seed(0)
+        return env.rollout(300, break_when_any_done=False, return_contiguous=return_contiguous)
+
+    dense, lazy = rolled(return_contiguous=True), rolled(return_contiguous=False)
+    assert dense.batch_size == (2, 300)
+    assert bool((dense == lazy.contiguous()).all())

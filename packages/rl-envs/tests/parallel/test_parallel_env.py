@@ -365,3 +365,33 @@ def test_same_environment_twice() -> None:
     shared = CountingEnv()
     with pytest.raises(ValueError, match="same environment twice"):
         make_envs("ParallelEnv", [lambda: shared, lambda: shared])
+
+
+class LearnedEnv(EnvBase):
+    """Its observation is a parameter times the one before; refuses roots that carry a graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_spec = Unbounded(shape=(1,))
+        self.action_spec = Unbounded(shape=(1,))
+        self._scale = torch.ones(1, requires_grad=True)
+
+    def _reset(self, data: TensorMap | None) -> FlatDict:
+        return {"observation": torch.ones(1)}
+
+    def _step(self, data: TensorMap) -> FlatDict:
+        assert not any(value.requires_grad for value in unpack_flat(data).values())
+        ended = torch.zeros(1, dtype=torch.bool)
+        return {"observation": data["observation"] * self._scale, "reward": torch.zeros(1), "done": ended}
+
+    def _set_seed(self, seed: int) -> None:
+        """Nothing is random."""
+
+
+def test_graphs_of_environments_do_not_grow_in_workers() -> None:
+    """What a step computed with gradients comes back to the next without them: a chain of graphs would fill memory."""
+    env = ParallelEnv(2, LearnedEnv, start_method="fork")
+    rollout = env.rollout(5)
+    env.close()
+    assert rollout.batch_size == (2, 5)
+    assert not any(value.requires_grad for value in unpack_flat(rollout).values())

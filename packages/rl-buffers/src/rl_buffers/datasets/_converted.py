@@ -32,12 +32,12 @@ def opened(component: str, source: RowSource, folder: Path) -> tuple[LazyMemmapS
         _convert(component, source, folder)
     try:
         found = json.loads(head.read_text())
-        version, rows, metadata = found["format"], found["rows"], found["metadata"]
+        version, rows, capacity, metadata = (found[key] for key in ("format", "rows", "capacity", "metadata"))
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(component, head, str(error)) from error
     if version != _FORMAT:
         raise _damaged(component, head, f"format {version}, expected {_FORMAT}")
-    storage = LazyMemmapStorage(rows, scratch_dir=folder / _ROWS, existsok=True)
+    storage = LazyMemmapStorage(capacity, scratch_dir=folder / _ROWS, existsok=True)
     if len(storage) != rows:
         raise _damaged(component, folder / _ROWS, f"{len(storage)} rows, expected {rows}")
     return storage, metadata
@@ -47,8 +47,10 @@ def _convert(component: str, source: RowSource, folder: Path) -> None:
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        count = _written(component, source, partial / _ROWS)
-        head = {"format": _FORMAT, "name": source.name, "rows": count, "metadata": source.metadata()}
+        capacity = source.most_rows()
+        count = _copied(component, source, partial / _ROWS, capacity)
+        sizes = {"rows": count, "capacity": capacity}
+        head = {"format": _FORMAT, "name": source.name, **sizes, "metadata": source.metadata()}
         with (partial / _HEAD).open("w") as file:
             json.dump(head, file, indent=1)
             file.flush()
@@ -59,34 +61,21 @@ def _convert(component: str, source: RowSource, folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _written(component: str, source: RowSource, folder: Path) -> int:
-    """Write all rows to a storage in `folder`; returns their number.
-
-    What is found out while reading (a row too few to follow, say) makes the data set shorter than announced: it is then
-    written a second time, in the capacity that it needs.
-    """
-    announced = source.most_rows()
-    count = _copy(component, source, folder, announced)
-    if count == 0:
-        raise SpecError(message(component, f"the data set {source.name} has no steps"))
-    if count < announced:
-        shutil.rmtree(folder)
-        _copy(component, source, folder, count)
-    return count
-
-
-def _copy(component: str, source: RowSource, folder: Path, capacity: int) -> int:
+def _copied(component: str, source: RowSource, folder: Path, capacity: int) -> int:
+    """Write all rows to a storage in `folder`; returns their number, which may be less than was announced."""
     storage = LazyMemmapStorage(max(1, capacity), scratch_dir=folder)
-    start = 0
+    count = 0
     try:
         for block in source.blocks():
             checked = storage.check(block, component)
             if checked.count:
-                storage.write(slice(start, start + checked.count), checked)
-                start += checked.count
+                storage.write(slice(count, count + checked.count), checked)
+                count += checked.count
     finally:
         storage.close()
-    return start
+    if count == 0:
+        raise SpecError(message(component, f"the data set {source.name} has no steps"))
+    return count
 
 
 def _damaged(component: str, path: Path, problem: str) -> SpecError:
