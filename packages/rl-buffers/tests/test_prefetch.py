@@ -51,8 +51,9 @@ def _rows(first: int, count: int) -> TensorDict:
 
 
 def _buffer(prefetch: int | None, sampler: str = "random", **options: Any) -> TensorDictReplayBuffer:
+    storage = options.pop("storage", None)  # an empty one is false
     return TensorDictReplayBuffer(
-        storage=options.pop("storage", None) or LazyTensorStorage(10),
+        storage=LazyTensorStorage(10) if storage is None else storage,
         sampler=SAMPLERS[sampler](),
         batch_size=3,
         generator=torch.Generator().manual_seed(3),

@@ -9,7 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_buffers._buffer_saves import SavedBuffer
-from rl_buffers._extend_dim import dim_first
+from rl_buffers._extend_dim import dim_first, stack_steps
 from rl_buffers._index import Index, grid_numbers, row_numbers
 from rl_buffers._layout import fold, stack_rows
 from rl_buffers._pinned import pinned
@@ -182,13 +182,16 @@ class BufferBase(SavedBuffer, ABC):
                 self._ahead.drop(self._rewind)
             where = row_numbers(index, len(self._storage), self._name)
             component = f"{self._name}.__setitem__"
+            grid = grid_numbers(index, self._storage, self._name)
+            if grid is not None and type(data) is list:
+                data = stack_steps(data, component, self._storage.ndim - 1)
             data = self._accept(data, "__setitem__")
-            data = self._writer.prepare(self._storage, data, is_row=isinstance(where, int), where=where)
+            target = where if grid is None else grid
+            data = self._writer.prepare(self._storage, data, is_row=isinstance(where, int), where=target)
             if isinstance(where, int):
                 count, block = 1, self._storage.check_flat(data, component, is_single=True)
             else:
-                is_grid = self._storage.ndim > 1 and isinstance(index, slice) and index == slice(None)
-                check = self._storage.check if is_grid else self._storage.check_flat
+                check = self._storage.check_flat if grid is None else self._storage.check
                 count, block = _count(where), check(data, component)
             if block.count != count:
                 raise SpecError(message(component, "number of rows", expected=count, found=block.count))
@@ -244,7 +247,7 @@ class BufferBase(SavedBuffer, ABC):
     def _stored_form(self, data: Any) -> Any:
         """`data` after the transforms that act on what is stored; a list of rows is stacked first."""
         if type(data) is list:
-            data = stack_rows(data, self._name)
+            data = stack_steps(data, self._name, self._storage.ndim - 1)
         for inverse in self._inverses:
             data = inverse(data)
         return data

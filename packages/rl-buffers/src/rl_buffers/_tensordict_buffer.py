@@ -8,7 +8,7 @@ from tensordict import TensorDict, TensorDictBase
 
 from rl_buffers._arguments import named_arguments
 from rl_buffers._buffer import BufferBase
-from rl_buffers._layout import stack_rows
+from rl_buffers._extend_dim import stack_steps
 from rl_buffers._storage import Block, Storage
 from rl_buffers.samplers import Sampler
 from rl_buffers.writers import Writer
@@ -78,7 +78,8 @@ class TensorDictBufferBase(BufferBase):
 
     def _accept(self, data: Any, method: str) -> Any:
         if type(data) is list:
-            data = stack_rows(data, f"{self._name}.{method}")
+            dim = self._storage.ndim - 1 if method == "extend" else 0
+            data = stack_steps(data, f"{self._name}.{method}", dim)
         if not isinstance(data, TensorDictBase):
             raise TypeError(
                 message(
