@@ -138,8 +138,9 @@ def test_batches_are_made_ahead_in_another_thread() -> None:
     for _ in range(4):
         assert arrived.acquire(timeout=20)
     assert len(made) == 4
-    assert made[0] == made[1] == threading.current_thread().name
-    assert all(name.startswith("rl-buffers-prefetch") for name in made[2:])
+    others = [name for name in made if name != threading.current_thread().name]
+    assert len(others) == 2
+    assert all(name.startswith("rl-buffers-prefetch") for name in others)
     buffer.close()
 
 

@@ -36,8 +36,8 @@ class BufferBase(SavedBuffer, ABC):
             SpecError: the data differ from what is stored; all differences are listed and nothing is written.
         """
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             if self._dim_extend and type(data) is not list:
                 data = dim_first(data, self._dim_extend, f"{self._name}.extend")
             data = self._accept(data, "extend")
@@ -57,8 +57,8 @@ class BufferBase(SavedBuffer, ABC):
             SpecError: as for `extend`.
         """
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             row = self._accept(row, "add")
             if self._inverses:
                 lanes = self._storage.ndim - 1
@@ -103,6 +103,8 @@ class BufferBase(SavedBuffer, ABC):
             batch_size = self._valid_batch_size(batch_size)
         if self._ahead is None:
             with self._lock:
+                if self._is_ahead:
+                    self._take_back()
                 index, info = self._choose(batch_size)
                 rows = self._read(index, info)
             batch = self._finish(rows, info)
@@ -128,12 +130,14 @@ class BufferBase(SavedBuffer, ABC):
         """
         batch_size = self._own_batch_size("__iter__")
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             self._sampler.restart()
         while True:
             if self._ahead is None:
                 with self._lock:
+                    if self._is_ahead:
+                        self._take_back()
                     count = self._count(batch_size, True)
                     if count == 0:
                         return
@@ -178,8 +182,8 @@ class BufferBase(SavedBuffer, ABC):
         with self._lock:
             if self._storage.ndim > 1 and isinstance(index, tuple):
                 raise IndexError(message(self._name, "rows to overwrite", expected="row numbers", found=f"{index}"))
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             where = row_numbers(index, len(self._storage), self._name)
             component = f"{self._name}.__setitem__"
             grid = grid_numbers(index, self._storage, self._name)
@@ -221,8 +225,8 @@ class BufferBase(SavedBuffer, ABC):
     def empty(self) -> None:
         """Forget all rows, those that transforms keep back too. Memory and layout of the rows stay as they are."""
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             self._writer.clear()
             self._forget()
             for transform in self._transforms:
