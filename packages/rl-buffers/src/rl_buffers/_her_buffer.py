@@ -1,7 +1,7 @@
 """Hindsight experience replay: rows are sampled with goals that were reached later on."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, Unpack, final
 
 import torch
 from tensordict import TensorDictBase
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rl_buffers._arguments import named_arguments
 from rl_buffers._hindsight import HindsightSampler, HindsightStrategy
+from rl_buffers._options import RingOptions
 from rl_buffers._random_sampler import RandomSampler
 from rl_buffers._round_robin_writer import RoundRobinWriter
 from rl_buffers._sampler import Sampler
@@ -66,14 +67,8 @@ class HERReplayBuffer(TensorDictBufferBase):
         reward_key: NestedKey = ("next", "reward"),
         end_key: NestedKey = ("next", "done"),
         trajectory_key: NestedKey | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-        prefetch: int | None = None,
-        pin_memory: bool = False,
-        dim_extend: int | None = None,
         priority_key: NestedKey = "td_error",
+        **options: Unpack[RingOptions],
     ) -> None:
         if not isinstance(her_ratio, int | float) or not 0 <= her_ratio <= 1:
             raise ValueError(message(self._name, "her_ratio", expected="a number in [0, 1]", found=repr(her_ratio)))
@@ -99,19 +94,7 @@ class HERReplayBuffer(TensorDictBufferBase):
             end_key=end_key,
             trajectory_key=trajectory_key,
         )
-        super().__init__(
-            storage=storage,
-            sampler=hindsight,
-            writer=writer,
-            collate_fn=collate_fn,
-            batch_size=batch_size,
-            transform=transform,
-            generator=generator,
-            prefetch=prefetch,
-            pin_memory=pin_memory,
-            dim_extend=dim_extend,
-            priority_key=priority_key,
-        )
+        super().__init__(storage=storage, sampler=hindsight, writer=writer, priority_key=priority_key, **options)
 
     def _accept(self, data: Any, method: str) -> Any:
         data = super()._accept(data, method)
