@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tensordict import TensorDict
+from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from rl_buffers import (
@@ -15,7 +16,9 @@ from rl_buffers import (
     HindsightStrategy,
     LazyTensorStorage,
     ListStorage,
+    ReplayBuffer,
     SamplerWithoutReplacement,
+    SliceSampler,
 )
 from rl_specs import MissingKeyError, ShapeError, SpecError
 
@@ -45,13 +48,14 @@ def _rows(first: int, dones: list[bool], trajectories: list[int] | None = None) 
 
 def _buffer(size: int = 8, **options: Any) -> HERReplayBuffer:
     options = {"reward_fn": _reward, "generator": torch.Generator().manual_seed(0), "batch_size": 64, **options}
-    return HERReplayBuffer(storage=options.pop("storage", None) or LazyTensorStorage(size), **options)
+    storage = options.pop("storage", None)  # an empty one is false
+    return HERReplayBuffer(storage=LazyTensorStorage(size) if storage is None else storage, **options)
 
 
-def _pairs(buffer: HERReplayBuffer) -> dict[int, set[int]]:
+def _pairs(buffer: HERReplayBuffer, batches: int = 20) -> dict[int, set[int]]:
     """Which rows gave goals to each row, over many batches; goals and rewards are those of the rows."""
     seen: dict[int, set[int]] = {}
-    for _ in range(20):
+    for _ in range(batches):
         batch = buffer.sample()
         rows, goals = batch["next", "achieved_goal"], batch["desired_goal"]
         assert batch["is_relabelled"].all()
@@ -273,3 +277,156 @@ def test_what_cannot_be_relabelled_is_refused_at_once() -> None:
         _buffer(strategy="futur")
     with pytest.raises(TypeError, match="Did you mean her_ratio"):
         _buffer(herratio=0.5)
+
+
+LANE = 1000
+
+
+def _grid(first: int, dones: Tensor, names: Tensor) -> TensorDictBase:
+    """Data `[lanes, steps]`, the row of step `t` and lane `b` of which achieves the goal `1000 b + first + t`."""
+    lanes = [
+        _rows(LANE * lane + first, done.tolist(), name.tolist())
+        for lane, (done, name) in enumerate(zip(dones, names, strict=True))
+    ]
+    data: TensorDictBase = TensorDict.stack(lanes)
+    return data
+
+
+LANE_WRITES = st.lists(
+    st.tuples(st.sampled_from(["extend", "add", "look", "extend", "look", "replace", "reload"]), st.integers(1, 5)),
+    min_size=5,
+    max_size=20,
+)
+
+
+@given(
+    LANE_WRITES,
+    st.integers(1, 3),
+    st.integers(2, 9),
+    st.booleans(),
+    st.sampled_from(list(HindsightStrategy)),
+    st.integers(0, 2**20),
+)
+@settings(max_examples=60, deadline=None)
+def test_lanes_are_rings_of_their_own(
+    writes: list[tuple[str, int]], lanes: int, steps: int, has_names: bool, strategy: HindsightStrategy, seed: int
+) -> None:
+    """Of sequences side by side each takes the goals that it would take alone in a ring of its own, at the seam too."""
+    options: dict[str, Any] = {"her_ratio": 1.0, "strategy": strategy, "batch_size": 60}
+    if has_names:
+        options["trajectory_key"] = "trajectory"
+
+    def fresh() -> HERReplayBuffer:
+        return _buffer(storage=LazyTensorStorage(lanes * steps + lanes - 1, ndim=2), **options)
+
+    buffer, random = fresh(), torch.Generator().manual_seed(seed)
+    rings: list[list[tuple[int, bool, int]]] = [[] for _ in range(lanes)]
+    first = 0
+
+    def check(batches: int) -> None:
+        allowed = {row: goals for ring in rings for row, goals in _allowed(ring, has_names, strategy).items()}
+        everything = set(allowed)
+        for row, goals in _pairs(buffer, batches).items():
+            expected = everything if strategy is HindsightStrategy.RANDOM else allowed[row]
+            assert goals <= expected
+            assert len(goals) == len(expected) or len(expected) > 4 or batches == 1
+
+    for name, count in writes:
+        if name in ("extend", "add"):
+            count = 1 if name == "add" else count
+            dones, names = (torch.rand(lanes, count, generator=random) < 0.3 for _ in range(2))
+            data = _grid(first, dones, names.long())
+            buffer.add(data[:, 0]) if name == "add" else buffer.extend(data)
+            for lane, ring in enumerate(rings):
+                new = [(LANE * lane + first + t, bool(dones[lane, t]), int(names[lane, t])) for t in range(count)]
+                rings[lane] = (ring + new)[-steps:]
+        elif name == "replace" and rings[0]:
+            lane, place = count % lanes, first % len(rings[0])
+            row = int(buffer.writer.order(buffer.storage)[place * lanes + lane])
+            buffer[row] = _rows(LANE * lane + first, [True], [5])[0]
+            rings[lane][place] = (LANE * lane + first, True, 5)
+        elif name == "reload":
+            other = fresh()
+            other.load_state_dict(buffer.state_dict())
+            buffer = other
+        elif rings[0]:
+            check(1)
+        first += count
+    if rings[0]:
+        check(20)
+
+
+def test_long_lanes_with_episodes_of_uneven_length() -> None:
+    """Over many writes, with an episode in each step of one lane and one without end in the other, ends stay right."""
+    buffer = _buffer(storage=LazyTensorStorage(200, ndim=2), her_ratio=1.0, strategy="episode", batch_size=500)
+    for first in range(0, 700, 7):
+        dones = torch.stack([torch.ones(7), torch.zeros(7)]).bool()
+        buffer.extend(_grid(first, dones, torch.zeros(2, 7, dtype=torch.int64)))
+        batch = buffer.sample()
+        row, goal = (entry[:, 0] for entry in (batch["next", "achieved_goal"], batch["desired_goal"]))
+        is_single = row < LANE
+        assert torch.equal(row[is_single], goal[is_single])
+        assert (goal[~is_single] >= LANE + max(0, first + 7 - 100)).all()
+        assert first < 100 or goal[~is_single].unique().numel() > 60
+
+
+def test_rows_of_an_earlier_run_give_no_goals_to_new_ones() -> None:
+    """A buffer around rows that were there before starts a new episode, also after a save, until they are gone."""
+    before = _buffer(6)
+    before.extend(_rows(0, [False] * 4))
+    options: dict[str, Any] = {"strategy": "episode", "her_ratio": 1.0}
+    buffer = _buffer(storage=before.storage, **options)
+    assert set(_pairs(buffer)[0]) == {0, 1, 2, 3}
+    buffer.extend(_rows(4, [False]))
+    buffer.add(_rows(5, [False])[0])
+    expected = {**{row: {0, 1, 2, 3} for row in range(4)}, 4: {4, 5}, 5: {4, 5}}
+    assert _pairs(buffer) == expected
+    other = _buffer(6, **options)
+    other.load_state_dict(buffer.state_dict())
+    assert _pairs(other) == expected
+    other.extend(_rows(6, [False] * 3))
+    assert _pairs(other) == {3: {3}, **{row: {4, 5, 6, 7, 8} for row in range(4, 9)}}
+
+
+def test_slices_end_where_a_goal_was_reached() -> None:
+    """With slices, `"done"` of a batch is true where the new goal terminates, and at the end of each slice."""
+    sampler = SliceSampler(slice_len=3, end_key=("next", "done"))
+    reached: dict[str, Any] = {"terminated_fn": lambda achieved, desired, _: (achieved == desired).all(-1)}
+    buffer = _buffer(sampler=sampler, her_ratio=1.0, strategy="episode", batch_size=300, **reached)
+    buffer.extend(_rows(0, [False, False, False, True]))
+    batch = buffer.sample()
+    terminated = batch["index"] == batch["goal_index"]
+    assert torch.equal(batch["next", "terminated"].squeeze(-1), terminated)
+    is_last = torch.arange(300) % 3 == 2
+    assert torch.equal(batch["next", "done"].squeeze(-1), terminated | is_last)
+
+
+def test_arrays_are_rewards_too() -> None:
+    """A reward function may return an array of NumPy, as Gymnasium's do; other things are refused."""
+    buffer = _buffer(reward_fn=lambda achieved, desired, _: np.linalg.norm(achieved.numpy() - desired.numpy(), axis=-1))
+    buffer.extend(_rows(0, [False, True]))
+    batch = buffer.sample()
+    distance = (batch["next", "achieved_goal"] - batch["desired_goal"]).double().norm(dim=-1)
+    mask = batch["is_relabelled"]
+    torch.testing.assert_close(batch["next", "reward"][mask].squeeze(-1).double(), distance[mask])
+    nothing = _buffer(reward_fn=lambda *_: None)
+    nothing.extend(_rows(0, [True]))
+    with pytest.raises(TypeError, match=r"result of reward_fn.*NoneType.*number for each row"):
+        nothing.sample()
+
+
+def test_rows_of_a_storage_are_checked_before_they_are_sampled() -> None:
+    """A storage filled elsewhere without goals is refused with the entries that are missing."""
+    storage = LazyTensorStorage(4)
+    ReplayBuffer(storage=storage).extend(_rows(0, [False, True]).exclude("desired_goal"))
+    with pytest.raises(MissingKeyError, match=r'missing from the rows: "desired_goal".*desired_goal_key'):
+        _buffer(storage=storage).sample()
+    ends = _rows(0, [True]).set(("next", "done"), torch.zeros(1, 2, dtype=torch.bool))
+    buffer = _buffer()
+    buffer.extend(ends)
+    with pytest.raises(ShapeError, match=r"next.*done.*one value a row.*end_key"):
+        buffer.sample()
+    with pytest.raises(TypeError, match=r"reward_fn.*function.*lambda achieved"):
+        _buffer(reward_fn=3)
+    with pytest.raises(ValueError, match="her_ratio"):
+        _buffer(her_ratio="all")

@@ -105,6 +105,33 @@ def test_add_takes_a_step_of_all_lanes() -> None:
     assert single[:].tolist() == [[0, 1, 2]]
 
 
+def test_a_list_of_steps_is_time_last() -> None:
+    """A buffer of TensorDicts, and one with a transform that acts on what is stored, stack steps `[B]` to `[B, T]`."""
+
+    class Same:
+        """Stores what it is given."""
+
+        def __call__(self, batch: Any) -> Any:
+            return batch
+
+        def inv(self, data: Any) -> Any:
+            """`data`."""
+            return data
+
+    data = _data(3, 0, 3)
+    steps = [data[:, step] for step in range(3)]
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(12, ndim=2))
+    buffer.extend(steps)
+    assert torch.equal(buffer[:]["a"], data["a"])
+    buffer[:] = steps[::-1]
+    assert torch.equal(buffer[:]["a"], data["a"].flip(1))
+    changed = ReplayBuffer(storage=LazyTensorStorage(12, ndim=2), transform=Same())
+    changed.extend([{"x": step["a"]} for step in steps])
+    assert torch.equal(changed[:]["x"], data["a"])
+    with pytest.raises(SpecError, match="dimensions of a step"):
+        buffer.extend([step[0] for step in steps])
+
+
 def test_transforms_that_act_on_stored_data_see_time_last() -> None:
     """A step given to `add` reaches them as `[B, 1]`."""
     shapes = []

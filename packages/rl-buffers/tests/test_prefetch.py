@@ -51,8 +51,9 @@ def _rows(first: int, count: int) -> TensorDict:
 
 
 def _buffer(prefetch: int | None, sampler: str = "random", **options: Any) -> TensorDictReplayBuffer:
+    storage = options.pop("storage", None)  # an empty one is false
     return TensorDictReplayBuffer(
-        storage=options.pop("storage", None) or LazyTensorStorage(10),
+        storage=LazyTensorStorage(10) if storage is None else storage,
         sampler=SAMPLERS[sampler](),
         batch_size=3,
         generator=torch.Generator().manual_seed(3),
@@ -137,8 +138,9 @@ def test_batches_are_made_ahead_in_another_thread() -> None:
     for _ in range(4):
         assert arrived.acquire(timeout=20)
     assert len(made) == 4
-    assert made[0] == made[1] == threading.current_thread().name
-    assert all(name.startswith("rl-buffers-prefetch") for name in made[2:])
+    others = [name for name in made if name != threading.current_thread().name]
+    assert len(others) == 2
+    assert all(name.startswith("rl-buffers-prefetch") for name in others)
     buffer.close()
 
 

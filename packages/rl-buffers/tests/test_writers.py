@@ -18,6 +18,7 @@ from rl_buffers import (
     TensorDictRoundRobinWriter,
     TensorStorage,
 )
+from rl_specs import SpecError
 
 
 @given(st.integers(1, 12), st.lists(st.integers(0, 30), max_size=8), st.booleans())
@@ -79,6 +80,51 @@ def test_rows_carry_their_numbers(kind: Any, lead: tuple[int, ...]) -> None:
     assert torch.equal(plain[:]["a"][2:4] * 0 + 60 + torch.arange(2).view(-1, *[1] * len(lead)), buffer[2:4]["a"])
     batch = buffer.sample()
     assert torch.equal(batch["a"], buffer[batch["index"].reshape(4, -1)[:, 0]]["a"])
+
+
+@pytest.mark.parametrize("kind", [ReplayBuffer, TensorDictReplayBuffer])
+def test_rows_of_lanes_carry_their_numbers(kind: Any) -> None:
+    """Of sequences side by side each row holds its own number, before and after the seam, however it was written."""
+    buffer = kind(storage=LazyTensorStorage(13, ndim=3), writer=TensorDictRoundRobinWriter(), batch_size=9)
+
+    def grid(first: int, steps: int) -> TensorDict:
+        lanes = torch.arange(6).view(3, 2, 1) * 100
+        return TensorDict({"a": (lanes + torch.arange(first, first + steps)).unsqueeze(-1)}, [3, 2, steps])
+
+    def check(expected: list[int]) -> None:
+        stored = buffer[:]
+        assert torch.equal(stored["index"].flatten(0, 1).T.flatten(), torch.arange(len(buffer)))
+        assert stored["a"][0, 0, :, 0].tolist() == expected
+        batch = buffer.sample()
+        assert torch.equal(batch["a"], buffer[batch["index"]]["a"])
+
+    data = grid(0, 1)
+    assert buffer.extend(data).tolist() == list(range(6))
+    assert "index" not in data
+    check([0])
+    buffer.extend(grid(1, 4))
+    check([4, 3])
+    assert buffer.add(grid(5, 1)[..., 0]) == 11
+    check([4, 5])
+    buffer.extend([grid(6, 1)[..., 0], grid(7, 1)[..., 0], grid(8, 1)[..., 0]])
+    check([8, 7])
+    buffer[:] = grid(20, 2)
+    check([20, 21])
+    buffer[:] = [grid(30, 1)[..., 0], grid(31, 1)[..., 0]]
+    check([30, 31])
+    buffer[1] = grid(40, 1)[0, 0, 0]
+    buffer[[7, 2]] = grid(50, 2)[0, 0]
+    buffer[3:5] = grid(60, 2)[0, 0]
+    assert buffer[:]["a"].flatten(0, 2).squeeze(-1).tolist() == [30, 31, 40, 50, 51, 231, 60, 331, 61, 431, 530, 531]
+    check([30, 31])
+    with pytest.raises(SpecError, match="number of rows"):
+        buffer[0:2] = grid(0, 3)[0, 0]
+    with pytest.raises(SpecError, match="batch dimensions before time"):
+        buffer.extend(grid(0, 1)[:, :1])
+    with pytest.raises(SpecError, match="1 to 2 sequences"):
+        kind(storage=LazyTensorStorage(2, ndim=3), writer=TensorDictRoundRobinWriter()).extend(grid(0, 2))
+    with pytest.raises(SpecError, match="too few batch dimensions"):
+        kind(storage=LazyTensorStorage(2, ndim=3), writer=TensorDictRoundRobinWriter()).extend(grid(0, 2)[0, 0])
 
 
 def test_numbers_need_a_tensordict() -> None:

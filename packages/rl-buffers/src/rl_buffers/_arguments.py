@@ -3,7 +3,8 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from inspect import Parameter
+from typing import Concatenate, ParamSpec, TypeVar, get_args, get_type_hints
 
 from rl_specs import message, near_matches
 
@@ -12,8 +13,13 @@ _Self = TypeVar("_Self")
 
 
 def named_arguments(init: Callable[Concatenate[_Self, _P], None]) -> Callable[Concatenate[_Self, _P], None]:
-    """Decorates `__init__`: an argument of an unknown name is refused with the names that come near."""
-    known = [name for name in inspect.signature(init).parameters if name != "self"]
+    """Decorates `__init__`: an argument of an unknown name is refused with the names that come near.
+
+    `**options: Unpack[SomeTypedDict]` stands for the keyword arguments of that `TypedDict`, which `inspect.signature`
+    and `help` then show one by one.
+    """
+    signature = _written_out(inspect.signature(init))
+    known = [name for name in signature.parameters if name != "self"]
     accepted = frozenset(known)
 
     @functools.wraps(init)
@@ -25,4 +31,19 @@ def named_arguments(init: Callable[Concatenate[_Self, _P], None]) -> Callable[Co
             raise TypeError(message(type(self).__name__, problem, fix=f"The arguments are {', '.join(known)}"))
         init(self, *args, **kwargs)
 
+    checked.__signature__ = signature  # type: ignore[attr-defined]  # read by inspect.signature
     return checked
+
+
+def _written_out(signature: inspect.Signature) -> inspect.Signature:
+    """A signature with the keys of `**options: Unpack[SomeTypedDict]` as keyword arguments that may be left out."""
+    parameters: list[Parameter] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is not Parameter.VAR_KEYWORD:
+            parameters.append(parameter)
+            continue
+        options = get_type_hints(get_args(parameter.annotation)[0])
+        parameters += [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=..., annotation=kind) for name, kind in options.items()
+        ]
+    return signature.replace(parameters=parameters)

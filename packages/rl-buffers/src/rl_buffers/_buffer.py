@@ -9,7 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_buffers._buffer_saves import SavedBuffer
-from rl_buffers._extend_dim import dim_first
+from rl_buffers._extend_dim import dim_first, stack_steps
 from rl_buffers._index import Index, grid_numbers, row_numbers
 from rl_buffers._layout import fold, stack_rows
 from rl_buffers._pinned import pinned
@@ -36,8 +36,8 @@ class BufferBase(SavedBuffer, ABC):
             SpecError: the data differ from what is stored; all differences are listed and nothing is written.
         """
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             if self._dim_extend and type(data) is not list:
                 data = dim_first(data, self._dim_extend, f"{self._name}.extend")
             data = self._accept(data, "extend")
@@ -57,8 +57,8 @@ class BufferBase(SavedBuffer, ABC):
             SpecError: as for `extend`.
         """
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             row = self._accept(row, "add")
             if self._inverses:
                 lanes = self._storage.ndim - 1
@@ -103,6 +103,8 @@ class BufferBase(SavedBuffer, ABC):
             batch_size = self._valid_batch_size(batch_size)
         if self._ahead is None:
             with self._lock:
+                if self._is_ahead:
+                    self._take_back()
                 index, info = self._choose(batch_size)
                 rows = self._read(index, info)
             batch = self._finish(rows, info)
@@ -128,12 +130,14 @@ class BufferBase(SavedBuffer, ABC):
         """
         batch_size = self._own_batch_size("__iter__")
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             self._sampler.restart()
         while True:
             if self._ahead is None:
                 with self._lock:
+                    if self._is_ahead:
+                        self._take_back()
                     count = self._count(batch_size, True)
                     if count == 0:
                         return
@@ -178,17 +182,20 @@ class BufferBase(SavedBuffer, ABC):
         with self._lock:
             if self._storage.ndim > 1 and isinstance(index, tuple):
                 raise IndexError(message(self._name, "rows to overwrite", expected="row numbers", found=f"{index}"))
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             where = row_numbers(index, len(self._storage), self._name)
             component = f"{self._name}.__setitem__"
+            grid = grid_numbers(index, self._storage, self._name)
+            if grid is not None and type(data) is list:
+                data = stack_steps(data, component, self._storage.ndim - 1)
             data = self._accept(data, "__setitem__")
-            data = self._writer.prepare(self._storage, data, is_row=isinstance(where, int), where=where)
+            target = where if grid is None else grid
+            data = self._writer.prepare(self._storage, data, is_row=isinstance(where, int), where=target)
             if isinstance(where, int):
                 count, block = 1, self._storage.check_flat(data, component, is_single=True)
             else:
-                is_grid = self._storage.ndim > 1 and isinstance(index, slice) and index == slice(None)
-                check = self._storage.check if is_grid else self._storage.check_flat
+                check = self._storage.check_flat if grid is None else self._storage.check
                 count, block = _count(where), check(data, component)
             if block.count != count:
                 raise SpecError(message(component, "number of rows", expected=count, found=block.count))
@@ -218,8 +225,8 @@ class BufferBase(SavedBuffer, ABC):
     def empty(self) -> None:
         """Forget all rows, those that transforms keep back too. Memory and layout of the rows stay as they are."""
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             self._writer.clear()
             self._forget()
             for transform in self._transforms:
@@ -244,7 +251,7 @@ class BufferBase(SavedBuffer, ABC):
     def _stored_form(self, data: Any) -> Any:
         """`data` after the transforms that act on what is stored; a list of rows is stacked first."""
         if type(data) is list:
-            data = stack_rows(data, self._name)
+            data = stack_steps(data, self._name, self._storage.ndim - 1)
         for inverse in self._inverses:
             data = inverse(data)
         return data

@@ -30,6 +30,16 @@ class Lock(Protocol):
         """Give it back."""
 
 
+class RLock(Lock, Protocol):
+    """As made by `threading.RLock`, which is a function, not a type."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Wait for it."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+
 def buffer_lock(component: str, storage: Storage, sampler: Sampler, writer: Writer) -> Lock:
     """The lock around the parts of a buffer; it may be entered again by the thread that holds it.
 
@@ -58,7 +68,7 @@ class RingLock:
     """Keeps a buffer in step with the ring of its storage; see `buffer_lock`."""
 
     def __init__(self, ring: SharedRing, storage: Storage, sampler: Sampler, writer: Writer) -> None:
-        self._threads = threading.RLock()
+        self._threads: RLock = threading.RLock()
         self._depth = 0
         self._ring = ring
         self._storage = storage
@@ -67,6 +77,10 @@ class RingLock:
         self._seen = (0, 0, 0)
         ring.pending = 0
         self._catch_up()
+
+    def join(self, threads: RLock) -> None:
+        """From now on threads wait for another lock, that of several buffers."""
+        self._threads = threads
 
     def __enter__(self) -> object:
         self._threads.acquire()

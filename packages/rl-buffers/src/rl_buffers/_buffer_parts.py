@@ -1,5 +1,6 @@
 """The parts of a buffer and what is told of them: storage, sampler, writer, transforms, and the lock around them."""
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rl_buffers._arguments import named_arguments
-from rl_buffers._buffer_lock import RingLock, buffer_lock
+from rl_buffers._buffer_lock import Lock, RingLock, RLock, buffer_lock
 from rl_buffers._pinned import assert_can_pin
 from rl_buffers._prefetch import Lookahead
 from rl_buffers._storage import Storage
@@ -54,13 +55,13 @@ class BufferParts:
         self._transforms: list[Callable[[Any], Any]] = []
         self._inverses: list[Callable[[Any], Any]] = []
         self._generator = generator
-        self._lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
+        self._lock: Lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
         self._ahead = None if not self._whole_number("prefetch", prefetch or 0) else Lookahead(prefetch or 0)
+        self._is_ahead = self._ahead is not None
+        self._ensemble: weakref.WeakMethod[Callable[[], None]] | None = None
         self._dim_extend = self._valid_dim_extend(dim_extend)
-        if self._ahead is not None and self._storage.ring is not None and self._storage.ring.is_shared:
-            fix = "Leave prefetch out"
-            problem = "prefetch on a storage that other processes write to: what they write cannot take batches back"
-            raise ValueError(message(self._name, problem, fix=fix))
+        if self._ahead is not None:
+            self._assert_can_be_ahead()
         self._is_pinned = pin_memory
         if pin_memory:
             assert_can_pin(self._name)
@@ -131,13 +132,53 @@ class BufferParts:
         if not callable(transform):
             raise TypeError(message(self._name, "transform", expected="a callable", found=repr(transform)))
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             transforms = self._transforms.copy()
             transforms.insert(index, InvertedTransform(transform) if invert else transform)
             self._inverses = [each.inv for each in reversed(transforms) if isinstance(each, InverseTransform)]
             self._transforms = transforms
         return self
+
+    def join(self, lock: RLock, take_back: Callable[[], None]) -> None:
+        """Batches of this buffer and of others are chosen ahead by an ensemble.
+
+        Args:
+            lock: takes the place of this buffer's own.
+            take_back: a method of the ensemble, called under the lock before this buffer changes or is drawn from.
+        Raises:
+            ValueError: its batches are chosen ahead already, or other processes write to its storage.
+        """
+        self._assert_can_be_ahead()
+        if self._ahead is not None:
+            fix = "Give prefetch to the ensemble alone"
+            raise ValueError(message(self._name, "a member of an ensemble with prefetch has its own", fix=fix))
+        if self._ensemble is not None and self._ensemble() not in (None, take_back):
+            fix = "Close the other one first, or give prefetch to one of them"
+            raise ValueError(message(self._name, "it is a member of another ensemble with prefetch", fix=fix))
+        if isinstance(self._lock, RingLock):
+            self._lock.join(lock)
+        else:
+            self._lock = lock
+        self._ensemble, self._is_ahead = weakref.WeakMethod(take_back), True
+
+    def leave(self) -> None:
+        """The ensemble chooses nothing ahead any more."""
+        self._ensemble, self._is_ahead = None, self._ahead is not None
+
+    def _take_back(self) -> None:
+        """Take back the batches that were chosen ahead; called under the lock before the buffer changes."""
+        if self._ahead is not None:
+            self._ahead.drop(self._rewind)
+        take_back = None if self._ensemble is None else self._ensemble()
+        if take_back is not None:
+            take_back()
+
+    def _assert_can_be_ahead(self) -> None:
+        if self._storage.ring is not None and self._storage.ring.is_shared:
+            fix = "Leave prefetch out"
+            problem = "prefetch on a storage that other processes write to: what they write cannot take batches back"
+            raise ValueError(message(self._name, problem, fix=fix))
 
     def close(self) -> None:
         """End the thread of `prefetch`; the buffer can be used on, without it. May be called again."""

@@ -18,8 +18,8 @@ class SavedBuffer(BufferParts):
         With `generator=None` batches are drawn from torch's global generator, whose state is not part of it.
         """
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
             return {**buffer_state(*parts), "write_count": self._written}
 
@@ -33,8 +33,8 @@ class SavedBuffer(BufferParts):
                 the buffer is unchanged.
         """
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
             try:
                 load_buffer_state(self._name, state, *parts)
@@ -54,8 +54,8 @@ class SavedBuffer(BufferParts):
             OSError: the disk has no room for it; the earlier save is whole.
         """
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
             save_buffer(self._name, Path(path), *parts, checkpointer, {"write_count": self._written})
 
@@ -78,8 +78,8 @@ class SavedBuffer(BufferParts):
             SpecError: it does not fit, or its files are damaged or missing; nothing was changed.
         """
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
             try:
                 state = load_buffer(self._name, Path(path), *parts)

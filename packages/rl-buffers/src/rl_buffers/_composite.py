@@ -11,6 +11,7 @@ from torch import nn
 
 from rl_buffers._buffer import BufferBase
 from rl_buffers._pinned import assert_can_pin, pinned
+from rl_buffers._prefetch import Lookahead
 from rl_buffers._save import PendingSave
 from rl_buffers._state_file import read_folder, write_folder
 from rl_specs import SpecError, message
@@ -37,6 +38,7 @@ class CompositeBuffer(ABC):
         self._transforms: list[Callable[[Any], Any]] = []
         self._generator = generator
         self._lock = threading.RLock()
+        self._ahead: Lookahead | None = None
         self._is_pinned = pin_memory
         if pin_memory:
             assert_can_pin(self._name)
@@ -77,10 +79,6 @@ class CompositeBuffer(ABC):
                 fix = f"Give batch_size to {self._name}(...) or to sample(batch_size)"
                 raise ValueError(message(f"{self._name}.sample", problem, fix=fix))
         batch, info = self._draw(self._valid_batch_size(batch_size))
-        for transform in self._transforms:
-            batch = transform(batch)
-        if self._is_pinned:
-            batch = pinned(batch)
         return (batch, info) if return_info else batch
 
     def __iter__(self) -> Iterator[Any]:
@@ -100,12 +98,15 @@ class CompositeBuffer(ABC):
         """As `append_transform`, at a place among the transforms."""
         if not callable(transform):
             raise TypeError(message(self._name, "transform", expected="a callable", found=repr(transform)))
-        self._transforms = [*self._transforms[:index], transform, *self._transforms[index:]]
+        with self._lock:
+            self._take_back()
+            self._transforms = [*self._transforms[:index], transform, *self._transforms[index:]]
         return self
 
     def state_dict(self) -> dict[str, Any]:
         """The states of the members, and what decides how they are sampled. The members change one after the other."""
         with self._lock:
+            self._take_back()
             return {
                 "format": _FORMAT,
                 "class": self._name,
@@ -122,6 +123,7 @@ class CompositeBuffer(ABC):
             SpecError: it does not fit; the differences are listed, and nothing was changed.
         """
         with self._lock:
+            self._take_back()
             self._assert_fits(state)
             before = self.state_dict()["buffers"]
             try:
@@ -155,13 +157,20 @@ class CompositeBuffer(ABC):
             buffer.empty()
 
     def close(self) -> None:
-        """End the threads of the members. May be called again."""
+        """End the threads; the buffer can be used on, without them. May be called again."""
+        with self._lock:
+            self._take_back()
+            ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.close()
+            for buffer in self._buffers:
+                buffer.leave()
         for buffer in self._buffers:
             buffer.close()
 
     @abstractmethod
     def _draw(self, batch_size: int) -> tuple[Any, dict[str, Any]]:
-        """A batch of the members, before the transforms."""
+        """A batch of the members, after the transforms."""
 
     @abstractmethod
     def _settings(self) -> dict[str, Any]:
@@ -174,6 +183,29 @@ class CompositeBuffer(ABC):
     @abstractmethod
     def _differences(self, settings: dict[str, Any]) -> list[str]:
         """What in the settings of a state does not fit."""
+
+    def _transformed(self, batch: Any) -> Any:
+        """A batch of the members after the transforms of the whole, where the user wants it."""
+        for transform in self._transforms:
+            batch = transform(batch)
+        return pinned(batch) if self._is_pinned else batch
+
+    def _take_back(self) -> None:
+        """Take back the batches that were chosen ahead; called under the lock before anything changes."""
+        if self._ahead is not None:
+            self._ahead.drop(self._rewind)
+
+    def _mark(self) -> list[Any]:
+        """Where the members and the generator are."""
+        state = None if self._generator is None else self._generator.get_state()
+        return [state, *(buffer._mark() for buffer in self._buffers)]
+
+    def _rewind(self, mark: list[Any]) -> None:
+        """Take back the draws made since `mark`."""
+        for buffer, place in zip(self._buffers, mark[1:], strict=True):
+            buffer._rewind(place)
+        if self._generator is not None:
+            self._generator.set_state(mark[0])
 
     def _modules(self) -> list[nn.Module]:
         return [transform for transform in self._transforms if isinstance(transform, nn.Module)]

@@ -1,5 +1,6 @@
 """Several buffers sampled together."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Never, final
 
@@ -12,6 +13,7 @@ from rl_buffers._buffer import BufferBase
 from rl_buffers._composite import CompositeBuffer
 from rl_buffers._ensembles import SamplerEnsemble, StorageEnsemble, WriterEnsemble, ensemble_refusal, one_each
 from rl_buffers._layout import stack_rows
+from rl_buffers._prefetch import Lookahead, Steps
 from rl_buffers.buffers import ReplayBuffer
 from rl_specs import message
 
@@ -36,6 +38,9 @@ class ReplayBufferEnsemble(CompositeBuffer):
         sample_from_all: draw from every buffer for every batch.
         num_buffer_sampled: `k`; None for the number of buffers.
         generator: decides which buffers are drawn from; None for torch's global one.
+        prefetch: how many batches a thread makes ahead. Batches are those made without it, whatever is written to the
+            members meanwhile. The members have none of their own then, and share one lock; give it before other threads
+            use them.
         pin_memory: copy batches to page-locked memory; needs a GPU.
     """
 
@@ -54,6 +59,7 @@ class ReplayBufferEnsemble(CompositeBuffer):
         sample_from_all: bool = False,
         num_buffer_sampled: int | None = None,
         generator: torch.Generator | None = None,
+        prefetch: int | None = None,
         pin_memory: bool = False,
     ) -> None:
         parts = (storages, samplers, writers)
@@ -75,6 +81,11 @@ class ReplayBufferEnsemble(CompositeBuffer):
         super().__init__(
             members, batch_size=batch_size, transform=transform, generator=generator, pin_memory=pin_memory
         )
+        if prefetch is not None and (not isinstance(prefetch, int) or isinstance(prefetch, bool) or prefetch < 0):
+            expected = "an integer >= 0"
+            raise ValueError(message("ReplayBufferEnsemble", "prefetch", expected=expected, found=repr(prefetch)))
+        if prefetch:
+            self._look_ahead(prefetch)
 
     @property
     def storages(self) -> StorageEnsemble:
@@ -110,17 +121,59 @@ class ReplayBufferEnsemble(CompositeBuffer):
         """Refused; see `extend`."""
         raise ensemble_refusal("ReplayBufferEnsemble")
 
+    def _look_ahead(self, depth: int) -> None:
+        lock = threading.RLock()
+        try:
+            for buffer in self._buffers:
+                buffer.join(lock, self._take_back)
+        except ValueError:
+            for buffer in self._buffers:
+                buffer.leave()
+            raise
+        self._lock, self._ahead = lock, Lookahead(depth)
+
     def _draw(self, batch_size: int) -> tuple[Any, dict[str, Any]]:
+        share = self._share(batch_size)
+        if self._ahead is not None:
+            steps = Steps(self._lock, _asked, self._choose, _read, self._finish, self._mark, self._rewind)
+            taken = self._ahead.take(batch_size, False, steps)
+            assert taken is not None
+            return taken
+        with self._lock:
+            numbers = self._numbers()
+            drawn = [self._buffers[number].sample(share, return_info=True) for number in numbers]
+        return self._joined([batch for batch, _ in drawn]), _stacked([info for _, info in drawn], numbers)
+
+    def _share(self, batch_size: int) -> int:
+        """Rows of each part of a batch."""
         count = self._samplers.num_buffer_sampled
         if batch_size % count:
             expected = f"a multiple of the {count} buffers that a batch is drawn from"
             raise ValueError(message("ReplayBufferEnsemble", "batch_size", expected=expected, found=batch_size))
-        with self._lock:
-            numbers = self._samplers.choose([len(buffer) for buffer in self._buffers], self._generator)
-            drawn = [self._buffers[number].sample(batch_size // count, return_info=True) for number in numbers]
-        batches = [batch for batch, _ in drawn]
+        return batch_size // count
+
+    def _numbers(self) -> list[int]:
+        """The buffers of the parts of the next batch."""
+        return self._samplers.choose([len(buffer) for buffer in self._buffers], self._generator)
+
+    def _joined(self, batches: list[Any]) -> Any:
+        """One batch of its parts."""
         batch = stack_rows(batches, "ReplayBufferEnsemble") if self._collate_fn is None else self._collate_fn(batches)
-        return batch, _stacked([info for _, info in drawn], numbers)
+        return self._transformed(batch)
+
+    def _choose(self, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
+        """See `Steps.draw`: the buffers of a batch, and the rows chosen in each."""
+        share, numbers = self._share(batch_size), self._numbers()
+        buffers = [self._buffers[number] for number in numbers]
+        return torch.tensor(numbers), {"parts": [(buffer, *buffer._choose(share)) for buffer in buffers]}
+
+    def _finish(self, rows: list[Any], info: dict[str, Any]) -> Any:
+        """See `Steps.finish`."""
+        parts, numbers = info.pop("parts"), info.pop("numbers")
+        infos = [known for _, _, known in parts]
+        batch = self._joined([part[0]._finish(row, part[2]) for part, row in zip(parts, rows, strict=True)])
+        info.update(_stacked(infos, numbers))
+        return batch
 
     def _settings(self) -> dict[str, Any]:
         return self._samplers.settings()
@@ -131,6 +184,17 @@ class ReplayBufferEnsemble(CompositeBuffer):
     def _differences(self, settings: dict[str, Any]) -> list[str]:
         here = self._samplers.settings()
         return [] if here == settings else [f"choice of buffers: expected {here}, found {settings}"]
+
+
+def _asked(batch_size: int, is_pass: bool) -> int:
+    """See `Steps.count`: there is no end."""
+    return batch_size
+
+
+def _read(numbers: Tensor, info: dict[str, Any]) -> list[Any]:
+    """See `Steps.read`: the rows of each part."""
+    info["numbers"] = numbers.tolist()
+    return [buffer._read(index, known) for buffer, index, known in info["parts"]]
 
 
 def _members(

@@ -1,7 +1,7 @@
 """Hindsight experience replay: rows are sampled with goals that were reached later on."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, Unpack, final
 
 import torch
 from tensordict import TensorDictBase
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rl_buffers._arguments import named_arguments
 from rl_buffers._hindsight import HindsightSampler, HindsightStrategy
+from rl_buffers._options import RingOptions
 from rl_buffers._random_sampler import RandomSampler
 from rl_buffers._round_robin_writer import RoundRobinWriter
 from rl_buffers._sampler import Sampler
@@ -27,16 +28,17 @@ class HERReplayBuffer(TensorDictBufferBase):
     its goal becomes the goal achieved by the step of another row, and its reward is computed for that goal. With `k`
     relabelled rows for each original one, `her_ratio` is `k / (k + 1)`.
 
-    Rows are consecutive steps: of one environment, or of several where `trajectory_key` tells them apart. An episode
-    ends where `end_key` is true, where `trajectory_key` changes, and at the seam of the ring; goals are never taken
-    from beyond. Batches have the entries `"index"`, `"goal_index"` (the row that the goal comes from, the row itself
-    where it was not relabelled) and `"is_relabelled"`.
+    Rows are consecutive steps: of one environment, or of several where the storage keeps them side by side (`ndim=2`)
+    or `trajectory_key` tells them apart. An episode ends where `end_key` is true, where `trajectory_key` changes, at
+    the seam of the ring, and with the rows that a storage held before; goals are never taken from beyond. Batches have
+    the entries `"index"`, `"goal_index"` (the row that the goal comes from, the row itself where it was not relabelled)
+    and `"is_relabelled"`.
 
     Args:
         reward_fn: reward of a batch, called with achieved goal `[n, *goal]`, desired goal `[n, *goal]` and the batch,
-            whose goals are replaced already; returns `[n]` or the shape of the stored rewards. What it returns for rows
-            that are not relabelled is not used.
-        storage: as for `ReplayBuffer`, of single rows; so are the arguments not listed here. The writer is a ring.
+            whose goals are replaced already; returns `[n]` or the shape of the stored rewards, as a tensor or an array.
+            What it returns for rows that are not relabelled is not used.
+        storage: as for `ReplayBuffer`, as are the arguments not listed here. The writer is a ring.
         her_ratio: part of the rows that are relabelled, on average, in [0, 1].
         strategy: where goals come from; see `HindsightStrategy`.
         terminated_fn: whether a step with that goal terminates, called as `reward_fn`; it replaces
@@ -65,21 +67,15 @@ class HERReplayBuffer(TensorDictBufferBase):
         reward_key: NestedKey = ("next", "reward"),
         end_key: NestedKey = ("next", "done"),
         trajectory_key: NestedKey | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-        prefetch: int | None = None,
-        pin_memory: bool = False,
-        dim_extend: int | None = None,
         priority_key: NestedKey = "td_error",
+        **options: Unpack[RingOptions],
     ) -> None:
-        if not 0 <= her_ratio <= 1:
-            raise ValueError(message(self._name, "her_ratio", expected="a number in [0, 1]", found=her_ratio))
-        if storage is not None and storage.ndim != 1:
-            fix = 'Store flat rows and give trajectory_key=("collector", "traj_ids")'
-            problem = "the storage keeps several sequences side by side"
-            raise ValueError(message(self._name, problem, found=f"ndim={storage.ndim}", fix=fix))
+        if not isinstance(her_ratio, int | float) or not 0 <= her_ratio <= 1:
+            raise ValueError(message(self._name, "her_ratio", expected="a number in [0, 1]", found=repr(her_ratio)))
+        for name, function in (("reward_fn", reward_fn), ("terminated_fn", terminated_fn)):
+            if not callable(function) and (name == "reward_fn" or function is not None):
+                fix = f"Give {name}=lambda achieved, desired, batch: (achieved == desired).all(-1), say"
+                raise TypeError(message(self._name, name, expected="a function", found=repr(function), fix=fix))
         self._reward_fn = reward_fn
         self._terminated_fn = terminated_fn
         self._achieved_key = join_key("next", achieved_goal_key)
@@ -98,19 +94,7 @@ class HERReplayBuffer(TensorDictBufferBase):
             end_key=end_key,
             trajectory_key=trajectory_key,
         )
-        super().__init__(
-            storage=storage,
-            sampler=hindsight,
-            writer=writer,
-            collate_fn=collate_fn,
-            batch_size=batch_size,
-            transform=transform,
-            generator=generator,
-            prefetch=prefetch,
-            pin_memory=pin_memory,
-            dim_extend=dim_extend,
-            priority_key=priority_key,
-        )
+        super().__init__(storage=storage, sampler=hindsight, writer=writer, priority_key=priority_key, **options)
 
     def _accept(self, data: Any, method: str) -> Any:
         data = super()._accept(data, method)
@@ -128,14 +112,21 @@ class HERReplayBuffer(TensorDictBufferBase):
             listed = ", ".join(key_str(key) for key in missing)
             have = sorted(key_str(key) for key in names)
             near = "".join(near_matches(key_str(key), have) for key in missing)
-            fix = "Store them with every row, or name others: achieved_goal_key, desired_goal_key, reward_key, end_key"
+            arguments = "achieved_goal_key, desired_goal_key, reward_key, end_key, trajectory_key"
+            fix = f"Store them with every row, or name others: {arguments}"
             raise MissingKeyError(message(self._name, f"missing from the rows: {listed}.{near}", found=have, fix=fix))
         goal, achieved = data[self._goal_key], data[self._achieved_key]
         if goal.shape != achieved.shape:
             expected = f"{list(goal.shape)} as {key_str(self._goal_key)}"
             problem = f"the shape of {key_str(self._achieved_key)}"
-            raise ShapeError(message(self._name, problem, expected=expected, found=list(achieved.shape)))
+            fix = "A goal is replaced by what was achieved: name entries of one meaning"
+            raise ShapeError(message(self._name, problem, expected=expected, found=list(achieved.shape), fix=fix))
         self._is_checked = True
+
+    def _choose(self, count: int) -> tuple[Tensor, dict[str, Any]]:
+        if not self._is_checked and len(self):
+            self._check_entries(self._collate(self._storage.read(slice(0, 1))))
+        return super()._choose(count)
 
     def _read(self, index: Tensor, info: dict[str, Any]) -> Any:
         info["goals"] = self._storage.read_entry(self._achieved_key, info["goal_index"])
@@ -143,9 +134,10 @@ class HERReplayBuffer(TensorDictBufferBase):
 
     def _annotate(self, batch: Any, info: dict[str, Any]) -> Any:
         goals = info.pop("goals", None)
+        batch = super()._annotate(batch, info)
         if goals is not None:
             self._relabel(batch, goals, info["is_relabelled"])
-        return super()._annotate(batch, info)
+        return batch
 
     def _relabel(self, batch: TensorDictBase, goals: Tensor, mask: Tensor) -> None:
         """Replace the goals of some rows, and what depends on them."""
@@ -165,12 +157,20 @@ class HERReplayBuffer(TensorDictBufferBase):
             truncated = batch.get(("next", "truncated"), None)
             batch.set(("next", "done"), terminated.clone() if truncated is None else terminated | truncated)
 
-    def _result(self, name: str, result: Tensor, stored: Tensor) -> Tensor:
+    def _result(self, name: str, result: Any, stored: Tensor) -> Tensor:
         """What a function of the user returned, in the shape and dtype of what is stored."""
-        if result.shape != stored.shape and result.shape != stored.shape[:1]:
+        try:
+            value = torch.as_tensor(result)
+        except (TypeError, ValueError, RuntimeError) as error:
+            fix = f"Return a number for each row from {name}"
+            problem, found = f"the result of {name}", type(result).__name__
+            raise TypeError(message(self._name, problem, expected="a tensor", found=found, fix=fix)) from error
+        if value.shape != stored.shape and value.shape != stored.shape[:1]:
             expected = f"{list(stored.shape[:1])} or {list(stored.shape)}"
-            raise ShapeError(message(self._name, f"the result of {name}", expected=expected, found=list(result.shape)))
-        return result.detach().to(stored.device, stored.dtype).reshape(stored.shape)
+            fix = f"Reduce over the entries of a goal in {name}, with .all(-1) or .norm(dim=-1) say"
+            problem, found = f"the result of {name}", str(list(value.shape))
+            raise ShapeError(message(self._name, problem, expected=expected, found=found, fix=fix))
+        return value.detach().to(stored.device, stored.dtype).reshape(stored.shape)
 
 
 def _choose(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:

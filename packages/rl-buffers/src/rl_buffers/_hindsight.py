@@ -13,6 +13,9 @@ from rl_buffers._storage import Storage, Where
 from rl_buffers._writer import Writer
 from rl_specs import NestedKey, ShapeError, key_str, message
 
+_NONE = torch.empty(0, dtype=torch.int64)
+_SEAM = "rows_since_seam"
+
 
 class HindsightStrategy(StrEnum):
     """Where the goal of a relabelled row comes from. Each row stands for the state that its step led to."""
@@ -28,7 +31,7 @@ class HindsightStrategy(StrEnum):
 
 
 def goal_rows(
-    strategy: HindsightStrategy, episodes: EpisodeIndex, index: Tensor, chance: Tensor, length: int, size: int
+    strategy: HindsightStrategy, episodes: EpisodeIndex, index: Tensor, chance: Tensor, length: int
 ) -> Tensor:
     """Rows whose achieved goals replace the goals of others.
 
@@ -38,19 +41,18 @@ def goal_rows(
         index: int64 `[n]` rows that get a goal.
         chance: float64 `[n]` in `[0, 1)`, uniform: which of the rows that come into question is taken.
         length: number of rows stored.
-        size: capacity of the ring.
     Returns:
         int64 `[n]` row numbers.
     Source: Andrychowicz et al. 2017, section 4.5, https://arxiv.org/abs/1707.01495
     """
     if strategy is HindsightStrategy.RANDOM:
         return (chance * length).long().clamp_(max=length - 1)
-    number, first, stop = episodes.bounds(index)
+    lane, number, first, stop = episodes.bounds(index)
     if strategy is HindsightStrategy.FINAL:
-        return (stop - 1) % size
+        return episodes.rows(lane, stop - 1)
     low = number if strategy is HindsightStrategy.FUTURE else first
     span = stop - low
-    return (low + torch.minimum((chance * span).long(), span - 1)) % size
+    return episodes.rows(lane, low + torch.minimum((chance * span).long(), span - 1))
 
 
 @final
@@ -86,6 +88,8 @@ class HindsightSampler(Sampler):
         self._episodes: EpisodeIndex | None = None
         self._last: Tensor | None = None
         self._pending = 0
+        self._is_told = False
+        self._since_seam: int | None = None
 
     def sample(
         self, storage: Storage, batch_size: int, generator: torch.Generator | None
@@ -98,7 +102,7 @@ class HindsightSampler(Sampler):
         chance = torch.rand(2, count, generator=generator, device=where, dtype=torch.float64).cpu()
         rows = index.cpu()
         is_relabelled = chance[0] < self._ratio
-        goals = goal_rows(self._strategy, episodes, rows, chance[1], len(storage), storage.max_size)
+        goals = goal_rows(self._strategy, episodes, rows, chance[1], len(storage))
         info["goal_index"] = torch.where(is_relabelled, goals, rows).to(index.device)
         info["is_relabelled"] = is_relabelled.to(index.device)
         return index, info
@@ -106,34 +110,35 @@ class HindsightSampler(Sampler):
     def _up_to_date(self, storage: Storage) -> EpisodeIndex:
         """Where episodes end among all rows; looks at those written since the last batch, or at all of them."""
         pending, self._pending = self._pending, 0
-        size = storage.max_size
+        lanes, size = storage.lanes, storage.max_size
         if self._episodes is not None and pending < size:
             if pending:
-                start = self._episodes.written
+                start = self._episodes.written * lanes
                 self._note(storage, self._episodes, torch.arange(start, start + pending).remainder_(size))
             return self._episodes
         order = self._writer.order(storage)
-        episodes = EpisodeIndex(size)
-        episodes.extend(int(order[0]), torch.empty(0, dtype=torch.int64))
+        self._episodes = EpisodeIndex(size // lanes, lanes)
+        self._episodes.extend(int(order[0]) // lanes, _NONE, _NONE)
         self._last = None
-        self._note(storage, episodes, order)
-        self._episodes = episodes
-        return episodes
+        self._note(storage, self._episodes, order)
+        return self._episodes
 
     def _note(self, storage: Storage, episodes: EpisodeIndex, index: Tensor) -> None:
-        """Rows `index` were written, one after the other."""
-        count = len(index)
-        is_end = _flat(storage.read_entry(self._end_key, index), self._end_key).bool().cpu()
-        ends = is_end.nonzero().flatten() + 1
+        """Rows `index` were written, one after the other; their episodes end where flags, ids or the seam say."""
+        lanes = storage.lanes
+        steps = len(index) // lanes
+        is_new = torch.zeros(lanes, steps + 1, dtype=torch.bool)  # whether an episode ends before a step
+        is_new[:, 1:] = _by_lane(storage.read_entry(self._end_key, index), self._end_key, lanes).bool()
         if self._trajectory_key is not None:
-            name = _flat(storage.read_entry(self._trajectory_key, index), self._trajectory_key).cpu()
-            is_new = torch.zeros(count + 1, dtype=torch.bool)
-            is_new[ends] = True
-            is_new[1:count] |= name[1:] != name[:-1]
-            is_new[0] = self._last is not None and bool(self._last != name[0])
-            self._last = name[-1]
-            ends = is_new.nonzero().flatten()
-        episodes.extend(count, ends)
+            name = _by_lane(storage.read_entry(self._trajectory_key, index), self._trajectory_key, lanes)
+            is_new[:, 1:steps] |= name[:, 1:] != name[:, :-1]
+            if self._last is not None:
+                is_new[:, 0] = self._last != name[:, 0]
+            self._last = name[:, -1]
+        if self._since_seam is not None and self._since_seam <= len(index):
+            is_new[:, steps - self._since_seam // lanes] = True
+        lane, ends = is_new.nonzero().unbind(1)
+        episodes.extend(steps, lane, ends)
 
     def next_batch_size(self, storage: Storage, batch_size: int) -> int:
         """See `Sampler.next_batch_size`."""
@@ -154,17 +159,29 @@ class HindsightSampler(Sampler):
     def clear(self) -> None:
         """Forget the episodes."""
         self._episodes = None
+        self._is_told = True
+        self._since_seam = None
         self._sampler.clear()
 
     def extend(self, storage: Storage, index: Tensor) -> None:
         """See `Sampler.extend`; episodes are looked for when the next batch is drawn."""
-        self._pending += len(index)
+        self._count(storage, len(index))
         self._sampler.extend(storage, index)
 
     def add(self, storage: Storage, index: int) -> None:
         """See `Sampler.add`."""
-        self._pending += 1
+        self._count(storage, 1)
         self._sampler.add(storage, index)
+
+    def _count(self, storage: Storage, written: int) -> None:
+        """Rows were written. Those that were there before the first ones were not followed by them."""
+        if not self._is_told:
+            self._is_told = True
+            if len(storage) > written:
+                self._since_seam, self._episodes = 0, None
+        self._pending += written
+        if self._since_seam is not None:
+            self._since_seam = self._since_seam + written if self._since_seam + written < len(storage) else None
 
     def overwrite(self, storage: Storage, where: Where) -> None:
         """See `Sampler.overwrite`; all episodes are looked for again when the next batch is drawn."""
@@ -189,22 +206,30 @@ class HindsightSampler(Sampler):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """That of the sampler inside; episodes are found again in the rows."""
-        return self._sampler.state_dict()
+        """That of the sampler inside, and rows written since others that they do not follow, or -1.
+
+        Episodes are found again in the rows.
+        """
+        return {**self._sampler.state_dict(), _SEAM: -1 if self._since_seam is None else self._since_seam}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Sampler.load_state_dict`."""
         self._episodes = None
-        self._sampler.load_state_dict(state)
+        self._is_told = True
+        since_seam = state.get(_SEAM, -1)
+        self._since_seam = None if since_seam < 0 else since_seam
+        self._sampler.load_state_dict({name: value for name, value in state.items() if name != _SEAM})
 
     def __repr__(self) -> str:
         return f"HindsightSampler({self._sampler!r}, ratio={self._ratio}, strategy={str(self._strategy)!r})"
 
 
-def _flat(entry: Tensor, key: NestedKey) -> Tensor:
-    """`[n]` from `[n]` or `[n, 1]`."""
+def _by_lane(entry: Tensor, key: NestedKey, lanes: int) -> Tensor:
+    """`[lanes, steps]` from the entries `[n]` or `[n, 1]` of rows in the order of time."""
     if entry.numel() != len(entry):
+        fix = "Name an entry of one value a row with end_key or trajectory_key"
+        problem = f"the entry {key_str(key)}"
         raise ShapeError(
-            message("HERReplayBuffer", f"the entry {key_str(key)}", expected="one value a row", found=list(entry.shape))
+            message("HERReplayBuffer", problem, expected="one value a row", found=list(entry.shape), fix=fix)
         )
-    return entry.reshape(-1)
+    return entry.reshape(-1, lanes).t().cpu()

@@ -4,9 +4,9 @@ from typing import Any, final
 
 import torch
 from tensordict import TensorDictBase
-from torch import Tensor
+from torch import Size, Tensor
 
-from rl_buffers._layout import stack_rows
+from rl_buffers._extend_dim import stack_steps
 from rl_buffers._ring_writes import ring_extend, ring_order, ring_start
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._writer import Writer, write_whole
@@ -17,23 +17,16 @@ from rl_specs import message
 class TensorDictRoundRobinWriter(Writer):
     """A ring of TensorDicts: each row is stored with its number, under `"index"`.
 
-    The entry is int64 and has the batch dimensions of the data. An entry `"index"` of the data themselves is replaced.
-    Batches of a `TensorDictReplayBuffer` carry their numbers whatever the writer; this one serves buffers whose batches
-    do not, and rows read one by one.
+    The entry is int64 and has the batch dimensions of the data; of data `[*B, T]` each row has its own number. An entry
+    `"index"` of the data themselves is replaced. Batches of a `TensorDictReplayBuffer` carry their numbers
+    whatever the writer; this one serves buffers whose batches do not, and rows read one by one.
     """
 
     def __init__(self) -> None:
         self._cursor = 0
 
     def attach(self, storage: Storage) -> None:
-        """Go on after the rows that are there.
-
-        Raises:
-            ValueError: the storage keeps several sequences side by side.
-        """
-        if storage.ndim > 1:
-            fix = "Use RoundRobinWriter; batches of TensorDictReplayBuffer say which rows they are"
-            raise ValueError(message("TensorDictRoundRobinWriter", "ndim", expected=1, found=storage.ndim, fix=fix))
+        """Go on after the rows that are there."""
         self._cursor = ring_start(storage, self._cursor)
 
     def prepare(self, storage: Storage, data: Any, *, is_row: bool, where: Where | None = None) -> Any:
@@ -43,7 +36,7 @@ class TensorDictRoundRobinWriter(Writer):
             TypeError: the data are no TensorDict.
         """
         if type(data) is list and not is_row:
-            data = stack_rows(data, "TensorDictRoundRobinWriter")
+            data = stack_steps(data, "TensorDictRoundRobinWriter", 0 if where is not None else storage.ndim - 1)
         if not isinstance(data, TensorDictBase):
             raise TypeError(
                 message(
@@ -55,17 +48,27 @@ class TensorDictRoundRobinWriter(Writer):
                 )
             )
         shape = data.batch_size
-        if is_row:
-            index = torch.full(shape, where if isinstance(where, int) else self._cursor, device=data.device)
+        if where is None:
+            lead = shape[: storage.ndim - 1] if is_row else shape[: storage.ndim]
+            numbers = self._next_numbers(storage, lead, has_time=not is_row)
+        elif isinstance(where, slice):
+            numbers = torch.arange(where.start, where.stop)
         else:
-            numbers = self._numbers(storage, shape[0], where).to(data.device)
-            index = numbers.view(-1, *[1] * (len(shape) - 1)).expand(shape)
+            numbers = torch.as_tensor(where)
+        if numbers.shape != shape[: numbers.ndim]:
+            numbers = torch.zeros((), dtype=torch.int64)  # the buffer will refuse that number of rows
+        numbers = numbers.to(data.device)
+        index = numbers.reshape((*numbers.shape, *[1] * (len(shape) - numbers.ndim))).expand(shape)
         return data.copy().set("index", index)
 
-    def _numbers(self, storage: Storage, count: int, where: Where | None) -> Tensor:
-        if where is None:
-            return torch.arange(self._cursor, self._cursor + count).remainder_(storage.max_size)
-        return torch.arange(where.start, where.stop) if isinstance(where, slice) else torch.as_tensor(where)
+    def _next_numbers(self, storage: Storage, lead: Size, *, has_time: bool) -> Tensor:
+        """Numbers `[*B, T]`, or `[*B]` of one step, of the rows that are written next."""
+        if not has_time:
+            return self._next_numbers(storage, Size((*lead, 1)), has_time=True).squeeze(-1)
+        lanes = lead[:-1].numel()
+        size = storage.max_size - storage.max_size % max(1, lanes)  # before the first data lanes are not decided
+        numbers = torch.arange(self._cursor, self._cursor + lead.numel()).remainder_(max(1, size))
+        return numbers.view(lead[-1], *lead[:-1]).movedim(0, -1)
 
     def extend(self, storage: Storage, block: Block) -> Tensor:
         """See `RoundRobinWriter.extend`."""

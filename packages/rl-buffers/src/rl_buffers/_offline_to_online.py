@@ -129,7 +129,7 @@ class OfflineToOnlineReplayBuffer(CompositeBuffer):
         batch = _joined([_with_index(batch, known) for _, batch, known in drawn])
         if is_tensor_collection(batch):
             batch.set("buffer_ids", buffer_ids.view(-1, *[1] * (batch.ndim - 1)).expand(batch.shape).contiguous())
-        return batch, info
+        return self._transformed(batch), info
 
     def _checked_fraction(self) -> float:
         fraction = self._fraction if not callable(self._fraction) else self._fraction(self.write_count)

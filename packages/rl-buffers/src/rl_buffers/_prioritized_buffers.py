@@ -1,14 +1,14 @@
 """Replay buffers that draw in proportion to priorities."""
 
 import sys
-from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import torch
 
 from rl_buffers._arguments import named_arguments
 from rl_buffers._beta_schedule import LinearAnnealing
 from rl_buffers._buffer import BufferBase
+from rl_buffers._options import RingOptions
 from rl_buffers._prioritized_sampler import Normalization, PrioritizedSampler
 from rl_buffers._priority_values import Reduction
 from rl_buffers._storage import Storage
@@ -53,28 +53,11 @@ class PrioritizedReplayBuffer(BufferBase):
         storage: Storage | None = None,
         sampler: Sampler | None = None,
         writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-        prefetch: int | None = None,
-        pin_memory: bool = False,
-        dim_extend: int | None = None,
+        **options: Unpack[RingOptions],
     ) -> None:
         storage = storage if storage is not None else ListStorage(1000)
         sampler = _sampler(self, storage, sampler, alpha, beta, eps, dtype, reduction, normalization)
-        super().__init__(
-            storage=storage,
-            sampler=sampler,
-            writer=writer,
-            collate_fn=collate_fn,
-            batch_size=batch_size,
-            transform=transform,
-            generator=generator,
-            prefetch=prefetch,
-            pin_memory=pin_memory,
-            dim_extend=dim_extend,
-        )
+        super().__init__(storage=storage, sampler=sampler, writer=writer, **options)
 
     def _accept(self, data: Any, method: str) -> Any:
         return data
@@ -120,29 +103,11 @@ class TensorDictPrioritizedReplayBuffer(TensorDictBufferBase):
         storage: Storage | None = None,
         sampler: Sampler | None = None,
         writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-        prefetch: int | None = None,
-        pin_memory: bool = False,
-        dim_extend: int | None = None,
+        **options: Unpack[RingOptions],
     ) -> None:
         storage = storage if storage is not None else ListStorage(1000)
         sampler = _sampler(self, storage, sampler, alpha, beta, eps, dtype, reduction, normalization)
-        super().__init__(
-            storage=storage,
-            sampler=sampler,
-            writer=writer,
-            collate_fn=collate_fn,
-            batch_size=batch_size,
-            transform=transform,
-            generator=generator,
-            prefetch=prefetch,
-            pin_memory=pin_memory,
-            dim_extend=dim_extend,
-            priority_key=priority_key,
-        )
+        super().__init__(storage=storage, sampler=sampler, writer=writer, priority_key=priority_key, **options)
 
 
 def _sampler(

@@ -1,17 +1,14 @@
 """What buffers of TensorDicts share: batches that say where they come from."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
-import torch
 from tensordict import TensorDict, TensorDictBase
 
 from rl_buffers._arguments import named_arguments
 from rl_buffers._buffer import BufferBase
-from rl_buffers._layout import stack_rows
-from rl_buffers._storage import Block, Storage
-from rl_buffers.samplers import Sampler
-from rl_buffers.writers import Writer
+from rl_buffers._extend_dim import stack_steps
+from rl_buffers._options import BufferOptions
+from rl_buffers._storage import Block
 from rl_specs import NestedKey, message, missing_key
 
 _OWN_ENTRIES = ("index", "_weight", "_stamp")
@@ -22,33 +19,8 @@ class TensorDictBufferBase(BufferBase):
     """See `TensorDictReplayBuffer`."""
 
     @named_arguments
-    def __init__(
-        self,
-        *,
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-        prefetch: int | None = None,
-        pin_memory: bool = False,
-        dim_extend: int | None = None,
-        priority_key: NestedKey = "td_error",
-    ) -> None:
-        super().__init__(
-            storage=storage,
-            sampler=sampler,
-            writer=writer,
-            collate_fn=collate_fn,
-            batch_size=batch_size,
-            transform=transform,
-            generator=generator,
-            prefetch=prefetch,
-            pin_memory=pin_memory,
-            dim_extend=dim_extend,
-        )
+    def __init__(self, *, priority_key: NestedKey = "td_error", **options: Unpack[BufferOptions]) -> None:
+        super().__init__(**options)
         self._priority_key = priority_key
 
     @property
@@ -78,7 +50,8 @@ class TensorDictBufferBase(BufferBase):
 
     def _accept(self, data: Any, method: str) -> Any:
         if type(data) is list:
-            data = stack_rows(data, f"{self._name}.{method}")
+            dim = self._storage.ndim - 1 if method == "extend" else 0
+            data = stack_steps(data, f"{self._name}.{method}", dim)
         if not isinstance(data, TensorDictBase):
             raise TypeError(
                 message(

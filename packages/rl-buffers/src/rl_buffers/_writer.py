@@ -23,7 +23,7 @@ class Writer(ABC):
             storage: where they will be written.
             data: a batch, or a row without the dimension that counts rows.
             is_row: which of the two.
-            where: the rows that they replace in place; None where the writer chooses.
+            where: the rows that they replace in place, int64 `[*B, T]` for such data; None where the writer chooses.
         Returns:
             `data` itself where nothing is added; `data` are not changed.
         """

@@ -15,6 +15,11 @@ _HEAD = "dataset.json"
 _ROWS = "rows"
 
 
+def is_converted(folder: Path) -> bool:
+    """Whether a folder holds the converted form of a data set."""
+    return (folder / _HEAD).is_file()
+
+
 def opened(component: str, source: RowSource, folder: Path) -> tuple[LazyMemmapStorage, dict[str, Any]]:
     """Storage and metadata of a data set, converted first where that has not been done.
 
@@ -28,7 +33,7 @@ def opened(component: str, source: RowSource, folder: Path) -> tuple[LazyMemmapS
         SpecError: the folder holds another format, or the data set has no rows.
     """
     head = folder / _HEAD
-    if not head.is_file():
+    if not is_converted(folder):
         _convert(component, source, folder)
     try:
         found = json.loads(head.read_text())

@@ -2,20 +2,20 @@
 
 import gzip
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import numpy as np
 import torch
 from tensordict import TensorDict
 
+from rl_buffers._arguments import named_arguments
+from rl_buffers._options import DatasetOptions
 from rl_buffers.datasets._rows import step_rows
 from rl_buffers.datasets._source import RowSource
 from rl_buffers.datasets.base import BaseDatasetExperienceReplay
-from rl_buffers.samplers import Sampler
-from rl_buffers.writers import Writer
 from rl_specs import SpecError, message
 
 _NAME = "AtariDQNExperienceReplay"
@@ -36,40 +36,24 @@ class AtariDQNExperienceReplay(BaseDatasetExperienceReplay):
         batch_size: rows in a batch.
         checkpoints: numbers of the checkpoints to read; None for all of them.
         root: folder for the converted form; None for `~/.cache/rl_buffers/atari_dqn`.
-        sampler, writer, collate_fn, transform, generator, prefetch, pin_memory: see `BaseDatasetExperienceReplay`.
+        split_trajs, sampler, writer, collate_fn, transform, generator, prefetch, pin_memory: see
+            `BaseDatasetExperienceReplay`.
     Raises:
         FileNotFoundError: a checkpoint is missing, or a part of it.
         SpecError: a file is damaged, or the parts of a checkpoint differ in length.
     Source: Agarwal et al. 2020, https://arxiv.org/abs/1907.04543
     """
 
+    @named_arguments
     def __init__(
         self,
         path: str | Path,
         batch_size: int | None = None,
         *,
         checkpoints: list[int] | None = None,
-        root: str | Path | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-        prefetch: int | None = None,
-        pin_memory: bool = False,
+        **options: Unpack[DatasetOptions],
     ) -> None:
-        super().__init__(
-            _CheckpointRows(Path(path), checkpoints),
-            batch_size,
-            root=root,
-            sampler=sampler,
-            writer=writer,
-            collate_fn=collate_fn,
-            transform=transform,
-            generator=generator,
-            prefetch=prefetch,
-            pin_memory=pin_memory,
-        )
+        super().__init__(_CheckpointRows(Path(path), checkpoints), batch_size, **options)
 
     @property
     def kind(self) -> str:

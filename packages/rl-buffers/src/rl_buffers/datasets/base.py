@@ -4,14 +4,16 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-import torch
 from tensordict import TensorDictBase
 
+from rl_buffers._arguments import named_arguments
+from rl_buffers._options import BatchOptions
 from rl_buffers._tensordict_buffer import TensorDictBufferBase
 from rl_buffers.datasets._converted import opened
 from rl_buffers.datasets._source import RowSource
+from rl_buffers.datasets._split import opened_split, split_folder
 from rl_buffers.samplers import Sampler
 from rl_buffers.storages import LazyMemmapStorage
 from rl_buffers.writers import ImmutableDatasetWriter, Writer
@@ -27,40 +29,35 @@ class BaseDatasetExperienceReplay(TensorDictBufferBase, ABC):
         source: where rows come from.
         batch_size: rows in a batch.
         root: folder under which converted data sets are kept; None for `~/.cache/rl_buffers/<kind>`.
+        split_trajs: rows are whole trajectories instead of steps, `[L]` each, padded with zeros to the length of the
+            longest: a batch is `[n, L]`, and its entry `"mask"`, bool `[n, L]`, is true on real steps. They end where
+            `"episode"` changes or a step is done. Their files hold the padding too.
         sampler: None for `RandomSampler()`; `SliceSampler(traj_key="episode", ...)` gives parts of trajectories.
         writer: None for `ImmutableDatasetWriter()`, which refuses to write.
         collate_fn, transform, generator, prefetch, pin_memory: as for `TensorDictReplayBuffer`.
+    Raises:
+        SpecError, MissingKeyError: `split_trajs`, and nothing says where trajectories end.
     """
 
+    @named_arguments
     def __init__(
         self,
         source: RowSource,
         batch_size: int | None,
         *,
         root: str | Path | None = None,
+        split_trajs: bool = False,
         sampler: Sampler | None = None,
         writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-        prefetch: int | None = None,
-        pin_memory: bool = False,
+        **options: Unpack[BatchOptions],
     ) -> None:
         self._root = Path("~/.cache/rl_buffers", self.kind).expanduser() if root is None else Path(root)
-        self._path = self._root.joinpath(*source.name.split("/"))
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._rows, self._metadata = opened(type(self).__name__, source, self._path)
-        super().__init__(
-            storage=self._rows,
-            sampler=sampler,
-            writer=ImmutableDatasetWriter() if writer is None else writer,
-            collate_fn=collate_fn,
-            batch_size=batch_size,
-            transform=transform,
-            generator=generator,
-            prefetch=prefetch,
-            pin_memory=pin_memory,
-        )
+        folder = self._root.joinpath(*source.name.split("/"))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._path = split_folder(folder) if split_trajs else folder
+        self._rows, self._metadata = (opened_split if split_trajs else opened)(type(self).__name__, source, folder)
+        writer = ImmutableDatasetWriter() if writer is None else writer
+        super().__init__(storage=self._rows, sampler=sampler, writer=writer, batch_size=batch_size, **options)
 
     @property
     @abstractmethod

@@ -1,19 +1,19 @@
 """Data sets in the layout of D4RL: one HDF5 file of flat arrays."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import numpy as np
 import torch
 from tensordict import TensorDict
 
+from rl_buffers._arguments import named_arguments
+from rl_buffers._options import DatasetOptions
 from rl_buffers.datasets._extras import require
 from rl_buffers.datasets._rows import nested_tensors, step_rows
 from rl_buffers.datasets._source import RowSource
 from rl_buffers.datasets.base import BaseDatasetExperienceReplay
-from rl_buffers.samplers import Sampler
-from rl_buffers.writers import Writer
 from rl_specs import SpecError, message, missing_key
 
 _NAME = "D4RLExperienceReplay"
@@ -36,7 +36,8 @@ class D4RLExperienceReplay(BaseDatasetExperienceReplay):
         batch_size: rows in a batch.
         terminate_on_end: keep steps that timed out, and take them for terminated.
         root: folder for the converted form; None for `~/.cache/rl_buffers/d4rl`.
-        sampler, writer, collate_fn, transform, generator, prefetch, pin_memory: see `BaseDatasetExperienceReplay`.
+        split_trajs, sampler, writer, collate_fn, transform, generator, prefetch, pin_memory: see
+            `BaseDatasetExperienceReplay`.
     Raises:
         ImportError: the library h5py is not installed.
         FileNotFoundError: there is no such file.
@@ -44,33 +45,16 @@ class D4RLExperienceReplay(BaseDatasetExperienceReplay):
     Source: Fu et al. 2020, https://arxiv.org/abs/2004.07219
     """
 
+    @named_arguments
     def __init__(
         self,
         path: str | Path,
         batch_size: int | None = None,
         *,
         terminate_on_end: bool = False,
-        root: str | Path | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-        prefetch: int | None = None,
-        pin_memory: bool = False,
+        **options: Unpack[DatasetOptions],
     ) -> None:
-        super().__init__(
-            _D4RLRows(Path(path), terminate_on_end=terminate_on_end),
-            batch_size,
-            root=root,
-            sampler=sampler,
-            writer=writer,
-            collate_fn=collate_fn,
-            transform=transform,
-            generator=generator,
-            prefetch=prefetch,
-            pin_memory=pin_memory,
-        )
+        super().__init__(_D4RLRows(Path(path), terminate_on_end=terminate_on_end), batch_size, **options)
 
     @property
     def kind(self) -> str:

@@ -1,22 +1,22 @@
 """Data sets in the format of LeRobot: Parquet for numbers, MP4 for cameras."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import numpy as np
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from rl_buffers._arguments import named_arguments
+from rl_buffers._options import DatasetOptions
 from rl_buffers.datasets._extras import require
 from rl_buffers.datasets._frames import VideoFrames, decoded_image
 from rl_buffers.datasets._source import RowSource
 from rl_buffers.datasets.base import BaseDatasetExperienceReplay
-from rl_buffers.samplers import Sampler
-from rl_buffers.writers import Writer
 from rl_specs import NestedKey, SpecError, message, missing_key
 
 _NAME = "LeRobotExperienceReplay"
@@ -41,7 +41,8 @@ class LeRobotExperienceReplay(BaseDatasetExperienceReplay):
         key_map: other names for features, such as `{"observation.state": "observation"}`.
         decode_video: read videos, and images; False leaves them out.
         root: folder for the converted form; None for `~/.cache/rl_buffers/lerobot`.
-        sampler, writer, collate_fn, transform, generator, prefetch, pin_memory: see `BaseDatasetExperienceReplay`.
+        split_trajs, sampler, writer, collate_fn, transform, generator, prefetch, pin_memory: see
+            `BaseDatasetExperienceReplay`.
     Raises:
         ImportError: the library pyarrow, or for images and videos av, is not installed.
         FileNotFoundError: files are missing.
@@ -49,6 +50,7 @@ class LeRobotExperienceReplay(BaseDatasetExperienceReplay):
         MissingKeyError: `key_map` names a feature that is not there.
     """
 
+    @named_arguments
     def __init__(
         self,
         path: str | Path,
@@ -56,27 +58,9 @@ class LeRobotExperienceReplay(BaseDatasetExperienceReplay):
         *,
         key_map: dict[str, NestedKey] | None = None,
         decode_video: bool = True,
-        root: str | Path | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-        prefetch: int | None = None,
-        pin_memory: bool = False,
+        **options: Unpack[DatasetOptions],
     ) -> None:
-        super().__init__(
-            _LeRobotRows(Path(path), key_map or {}, decode_video=decode_video),
-            batch_size,
-            root=root,
-            sampler=sampler,
-            writer=writer,
-            collate_fn=collate_fn,
-            transform=transform,
-            generator=generator,
-            prefetch=prefetch,
-            pin_memory=pin_memory,
-        )
+        super().__init__(_LeRobotRows(Path(path), key_map or {}, decode_video=decode_video), batch_size, **options)
 
     @property
     def kind(self) -> str:

@@ -1,19 +1,17 @@
 """Data sets in the format of Minari."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, final
+from collections.abc import Iterator
+from typing import Any, Unpack, final
 
 import numpy as np
-import torch
 from tensordict import TensorDict
 
+from rl_buffers._arguments import named_arguments
+from rl_buffers._options import DatasetOptions
 from rl_buffers.datasets._extras import require
 from rl_buffers.datasets._rows import nested_tensors, sliced, step_rows
 from rl_buffers.datasets._source import RowSource
 from rl_buffers.datasets.base import BaseDatasetExperienceReplay
-from rl_buffers.samplers import Sampler
-from rl_buffers.writers import Writer
 
 _NAME = "MinariExperienceReplay"
 
@@ -30,39 +28,23 @@ class MinariExperienceReplay(BaseDatasetExperienceReplay):
         batch_size: rows in a batch.
         root: folder for the converted form; None for `~/.cache/rl_buffers/minari`.
         download: fetch the data set from Minari's server if it is not on this machine.
-        sampler, writer, collate_fn, transform, generator, prefetch, pin_memory: see `BaseDatasetExperienceReplay`.
+        split_trajs, sampler, writer, collate_fn, transform, generator, prefetch, pin_memory: see
+            `BaseDatasetExperienceReplay`.
     Raises:
         ImportError: the library minari is not installed.
         FileNotFoundError: the data set is not on this machine, and is not to be downloaded.
     """
 
+    @named_arguments
     def __init__(
         self,
         dataset_id: str,
         batch_size: int | None = None,
         *,
-        root: str | Path | None = None,
         download: bool = False,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
-        collate_fn: Callable[[Any], Any] | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        generator: torch.Generator | None = None,
-        prefetch: int | None = None,
-        pin_memory: bool = False,
+        **options: Unpack[DatasetOptions],
     ) -> None:
-        super().__init__(
-            _MinariRows(dataset_id, download=download),
-            batch_size,
-            root=root,
-            sampler=sampler,
-            writer=writer,
-            collate_fn=collate_fn,
-            transform=transform,
-            generator=generator,
-            prefetch=prefetch,
-            pin_memory=pin_memory,
-        )
+        super().__init__(_MinariRows(dataset_id, download=download), batch_size, **options)
 
     @property
     def kind(self) -> str:
