@@ -1,5 +1,6 @@
 """The parts of a buffer and what is told of them: storage, sampler, writer, transforms, and the lock around them."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -54,6 +55,7 @@ class BufferParts:
         self._transforms: list[Callable[[Any], Any]] = []
         self._inverses: list[Callable[[Any], Any]] = []
         self._generator = generator
+        self._saves = threading.RLock()
         self._lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
         self._ahead = None if not self._whole_number("prefetch", prefetch or 0) else Lookahead(prefetch or 0)
         self._dim_extend = self._valid_dim_extend(dim_extend)

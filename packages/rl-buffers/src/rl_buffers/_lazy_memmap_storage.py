@@ -12,6 +12,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._layout import Layout
 from rl_buffers._lazy_tensor_storage import resolved
 from rl_buffers._mapped_files import MappedFiles
@@ -47,6 +48,8 @@ class LazyMemmapStorage(BaseTensorStorage):
         existsok: open the storage that the folder holds, if it does.
         shared_init: open it for several processes.
         auto_cleanup: remove the files on `close`, or when the storage or the process ends; None for temporary ones.
+        checkpointer: how rows become files of a checkpoint; None for `TensorStorageCheckpointer()`. One given does not
+            travel with a pickled storage.
     Raises:
         FileExistsError: the folder holds a storage, and neither `existsok` nor `shared_init` is given.
         SpecError: it holds one of another capacity or `ndim`.
@@ -62,12 +65,13 @@ class LazyMemmapStorage(BaseTensorStorage):
         existsok: bool = False,
         shared_init: bool = False,
         auto_cleanup: bool | None = None,
+        checkpointer: StorageCheckpointerBase | None = None,
     ) -> None:
         is_temporary = scratch_dir is None
         is_kept = not is_temporary or shared_init
         follows_data = device is None or device == "auto"
         batch_device = None if follows_data else resolved(device or "cpu")
-        super().__init__(max_size, torch.device("cpu"), ndim=ndim, batch_device=batch_device)
+        super().__init__(max_size, torch.device("cpu"), ndim=ndim, batch_device=batch_device, checkpointer=checkpointer)
         folder = Path(tempfile.mkdtemp(prefix="rl-buffers-")) if scratch_dir is None else Path(scratch_dir).absolute()
         if batch_device == torch.device("cpu"):
             self._batch_device = None

@@ -5,6 +5,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._layout import inferred
 from rl_buffers._tensor_storage import BaseTensorStorage
 from rl_specs import message
@@ -23,10 +24,18 @@ class LazyTensorStorage(BaseTensorStorage):
         max_size: capacity in rows.
         device: where the rows are kept; `"auto"` for the device of the first data.
         ndim: how many first dimensions of data count rows: 2 for `[B, T, ...]`, time last.
+        checkpointer: how rows become files; None for `TensorStorageCheckpointer()`.
     """
 
-    def __init__(self, max_size: int, *, device: torch.device | str = "cpu", ndim: int = 1) -> None:
-        super().__init__(max_size, None if device == "auto" else resolved(device), ndim=ndim)
+    def __init__(
+        self,
+        max_size: int,
+        *,
+        device: torch.device | str = "cpu",
+        ndim: int = 1,
+        checkpointer: StorageCheckpointerBase | None = None,
+    ) -> None:
+        super().__init__(max_size, None if device == "auto" else resolved(device), ndim=ndim, checkpointer=checkpointer)
 
     def _allocate(self, number: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.empty(self._max_size, width, dtype=dtype, device=device)
@@ -44,15 +53,22 @@ class TensorStorage(BaseTensorStorage):
         max_size: capacity in rows; None for as many as `data` has.
         device: where the rows are kept; None for where `data` is.
         ndim: how many first dimensions of data count rows.
+        checkpointer: how rows become files; None for `TensorStorageCheckpointer()`.
     """
 
     def __init__(
-        self, data: Any, *, max_size: int | None = None, device: torch.device | str | None = None, ndim: int = 1
+        self,
+        data: Any,
+        *,
+        max_size: int | None = None,
+        device: torch.device | str | None = None,
+        ndim: int = 1,
+        checkpointer: StorageCheckpointerBase | None = None,
     ) -> None:
         _, leaves = inferred(data, "TensorStorage", lead_dims=ndim)
         count = leaves[0].shape[:ndim].numel()
         capacity = count if max_size is None else max_size
-        super().__init__(capacity, None if device is None else resolved(device), ndim=ndim)
+        super().__init__(capacity, None if device is None else resolved(device), ndim=ndim, checkpointer=checkpointer)
         block = self.check(data, "TensorStorage")
         if count > self._max_size:
             expected = f"at least the {count} rows of data"
