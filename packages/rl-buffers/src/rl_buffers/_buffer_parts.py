@@ -63,6 +63,8 @@ class BufferParts:
             fix = "Leave prefetch out"
             problem = "prefetch on a storage that other processes write to: what they write cannot take batches back"
             raise ValueError(message(self._name, problem, fix=fix))
+        is_shared = self._storage.ring is not None and self._storage.ring.is_shared
+        self._gives_room = self._sampler.consumes_rows and self._storage.ndim == 1 and not is_shared
         self._is_pinned = pin_memory
         if pin_memory:
             assert_can_pin(self._name)
@@ -104,8 +106,13 @@ class BufferParts:
         return self._written
 
     def __len__(self) -> int:
-        """Number of rows stored."""
-        return len(self._storage)
+        """Number of rows stored; with a sampler that consumes rows, of those that can still be drawn."""
+        if not self._sampler.consumes_rows:
+            return len(self._storage)
+        with self._lock:
+            if self._ahead is not None:
+                self._ahead.drop(self._rewind)
+            return self._sampler.left(self._storage)
 
     def __repr__(self) -> str:
         return (

@@ -7,7 +7,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_buffers._layout import stack_rows
-from rl_buffers._ring_writes import ring_extend, ring_order, ring_start
+from rl_buffers._ring_writes import NO_ROWS, ring_fill, ring_order, ring_places, ring_start
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._writer import Writer, write_whole
 from rl_specs import message
@@ -24,6 +24,7 @@ class TensorDictRoundRobinWriter(Writer):
 
     def __init__(self) -> None:
         self._cursor = 0
+        self._free = NO_ROWS
 
     def attach(self, storage: Storage) -> None:
         """Go on after the rows that are there.
@@ -35,6 +36,10 @@ class TensorDictRoundRobinWriter(Writer):
             fix = "Use RoundRobinWriter; batches of TensorDictReplayBuffer say which rows they are"
             raise ValueError(message("TensorDictRoundRobinWriter", "ndim", expected=1, found=storage.ndim, fix=fix))
         self._cursor = ring_start(storage, self._cursor)
+
+    def offer(self, rows: Tensor) -> None:
+        """See `Writer.offer`; the next write takes them before it goes on round the ring."""
+        self._free = rows
 
     def prepare(self, storage: Storage, data: Any, *, is_row: bool, where: Where | None = None) -> Any:
         """`data` with the numbers that its rows will have.
@@ -56,27 +61,37 @@ class TensorDictRoundRobinWriter(Writer):
             )
         shape = data.batch_size
         if is_row:
-            index = torch.full(shape, where if isinstance(where, int) else self._cursor, device=data.device)
+            index = torch.full(shape, where if isinstance(where, int) else self._next(), device=data.device)
         else:
             numbers = self._numbers(storage, shape[0], where).to(data.device)
             index = numbers.view(-1, *[1] * (len(shape) - 1)).expand(shape)
         return data.copy().set("index", index)
 
+    def _next(self) -> int:
+        """Where the next row goes."""
+        return int(self._free[0]) if len(self._free) else self._cursor
+
     def _numbers(self, storage: Storage, count: int, where: Where | None) -> Tensor:
+        if where is None and len(self._free) and count < storage.max_size:
+            return ring_places(storage.max_size, count, self._cursor, self._free)[0]
         if where is None:
             return torch.arange(self._cursor, self._cursor + count).remainder_(storage.max_size)
         return torch.arange(where.start, where.stop) if isinstance(where, slice) else torch.as_tensor(where)
 
     def extend(self, storage: Storage, block: Block) -> Tensor:
         """See `RoundRobinWriter.extend`."""
-        index, self._cursor = ring_extend(storage, block, self._cursor)
+        index, self._cursor = ring_fill(storage, block, self._cursor, self._free)
+        self._free = NO_ROWS
         return index
 
     def add(self, storage: Storage, block: Block) -> int:
         """See `Writer.add`; every row is kept."""
-        index = self._cursor
+        index = self._next()
         write_whole(storage, index, block)
-        self._cursor = (index + 1) % storage.max_size
+        if len(self._free):
+            self._free = NO_ROWS
+        else:
+            self._cursor = (index + 1) % storage.max_size
         return index
 
     def overwrite(self, storage: Storage, where: Where, block: Block) -> None:
