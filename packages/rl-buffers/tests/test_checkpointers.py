@@ -43,8 +43,12 @@ from rl_buffers import (
     TensorDictMaxValueWriter,
     TensorDictReplayBuffer,
     TensorDictRoundRobinWriter,
+    TensorStorage,
     TensorStorageCheckpointer,
 )
+from rl_buffers._checkpointer import Target
+from rl_buffers._manifest import file_digest
+from rl_buffers._rows import Rows, RowStore
 from rl_specs import SpecError
 
 TENSOR_KINDS: list[Any] = [
@@ -370,3 +374,83 @@ def test_a_process_killed_while_it_saves_leaves_a_whole_save(
     assert outcomes == sorted(outcomes, reverse=True)
     assert outcomes.count(399.0) >= 4
     assert outcomes.count(-399.0) >= 2
+
+
+def test_a_storage_has_its_checkpointer(tmp_path: Path) -> None:
+    """The one given to a storage, or set later, writes what `dumps` is not told about; by default it is the usual."""
+    assert isinstance(LazyTensorStorage(3).checkpointer, TensorStorageCheckpointer)
+    assert isinstance(ListStorage(3).checkpointer, ListStorageCheckpointer)
+    own: StorageCheckpointerBase = NestedStorageCheckpointer()
+    made: list[Storage] = [
+        LazyTensorStorage(9, checkpointer=own),
+        LazyMemmapStorage(9, checkpointer=own),
+        TensorStorage(_steps(0, 2), max_size=9, checkpointer=own),
+    ]
+    for number, storage in enumerate(made):
+        assert storage.checkpointer is own
+        buffer = _buffer(storage)
+        buffer.extend(_steps(0, 4))
+        buffer.dumps(tmp_path / f"{number}")
+        assert (tmp_path / f"{number}/rows/000001/next/reward/rows.npy").is_file()
+        storage.checkpointer = FlatStorageCheckpointer()
+        buffer.dumps(tmp_path / f"{number}")
+        assert (tmp_path / f"{number}/rows/000002-next.reward.rows.npy").is_file()
+        other = _buffer(LazyTensorStorage(9))
+        other.loads(tmp_path / f"{number}")
+        assert _same(buffer[:], other[:])
+    lists = ListStorageCheckpointer()
+    kinds: list[Any] = [ListStorage, LazyStackStorage, CompressedListStorage]
+    for kind in kinds:
+        assert kind(3, checkpointer=lists).checkpointer is lists
+
+
+def test_a_checkpointer_that_does_not_fit_is_refused_at_once() -> None:
+    """A list cannot have one for tensors, and a class or another object is none: said where it is given."""
+    for kind in (ListStorage, LazyStackStorage, CompressedListStorage):
+        for wrong in (FlatStorageCheckpointer, NestedStorageCheckpointer, TensorStorageCheckpointer):
+            with pytest.raises(TypeError, match=f"{wrong.__name__}: .*found {kind.__name__}.*ListStorageCheckpointer"):
+                kind(3, checkpointer=wrong())
+    storage = LazyTensorStorage(3)
+    for mistake in (FlatStorageCheckpointer, "flat", None):
+        with pytest.raises(TypeError, match=r"LazyTensorStorage: checkpointer.*Pass an object"):
+            storage.checkpointer = mistake  # type: ignore[assignment]  # the mistake under test
+    with pytest.raises(TypeError, match=r"ReplayBuffer.dumps: checkpointer.*Pass an object"):
+        ReplayBuffer(storage=storage).dumps("nowhere", checkpointer=FlatStorageCheckpointer)  # type: ignore[arg-type]  # likewise
+    with pytest.raises(TypeError, match=r"ReplayBuffer.loads: checkpointer.*Pass an object"):
+        ReplayBuffer(storage=storage).loads("nowhere", checkpointer="flat")  # type: ignore[arg-type]  # likewise
+    assert not Path("nowhere").exists()
+
+
+class _Halves(StorageCheckpointerBase):
+    """A checkpointer of one's own."""
+
+    name = "halves"
+
+    def save(self, storage: Rows, target: Target) -> dict[str, Any]:
+        """The state, in a file."""
+        name = target.name("state.pt")
+        (target.folder / name).parent.mkdir(exist_ok=True)
+        torch.save(storage.state_dict(), target.folder / name)
+        return {
+            **storage.head(),
+            "saved": {"checkpointer": self.name, "files": {name: file_digest(target.folder / name)}},
+        }
+
+    def load(self, storage: RowStore, folder: Path, state: dict[str, Any]) -> None:
+        """The state again."""
+        (name,) = state["saved"]["files"]
+        storage.load_state_dict(torch.load(folder / name))
+
+
+@pytest.mark.parametrize("storage", [LazyTensorStorage, ListStorage])
+def test_a_checkpointer_of_ones_own(storage: Any, tmp_path: Path) -> None:
+    """It saves any rows, also in the background, and is found again where it is given; else its name is said."""
+    buffer = _buffer(storage(9, checkpointer=_Halves()))
+    buffer.extend(_steps(0, 12))
+    buffer.dumps(tmp_path)
+    buffer.dumps_in_background(tmp_path).wait(30)
+    with pytest.raises(SpecError, match=r"unknown checkpointer 'halves'.*loads\(path, checkpointer="):
+        _buffer(storage(9)).loads(tmp_path)
+    for other, given in ((_buffer(storage(9, checkpointer=_Halves())), None), (_buffer(storage(9)), _Halves())):
+        other.loads(tmp_path, checkpointer=given)
+        assert _same(buffer[:], other[:])

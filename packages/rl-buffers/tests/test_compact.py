@@ -34,7 +34,7 @@ def test_any_rows_come_back_bit_by_bit(values: list[float], lanes: int) -> None:
 
     expand(again, half, read)
     for path, column in storage.columns().items():
-        assert torch.equal(again.columns()[path].view(torch.int32), column.view(torch.int32))
+        assert torch.equal(again.columns()[path][:].view(torch.int32), column[:].view(torch.int32))
 
 
 def test_only_what_differs_from_the_next_row_is_kept() -> None:

@@ -88,7 +88,7 @@ def _run(buffer: TensorDictReplayBuffer, steps: list[tuple[str, int]]) -> list[l
     for name, count in steps:
         if name == "sample":
             try:
-                seen.append(buffer.sample(min(count, len(buffer))))
+                seen.append(buffer.sample(min(count, len(buffer.storage))))
             except (ValueError, RuntimeError) as error:
                 seen.append(TensorDict({"failed": torch.tensor(len(str(error)))}))
         elif name == "extend":
@@ -96,7 +96,7 @@ def _run(buffer: TensorDictReplayBuffer, steps: list[tuple[str, int]]) -> list[l
         elif name == "add":
             buffer.add(_rows(first, 1)[0])
         elif name == "replace":
-            buffer[count % len(buffer)] = _rows(first, 1)[0]
+            buffer[count % len(buffer.storage)] = _rows(first, 1)[0]
         elif name == "iterate":
             seen += [batch for batch, _ in zip(buffer, range(count), strict=False)]
         elif name == "save":

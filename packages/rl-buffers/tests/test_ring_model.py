@@ -106,6 +106,7 @@ class Ring(RuleBasedStateMachine):
         self.counter = 0
         self.left: list[int] | None = None
         self.unread: set[int] = set()
+        self.reused: set[int] = set()
 
     def fresh(self, seed: int) -> TensorDictReplayBuffer:
         """A new buffer of the kind under test."""
@@ -126,13 +127,37 @@ class Ring(RuleBasedStateMachine):
         """No thread is left."""
         self.buffer.close()
 
-    def put(self, value: int) -> int | None:
-        """Write one row to the model."""
+    def free_places(self, places: list[int | None], count: int) -> list[int | None]:
+        """Which places of a write of `count` rows are those of consumed rows, which a ring takes first."""
+        if self.sampler_name != "consuming":
+            return []
+        free = set(range(len(self.model))) - self.unread
+        if self.writer_name == "highest":
+            return []
+        reused = places[: len(free)] if count < self.size else []
+        assert set(reused) <= free
+        self.reused = {place for place in reused if place is not None}
+        return reused[::-1]
+
+    def rank(self, place: int) -> int:
+        """By what the writer that ranks keeps rows: those that are consumed last."""
+        return -1 if self.sampler_name == "consuming" and place not in self.unread else _rank(self.model[place])
+
+    def put(self, value: int, free: list[int | None]) -> int | None:
+        """Write one row to the model, to a place of `free` if there is one."""
         self.left = None
+        if free:
+            place = free.pop()
+            assert place is not None
+            self.model[place] = self.arrivals[place] = value
+            self.unread.add(place)
+            return place
         place = self.cursor
+        while place in self.reused:
+            place = (place + 1) % self.size
         if self.writer_name == "highest" and len(self.model) == self.size:
-            place = min(range(self.size), key=lambda i: (_rank(self.model[i]), -self.arrivals[i]))
-            if _rank(value) <= _rank(self.model[place]):
+            place = min(range(self.size), key=lambda i: (self.rank(i), -self.arrivals[i]))
+            if _rank(value) <= self.rank(place):
                 return None
         self.model[place : place + 1] = [value]
         self.arrivals[place : place + 1] = [value]
@@ -145,7 +170,8 @@ class Ring(RuleBasedStateMachine):
         """Write a batch."""
         left = self.left
         index = self.buffer.extend(_rows(self.counter, count))
-        places = [self.put(value) for value in range(self.counter, self.counter + count)]
+        free = self.free_places(index.tolist(), count)
+        places = [self.put(value, free) for value in range(self.counter, self.counter + count)]
         last = {place: number for number, place in enumerate(places) if place is not None}
         assert index.tolist() == sorted(last, key=lambda place: last[place])
         self.counter += count
@@ -156,8 +182,9 @@ class Ring(RuleBasedStateMachine):
     def add(self) -> None:
         """Write a row."""
         left = self.left
-        place = self.put(self.counter)
-        assert self.buffer.add(_rows(self.counter, 1)[0]) == place
+        found = self.buffer.add(_rows(self.counter, 1)[0])
+        place = self.put(self.counter, self.free_places([found], 1))
+        assert found == place
         self.counter += 1
         if place is None:
             self.left = left
@@ -273,7 +300,8 @@ class Ring(RuleBasedStateMachine):
     @invariant()
     def same_rows(self) -> None:
         """Length and rows are those of the model."""
-        assert len(self.buffer) == len(self.model)
+        assert len(self.buffer.storage) == len(self.model)
+        assert len(self.buffer) == (len(self.unread) if self.sampler_name == "consuming" else len(self.model))
         if self.model:
             assert self.buffer[:]["a"].tolist() == self.model
             if self.writer_name == "numbered":

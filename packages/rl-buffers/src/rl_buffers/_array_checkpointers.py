@@ -13,9 +13,9 @@ from rl_buffers._checkpointer import StorageCheckpointerBase, Target, sync_files
 from rl_buffers._compact import Array, compact, expand
 from rl_buffers._layout import Layout
 from rl_buffers._manifest import file_digest
-from rl_buffers._storage import Storage
+from rl_buffers._rows import Rows, RowStore, TensorRows
 from rl_buffers._structure import Path
-from rl_buffers._tensor_checkpointer import tensor_storage
+from rl_buffers._tensor_checkpointer import tensor_rows, tensor_store
 
 
 @final
@@ -28,11 +28,15 @@ class FlatStorageCheckpointer(StorageCheckpointerBase):
 
     name: ClassVar[str] = "flat"
 
-    def save(self, storage: Storage, target: Target) -> dict[str, Any]:
-        """See `StorageCheckpointerBase.save`."""
-        return _save(storage, target, self.name, _flat)
+    def assert_fits(self, rows: Rows) -> None:
+        """Rows kept in tensors."""
+        tensor_rows(rows, "FlatStorageCheckpointer")
 
-    def load(self, storage: Storage, folder: FilePath, state: dict[str, Any]) -> None:
+    def save(self, storage: Rows, target: Target) -> dict[str, Any]:
+        """See `StorageCheckpointerBase.save`."""
+        return _save(tensor_rows(storage, "FlatStorageCheckpointer"), target, self.name, _flat)
+
+    def load(self, storage: RowStore, folder: FilePath, state: dict[str, Any]) -> None:
         """See `StorageCheckpointerBase.load`."""
         _load(storage, folder, state)
 
@@ -43,11 +47,15 @@ class NestedStorageCheckpointer(StorageCheckpointerBase):
 
     name: ClassVar[str] = "nested"
 
-    def save(self, storage: Storage, target: Target) -> dict[str, Any]:
-        """See `StorageCheckpointerBase.save`."""
-        return _save(storage, target, self.name, _nested)
+    def assert_fits(self, rows: Rows) -> None:
+        """Rows kept in tensors."""
+        tensor_rows(rows, "NestedStorageCheckpointer")
 
-    def load(self, storage: Storage, folder: FilePath, state: dict[str, Any]) -> None:
+    def save(self, storage: Rows, target: Target) -> dict[str, Any]:
+        """See `StorageCheckpointerBase.save`."""
+        return _save(tensor_rows(storage, "NestedStorageCheckpointer"), target, self.name, _nested)
+
+    def load(self, storage: RowStore, folder: FilePath, state: dict[str, Any]) -> None:
         """See `StorageCheckpointerBase.load`."""
         _load(storage, folder, state)
 
@@ -65,8 +73,7 @@ def quoted(path: Path) -> list[str]:
     return [quote(key, safe="").replace(".", "%2E") for key in path] or ["data"]
 
 
-def _save(storage: Storage, target: Target, name: str, file_name: Callable[[Array], str]) -> dict[str, Any]:
-    storage = tensor_storage(storage, name)
+def _save(storage: TensorRows, target: Target, name: str, file_name: Callable[[Array], str]) -> dict[str, Any]:
     arrays = compact(storage)
     target.assert_room(sum(array.dtype.itemsize * torch.Size(array.shape).numel() for array in arrays))
     entries = []
@@ -81,8 +88,8 @@ def _save(storage: Storage, target: Target, name: str, file_name: Callable[[Arra
     return {**storage.head(), "saved": {"checkpointer": name, "files": files, "entries": entries}}
 
 
-def _load(storage: Storage, folder: FilePath, state: dict[str, Any]) -> None:
-    storage = tensor_storage(storage, state["saved"]["checkpointer"])
+def _load(storage: RowStore, folder: FilePath, state: dict[str, Any]) -> None:
+    storage = tensor_store(storage, state["saved"]["checkpointer"])
     storage.begin_load(state)
     layout = Layout.parse(state)
     if layout is None:

@@ -2,12 +2,15 @@
 
 import sys
 from abc import abstractmethod
+from copy import copy
 from typing import Any
 
 import torch
 from tensordict import is_tensor_collection
 from torch import Tensor
 
+from rl_buffers._checkpointer import StorageCheckpointerBase
+from rl_buffers._frozen_list import FrozenList
 from rl_buffers._storage import Block, Storage, Where
 from rl_specs import NestedKey, SpecError, message, missing_key
 
@@ -17,10 +20,11 @@ class BaseListStorage(Storage):
 
     Args:
         max_size: capacity in rows; None for no limit.
+        checkpointer: how rows become files; None for `ListStorageCheckpointer()`.
     """
 
-    def __init__(self, max_size: int | None) -> None:
-        super().__init__(sys.maxsize if max_size is None else max_size)
+    def __init__(self, max_size: int | None, checkpointer: StorageCheckpointerBase | None = None) -> None:
+        super().__init__(sys.maxsize if max_size is None else max_size, checkpointer)
         self._rows: list[Any] = []
 
     @abstractmethod
@@ -86,6 +90,16 @@ class BaseListStorage(Storage):
     def block_entry(self, key: NestedKey, block: Block) -> Tensor:
         """See `Storage.block_entry`."""
         return entry(type(self).__name__, key, [self._peek(stored) for stored in block.columns])
+
+    def freeze(self) -> FrozenList:
+        """See `Storage.freeze`: another list of the same rows."""
+        twin = copy(self)
+        twin._rows, twin._numbers = self._rows.copy(), [self._length]
+        return FrozenList(twin)
+
+    def values(self) -> list[Any]:
+        """See `Rows.values`."""
+        return [self._decode(stored) for stored in self._rows]
 
     def clear(self) -> None:
         """Forget all rows and free them."""

@@ -65,6 +65,8 @@ class BufferBase(SavedBuffer, ABC):
                 data = self._stored_form(row.unsqueeze(lanes) if lanes else [row])
                 index = torch.empty(0) if _is_empty(data) else self._extend(data, "add")
                 return int(index[-1]) if len(index) else None
+            if self._gives_room:
+                self._writer.offer(self._sampler.used_up(self._storage))
             row = self._writer.prepare(self._storage, row, is_row=True)
             block = self._storage.check_row(row, self._add_name)
             key = self._priority_entry(row, block)
@@ -257,6 +259,8 @@ class BufferBase(SavedBuffer, ABC):
         return data
 
     def _extend(self, data: Any, method: str) -> Tensor:
+        if self._gives_room:
+            self._writer.offer(self._sampler.used_up(self._storage))
         data = self._writer.prepare(self._storage, data, is_row=False)
         block = self._storage.check(data, f"{self._name}.{method}")
         key = self._priority_entry(data, block)

@@ -1,5 +1,6 @@
 """The parts of a buffer and what is told of them: storage, sampler, writer, transforms, and the lock around them."""
 
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Self
@@ -55,6 +56,7 @@ class BufferParts:
         self._transforms: list[Callable[[Any], Any]] = []
         self._inverses: list[Callable[[Any], Any]] = []
         self._generator = generator
+        self._saves = threading.RLock()
         self._lock: Lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
         self._ahead = None if not self._whole_number("prefetch", prefetch or 0) else Lookahead(prefetch or 0)
         self._is_ahead = self._ahead is not None
@@ -62,6 +64,8 @@ class BufferParts:
         self._dim_extend = self._valid_dim_extend(dim_extend)
         if self._ahead is not None:
             self._assert_can_be_ahead()
+        is_shared = self._storage.ring is not None and self._storage.ring.is_shared
+        self._gives_room = self._sampler.consumes_rows and self._storage.ndim == 1 and not is_shared
         self._is_pinned = pin_memory
         if pin_memory:
             assert_can_pin(self._name)
@@ -103,8 +107,13 @@ class BufferParts:
         return self._written
 
     def __len__(self) -> int:
-        """Number of rows stored."""
-        return len(self._storage)
+        """Number of rows stored; with a sampler that consumes rows, of those that can still be drawn."""
+        if not self._sampler.consumes_rows:
+            return len(self._storage)
+        with self._lock:
+            if self._ahead is not None:
+                self._ahead.drop(self._rewind)
+            return self._sampler.left(self._storage)
 
     def __repr__(self) -> str:
         return (

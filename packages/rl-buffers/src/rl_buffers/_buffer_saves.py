@@ -4,13 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from rl_buffers._buffer_parts import BufferParts
+from rl_buffers._checkpointer import Hook, checked
+from rl_buffers._folder import Saving, save_folder
 from rl_buffers._save import PendingSave
-from rl_buffers._state import buffer_state, load_buffer, load_buffer_state, save_buffer
+from rl_buffers._state import buffer_state, load_buffer, load_buffer_state, state_beside_rows
 from rl_buffers.checkpointers import StorageCheckpointerBase
 
 
 class SavedBuffer(BufferParts):
     """See `ReplayBuffer`; its state, and checkpoints of it."""
+
+    _saving: PendingSave | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the next batches: rows, ring, pass, generator, transforms that are modules.
@@ -48,42 +52,106 @@ class SavedBuffer(BufferParts):
 
         Args:
             path: the folder.
-            checkpointer: how rows become files; None for `TensorStorageCheckpointer`, which writes what changed since
-                the last save, or `ListStorageCheckpointer` for rows in lists.
+            checkpointer: how rows become files; None for `storage.checkpointer`. Save hooks of both are called, those
+                of the storage first.
         Raises:
             OSError: the disk has no room for it; the earlier save is whole.
+            TypeError: the checkpointer does not fit the storage.
         """
-        with self._lock:
-            if self._is_ahead:
-                self._take_back()
-            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
-            save_buffer(self._name, Path(path), *parts, checkpointer, {"write_count": self._written})
+        with self._saves:
+            self._await_save()
+            with self._lock:
+                saving = self._begin_save(Path(path), checkpointer)
+                save_folder(saving, self._storage)
 
-    def dumps_in_background(self, path: str | Path) -> PendingSave:
+    def dumps_in_background(
+        self, path: str | Path, *, checkpointer: StorageCheckpointerBase | None = None
+    ) -> PendingSave:
         """Save as `dumps` does while the program goes on.
 
-        What is saved is the state at the time of this call, copied in memory before it returns; what is written to the
-        buffer afterwards is not part of it.
+        What is saved is the state at the time of this call; what is written to the buffer afterwards is not part of it.
+        Of the rows only those are copied in memory that are overwritten before they are saved; all of them where there
+        are save hooks or where other processes write, too. A save waits for the one before it of the same buffer.
 
+        Args:
+            path: the folder.
+            checkpointer: see `dumps`. Its hooks are called in another thread.
         Returns:
             The save under way: `wait()` for its end, which raises what went wrong.
         """
-        return PendingSave(Path(path), self.state_dict())
+        with self._saves:
+            self._await_save()
+            with self._lock:
+                saving = self._begin_save(Path(path), checkpointer)
+                rows = self._storage.freeze()
 
-    def loads(self, path: str | Path) -> None:
-        """Load what `dumps` saved, by whichever checkpointer. See `load_state_dict`.
+            def save() -> None:
+                try:
+                    save_folder(saving, rows)
+                finally:
+                    rows.release()
 
+            try:
+                self._saving = PendingSave(save, lambda: rows.copied)
+            except BaseException:
+                rows.release()
+                raise
+            return self._saving
+
+    def loads(self, path: str | Path, *, checkpointer: StorageCheckpointerBase | None = None) -> None:
+        """Load what `dumps` saved, in whichever format. See `load_state_dict`.
+
+        Args:
+            path: the folder.
+            checkpointer: whose load hooks are called, before those of `storage.checkpointer`; it also reads the rows if
+                the format is its own.
         Raises:
             FileNotFoundError: no save in the folder.
             SpecError: it does not fit, or its files are damaged or missing; nothing was changed.
         """
-        with self._lock:
-            if self._is_ahead:
-                self._take_back()
-            parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
-            try:
-                state = load_buffer(self._name, Path(path), *parts)
-            except KeyboardInterrupt:
-                self._forget()
-                raise
-            self._written = state.get("write_count", len(self._storage))
+        own = self._storage.checkpointer
+        readers = [own]
+        if checkpointer is not None and checkpointer is not own:
+            readers.insert(0, checked(f"{self._name}.loads", checkpointer, self._storage))
+        with self._saves:
+            self._await_save()
+            with self._lock:
+                if self._is_ahead:
+                    self._take_back()
+                parts = (self._storage, self._sampler, self._writer, self._generator, self._modules())
+                try:
+                    state = load_buffer(self._name, Path(path), *parts, readers)
+                except KeyboardInterrupt:
+                    self._forget()
+                    raise
+                self._written = state.get("write_count", len(self._storage))
+
+    def register_save_hook(self, hook: Hook) -> None:
+        """Save what a callable makes of the rows; see `StorageCheckpointerBase.register_save_hook`.
+
+        The hook belongs to `storage.checkpointer` and is not part of a checkpoint.
+        """
+        self._storage.register_save_hook(hook)
+
+    def register_load_hook(self, hook: Hook) -> None:
+        """Load what a callable makes of the rows saved; see `StorageCheckpointerBase.register_load_hook`.
+
+        The hook belongs to `storage.checkpointer` and is not part of a checkpoint.
+        """
+        self._storage.register_load_hook(hook)
+
+    def _begin_save(self, folder: Path, checkpointer: StorageCheckpointerBase | None) -> Saving:
+        """What is saved besides the rows, and how."""
+        own = self._storage.checkpointer
+        checkpointer = own if checkpointer is None else checked(f"{self._name}.dumps", checkpointer, self._storage)
+        hooks = own.save_hooks if checkpointer is own else own.save_hooks + checkpointer.save_hooks
+        if self._is_ahead:
+            self._take_back()
+        state = state_beside_rows(self._sampler, self._writer, self._generator, self._modules())
+        return Saving(self._name, folder, {**state, "write_count": self._written}, checkpointer, hooks)
+
+    def _await_save(self) -> None:
+        """Wait for the end of a save in the background, well or not: saves of one folder follow one another."""
+        if self._saving is not None:
+            self._saving.join()
+            self._saving = None

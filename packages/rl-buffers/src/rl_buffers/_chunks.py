@@ -1,5 +1,6 @@
 """Which rows were written since when, by chunks of rows: what a second checkpoint has to write again."""
 
+from copy import copy
 from typing import final
 
 _LEAST, _MOST, _AIM = 1 << 20, 1 << 26, 256
@@ -37,8 +38,17 @@ class Chunks:
 
     def saved(self, name: str) -> None:
         """All rows of now are in the checkpoint `name`, which no other has been called."""
-        self._saves = {**dict(list(self._saves.items())[-3:]), name: self.now}
+        for earlier in list(self._saves)[:-3]:
+            del self._saves[earlier]
+        self._saves[name] = self.now
         self.now += 1
+
+    def freeze(self) -> "Chunks":
+        """The chunks of now, for a checkpoint made later; what is marked from now on counts as written after it."""
+        twin = copy(self)  # with the same names of checkpoints
+        twin._stamps = self._stamps.copy()
+        self.now += 1
+        return twin
 
     def is_unchanged(self, chunk: int, name: str) -> bool:
         """Whether a chunk is known to be as it is in the checkpoint `name`."""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from rl_buffers._raw import raw_bytes
+from rl_buffers._rows import Column, TensorRows, TensorStore
 from rl_buffers._structure import Path
-from rl_buffers._tensor_storage import BaseTensorStorage
 
 Parts = Callable[[], Iterator[Tensor]]
 
@@ -38,7 +38,7 @@ class Array:
     parts: Parts
 
 
-def compact(storage: BaseTensorStorage) -> list[Array]:
+def compact(storage: TensorRows) -> list[Array]:
     """What is to be kept of the rows of a storage."""
     columns = storage.columns()
     spans = storage.chunks.spans(len(storage))
@@ -56,7 +56,7 @@ def compact(storage: BaseTensorStorage) -> list[Array]:
     return arrays
 
 
-def expand(storage: BaseTensorStorage, length: int, read: Callable[[Path, str, slice], Tensor | None]) -> None:
+def expand(storage: TensorStore, length: int, read: Callable[[Path, str, slice], Tensor | None]) -> None:
     """Write rows that were made compact to a storage that has their layout and no rows.
 
     Args:
@@ -81,7 +81,7 @@ def expand(storage: BaseTensorStorage, length: int, read: Callable[[Path, str, s
 
 
 def _put_changes(
-    storage: BaseTensorStorage,
+    storage: TensorStore,
     path: Path,
     length: int,
     spans: list[slice],
@@ -103,7 +103,7 @@ def _put_changes(
         taken += count
 
 
-def _changes(path: Path, column: Tensor, twin: Tensor, lanes: int, spans: list[slice]) -> list[Array]:
+def _changes(path: Path, column: Column, twin: Column, lanes: int, spans: list[slice]) -> list[Array]:
     length = column.shape[0]
     where = torch.cat([_differ(column[span], twin[_following(span, lanes, length)]) for span in spans])
 
@@ -119,7 +119,7 @@ def _changes(path: Path, column: Tensor, twin: Tensor, lanes: int, spans: list[s
     ]
 
 
-def _array(path: Path, role: str, column: Tensor, spans: list[slice]) -> Array:
+def _array(path: Path, role: str, column: Column, spans: list[slice]) -> Array:
     shape = (sum(span.stop - span.start for span in spans), *column.shape[1:])
     return Array(path, role, column.dtype, shape, lambda: (column[span].cpu() for span in spans))
 

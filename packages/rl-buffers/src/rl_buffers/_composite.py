@@ -140,12 +140,17 @@ class CompositeBuffer(ABC):
             self._take_settings(state["settings"])
 
     def dumps(self, path: str | Path) -> None:
-        """Save the state in the folder `path`; what was there stays whole until the new file replaces it."""
+        """Save the state in the folder `path`; what was there stays whole until the new file replaces it.
+
+        The rows of the members are in that file, too: their checkpointers and hooks have no part in it.
+        """
         write_folder(Path(path), self.state_dict())
 
     def dumps_in_background(self, path: str | Path) -> PendingSave:
         """Save as `dumps` does while the program goes on; see `ReplayBuffer.dumps_in_background`."""
-        return PendingSave(Path(path), self.state_dict())
+        state = self.state_dict()
+        count = len(self)
+        return PendingSave(lambda: write_folder(Path(path), state), lambda: count)
 
     def loads(self, path: str | Path) -> None:
         """Load what `dumps` saved. See `load_state_dict`."""

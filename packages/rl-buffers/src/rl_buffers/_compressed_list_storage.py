@@ -7,6 +7,7 @@ import torch
 from torch import Size, Tensor
 
 from rl_buffers._base_list_storage import BaseListStorage
+from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._lazy_tensor_storage import resolved
 from rl_buffers._raw import raw_bytes
 from rl_buffers._structure import Structure, infer, parse
@@ -30,6 +31,7 @@ class CompressedListStorage(BaseListStorage):
         decompression_fn: makes the bytes again of what `compression_fn` made; given together with it.
         compression_level: of zstd, 1 to 22: higher is smaller and slower.
         device: where what is read is moved.
+        checkpointer: how rows become files; None for `ListStorageCheckpointer()`.
     Raises:
         ImportError: zstd is to be used and the library for it is not installed.
     """
@@ -42,8 +44,9 @@ class CompressedListStorage(BaseListStorage):
         decompression_fn: Packer | None = None,
         compression_level: int = 3,
         device: torch.device | str = "cpu",
+        checkpointer: StorageCheckpointerBase | None = None,
     ) -> None:
-        super().__init__(max_size)
+        super().__init__(max_size, checkpointer)
         if (compression_fn is None) != (decompression_fn is None):
             fix = "Give both, or neither for zstd"
             raise ValueError(message("CompressedListStorage", "one of compression_fn and decompression_fn", fix=fix))
@@ -87,14 +90,16 @@ class CompressedListStorage(BaseListStorage):
         kind = self._kinds[number]
         return kind.structure.build(_leaves(kind, self._decompress(packed), iter(objects), self._to), (), self._to)
 
+    def head(self) -> dict[str, Any]:
+        """See `Rows.head`."""
+        head = {"kind": "compressed list", "max_size": self._capacity, "length": self._length}
+        return {**head, "method": self._method}
+
     def state_dict(self) -> dict[str, Any]:
         """Rows as they are kept, compressed, one after another."""
         packed = [packed for _, packed, _ in self._rows]
         return {
-            "kind": "compressed list",
-            "max_size": self._capacity,
-            "length": self._length,
-            "method": self._method,
+            **self.head(),
             "kinds": [kind.describe() for kind in self._kinds],
             "numbers": [number for number, _, _ in self._rows],
             "objects": [objects for _, _, objects in self._rows],

@@ -16,8 +16,16 @@ class ConsumingSampler(Sampler):
 
     A row that was drawn so often is consumed: it is in no batch any more until it is written again by `extend` or
     `add`. `buffer[...] = rows` does not bring it back. Iterating over the buffer ends when all rows are consumed, with
-    a smaller batch when fewer are left than asked for. The buffer keeps consumed rows until they are overwritten, so
-    its length does not change; `available` is the number of rows that can be drawn.
+    a smaller batch when fewer are left than asked for.
+
+    Consumed rows give their room back: `len(buffer)` is the number of rows that can still be drawn, as is `available`,
+    and new rows are written in the places of consumed ones first, before the writer goes on round its ring, where it
+    overwrites the rows it comes to whether they are consumed or not. A batch as large as the storage goes round the
+    ring. Of one batch no row overwrites another. `TensorDictMaxValueWriter` ranks consumed rows below all others.
+    Until they are overwritten consumed rows can be read by number, `buffer[i]` with `i` below `len(buffer.storage)`.
+
+    Room is not given back where rows have to stay in the order of time: where the storage keeps several lanes
+    (`ndim` > 1) and in a `HERReplayBuffer`; nor where other processes, which have samplers of their own, use the rows.
 
     Args:
         max_sample_count: how often a row is drawn, at least 1.
@@ -25,8 +33,10 @@ class ConsumingSampler(Sampler):
         ValueError: `max_sample_count` is out of range.
     """
 
-    _rows: Tensor
-    _place: Tensor
+    consumes_rows: bool = True
+
+    _rows: Tensor  # all rows: those that can be drawn, then those that are consumed
+    _place: Tensor  # where in _rows a row is
     _drawn: Tensor
     _count: int
     _told: int
@@ -78,6 +88,16 @@ class ConsumingSampler(Sampler):
         self._drop(consumed)
         return rows.to(storage.device), {}
 
+    def left(self, storage: Storage) -> int:
+        """See `Sampler.left`."""
+        self._take_in(storage)
+        return self._count
+
+    def used_up(self, storage: Storage) -> Tensor:
+        """See `Sampler.used_up`."""
+        self._take_in(storage)
+        return self._rows[self._count : self._told]
+
     def mark(self) -> int:
         """How many draws there were since rows were written; from now on they can be taken back."""
         if self._log is None:
@@ -104,16 +124,19 @@ class ConsumingSampler(Sampler):
         if length > len(self._drawn):
             more = max(64, min(storage.max_size, 2 * length) - len(self._drawn))
             self._rows = torch.cat([self._rows, torch.empty(more, dtype=torch.int64)])
-            self._place = torch.cat([self._place, torch.full((more,), -1, dtype=torch.int64)])
+            self._place = torch.cat([self._place, torch.empty(more, dtype=torch.int64)])
             self._drawn = torch.cat([self._drawn, torch.zeros(more, dtype=torch.int64)])
         if length > self._told:
-            self._enter(torch.arange(self._told, length))
+            new = torch.arange(self._told, length)
+            self._rows[self._told : length] = new
+            self._place[self._told : length] = new
             self._told = length
+            self._enter(new)
 
     def _allocate(self, size: int) -> None:
         """Tables for `size` rows, of which none can be drawn."""
         self._rows = torch.empty(size, dtype=torch.int64)
-        self._place = torch.full((size,), -1, dtype=torch.int64)
+        self._place = torch.empty(size, dtype=torch.int64)
         self._drawn = torch.zeros(size, dtype=torch.int64)
         self._count = self._told = 0
         self._log = None
@@ -122,22 +145,32 @@ class ConsumingSampler(Sampler):
         """Rows can be drawn, from now on as often as new ones."""
         self._log = None
         self._drawn[rows] = 0
-        new = rows[self._place[rows] < 0]
-        stop = self._count + len(new)
-        self._rows[self._count : stop] = new
-        self._place[new] = torch.arange(self._count, stop)
+        new = rows[self._place[rows] >= self._count]
+        start, stop = self._count, self._count + len(new)
+        if stop == start:
+            return
+        places = self._place[new]
+        is_taken = torch.zeros(stop - start, dtype=torch.bool)
+        is_taken[places[places < stop] - start] = True
+        others, holes = self._rows[start:stop][~is_taken], places[places >= stop]
+        self._put(holes, others)
+        self._put(torch.arange(start, stop), new)
         self._count = stop
 
     def _drop(self, places: Tensor) -> None:
-        """Take the rows at some places of the list out of it; those at its end move to where they were."""
-        self._place[self._rows[places]] = -1
-        stop = self._count - len(places)
-        holes = places[places < stop]
-        tail = self._rows[stop : self._count]
-        moved = tail[self._place[tail] >= 0]
-        self._rows[holes] = moved
-        self._place[moved] = holes
-        self._count = stop
+        """The rows at some places are consumed: they change places with the last of those that can be drawn."""
+        start, stop = self._count - len(places), self._count
+        gone = self._rows[places]
+        is_gone = torch.zeros(stop - start, dtype=torch.bool)
+        is_gone[places[places >= start] - start] = True
+        others, holes = self._rows[start:stop][~is_gone], places[places < start]
+        self._put(holes, others)
+        self._put(torch.arange(start, stop), gone)
+        self._count = start
+
+    def _put(self, places: Tensor, rows: Tensor) -> None:
+        self._rows[places] = rows
+        self._place[rows] = places
 
     def restart(self) -> None:
         """What is consumed stays so."""
@@ -163,20 +196,20 @@ class ConsumingSampler(Sampler):
         return {"max_sample_count": self._limit}
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows that can be drawn, in their order, and how often each row was."""
+        """All rows, those that can be drawn first, how many these are, and how often each row was drawn."""
         return {
-            "told": self._told,
-            "rows": self._rows[: self._count].clone(),
+            "rows": self._rows[: self._told].clone(),
+            "available": self._count,
             "drawn": self._drawn[: self._told].clone(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Sampler.load_state_dict`."""
         rows, drawn = state["rows"], state["drawn"]
-        self._allocate(len(drawn))
-        self._count, self._told = len(rows), state["told"]
-        self._rows[: self._count], self._drawn[: self._told] = rows, drawn
-        self._place[rows] = torch.arange(self._count)
+        self._allocate(len(rows))
+        self._count, self._told = state["available"], len(rows)
+        self._put(torch.arange(len(rows)), rows)
+        self._drawn[:] = drawn
 
     def __repr__(self) -> str:
         return f"ConsumingSampler(max_sample_count={self._limit})"

@@ -1,13 +1,15 @@
 """Checkpoints in folders: files of rows, and one file with everything else, which makes them count."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rl_buffers._checkpointer import StorageCheckpointerBase, Target, remove_others, row_files
+from rl_buffers._checkpointer import Hook, StorageCheckpointerBase, Target, remove_others, row_files
+from rl_buffers._hooks import OTHER, empty_store, hooked_rows, load_hooked
 from rl_buffers._manifest import FILE, disk_errors, read_manifest, write_manifest
+from rl_buffers._rows import Rows
 from rl_buffers._storage import Storage
-from rl_buffers._tensor_storage import BaseTensorStorage
 from rl_buffers.checkpointers import (
     FlatStorageCheckpointer,
     H5StorageCheckpointer,
@@ -26,39 +28,53 @@ _KINDS: dict[str, Callable[[], StorageCheckpointerBase]] = {
 }
 
 
-def save_folder(
-    component: str,
-    folder: Path,
-    state: dict[str, Any],
-    storage: Storage,
-    checkpointer: StorageCheckpointerBase | None,
-) -> None:
-    """Save a state and the rows of a storage in place of what a folder holds, all of it or nothing.
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What is to be saved besides rows, and how.
 
     Args:
         component: who asks, for messages.
         folder: made if need be; files of an earlier save are removed at last.
         state: everything but the storage.
-        storage: whose rows are saved.
-        checkpointer: writes the rows; None for the usual one.
+        checkpointer: writes the rows.
+        hooks: change the rows before.
+    """
+
+    component: str
+    folder: Path
+    state: dict[str, Any]
+    checkpointer: StorageCheckpointerBase
+    hooks: Sequence[Hook]
+
+
+def save_folder(saving: Saving, rows: Rows) -> None:
+    """Save a state and rows in place of what a folder holds, all of it or nothing.
+
     Raises:
         OSError: no room; the earlier save is whole.
     """
-    if checkpointer is None:
-        is_tensor = isinstance(storage, BaseTensorStorage)
-        checkpointer = TensorStorageCheckpointer() if is_tensor else ListStorageCheckpointer()
+    folder = saving.folder
     folder.mkdir(parents=True, exist_ok=True)
-    earlier = _earlier(component, folder)
+    earlier = _earlier(saving.component, folder)
     kept = set(earlier["storage"]["saved"]["files"]) if earlier else row_files(folder)
     generation = earlier["generation"] + 1 if earlier else 1
+    previous = {**earlier["storage"], **earlier["storage"].get(OTHER, {})} if earlier else None
     try:
-        with disk_errors(component, folder):
-            target = Target(folder, generation, earlier["storage"] if earlier else None)
-            saved = checkpointer.save(storage, target)
-            write_manifest(folder, {**state, "generation": generation, "storage": saved})
+        with disk_errors(saving.component, folder):
+            saved = _save_rows(saving, rows, Target(folder, generation, previous))
+            write_manifest(folder, {**saving.state, "generation": generation, "storage": saved})
             kept = set(saved["saved"]["files"])
     finally:
         remove_others(folder, kept)
+
+
+def _save_rows(saving: Saving, rows: Rows, target: Target) -> dict[str, Any]:
+    """The state of the storage, whose rows are in files now."""
+    if not (saving.hooks and len(rows)):
+        return saving.checkpointer.save(rows, target)
+    made = saving.checkpointer.save(hooked_rows(rows, saving.hooks, saving.folder), target)
+    other = {key: value for key, value in made.items() if key != "saved"}
+    return {**rows.head(), "saved": made["saved"], OTHER: other}
 
 
 def _earlier(component: str, folder: Path) -> dict[str, Any] | None:
@@ -72,13 +88,54 @@ def _earlier(component: str, folder: Path) -> dict[str, Any] | None:
     return state if "saved" in state.get("storage", {}) and "generation" in state else None
 
 
-def checkpointer_of(component: str, state: dict[str, Any]) -> StorageCheckpointerBase | None:
-    """What reads the rows of a saved storage; None where the state holds them itself."""
-    saved = state.get("saved")
-    if saved is None:
-        return None
-    name = saved["checkpointer"]
+def load_rows(
+    component: str,
+    storage: Storage,
+    state: dict[str, Any],
+    folder: Path,
+    readers: Sequence[StorageCheckpointerBase],
+) -> None:
+    """Load the rows that were saved in a folder.
+
+    Args:
+        component: who asks, for messages.
+        storage: in place of its rows.
+        state: what the save says of the storage; found to fit where no hooks change it.
+        folder: of the checkpoint.
+        readers: whose load hooks are called, in turn, and which read rows of their own formats.
+    Raises:
+        SpecError: files are missing or damaged, or what hooks make does not fit; nothing was changed.
+    """
+    hooks = load_hooks(readers)
+    reader = None if "saved" not in state else _reader(component, state["saved"]["checkpointer"], readers)
+    if reader is not None:
+        reader.assert_whole(component, folder, state)
+    if OTHER in state and not hooks:
+        fix = "Nothing was loaded. Register the load hooks that undo it, with buffer.register_load_hook(hook)"
+        raise SpecError(message(component, "save hooks changed the rows when they were saved", fix=fix))
+    is_hooked = bool(hooks) and state["length"] > 0
+    saved = {**state, **state.get(OTHER, {})}
+    store = empty_store(saved) if is_hooked else storage
+    if reader is None:
+        store.load_state_dict(saved)
+    else:
+        reader.load(store, folder, saved)
+    if is_hooked:
+        load_hooked(component, storage, state, store, hooks, folder)
+
+
+def load_hooks(readers: Sequence[StorageCheckpointerBase]) -> list[Hook]:
+    """The load hooks of several checkpointers."""
+    return [hook for reader in readers for hook in reader.load_hooks]
+
+
+def _reader(component: str, name: str, readers: Sequence[StorageCheckpointerBase]) -> StorageCheckpointerBase:
+    """What reads rows that were saved by the checkpointer `name`."""
+    for reader in readers:
+        if reader.name == name:
+            return reader
     if name not in _KINDS:
         problem = f"the rows were saved by an unknown checkpointer {name!r}"
-        raise SpecError(message(component, problem, expected=sorted(_KINDS), fix="Nothing was loaded"))
+        fix = "Nothing was loaded. Give it to loads(path, checkpointer=...), or to the storage"
+        raise SpecError(message(component, problem, expected=sorted(_KINDS), fix=fix))
     return _KINDS[name]()

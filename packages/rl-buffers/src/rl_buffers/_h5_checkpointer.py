@@ -17,9 +17,9 @@ from rl_buffers._checkpointer import ROWS, StorageCheckpointerBase, Target, sync
 from rl_buffers._compact import Array, compact, expand
 from rl_buffers._layout import Layout
 from rl_buffers._manifest import file_digest
-from rl_buffers._storage import Storage
+from rl_buffers._rows import Rows, RowStore
 from rl_buffers._structure import Path
-from rl_buffers._tensor_checkpointer import tensor_storage
+from rl_buffers._tensor_checkpointer import tensor_rows, tensor_store
 from rl_specs import message
 
 
@@ -38,13 +38,18 @@ class H5StorageCheckpointer(StorageCheckpointerBase):
     name: ClassVar[str] = "hdf5"
 
     def __init__(self, *, checkpoint_file: str = "checkpoint.h5", h5_kwargs: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
         _h5py()
         self._file = checkpoint_file
         self._settings = dict(h5_kwargs or {})
 
-    def save(self, storage: Storage, target: Target) -> dict[str, Any]:
+    def assert_fits(self, rows: Rows) -> None:
+        """Rows kept in tensors."""
+        tensor_rows(rows, "H5StorageCheckpointer")
+
+    def save(self, storage: Rows, target: Target) -> dict[str, Any]:
         """See `StorageCheckpointerBase.save`."""
-        storage = tensor_storage(storage, "H5StorageCheckpointer")
+        storage = tensor_rows(storage, "H5StorageCheckpointer")
         arrays = compact(storage)
         target.assert_room(sum(array.dtype.itemsize * torch.Size(array.shape).numel() for array in arrays))
         (target.folder / ROWS).mkdir(exist_ok=True)
@@ -70,9 +75,9 @@ class H5StorageCheckpointer(StorageCheckpointerBase):
                 data[start : start + len(part)] = to_stored(part)
             start += len(part)
 
-    def load(self, storage: Storage, folder: FilePath, state: dict[str, Any]) -> None:
+    def load(self, storage: RowStore, folder: FilePath, state: dict[str, Any]) -> None:
         """See `StorageCheckpointerBase.load`."""
-        storage = tensor_storage(storage, "H5StorageCheckpointer")
+        storage = tensor_store(storage, "H5StorageCheckpointer")
         storage.begin_load(state)
         layout = Layout.parse(state)
         if layout is None:

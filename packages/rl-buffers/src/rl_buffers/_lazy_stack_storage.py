@@ -6,6 +6,7 @@ import torch
 from tensordict import LazyStackedTensorDict, TensorDictBase, is_tensor_collection
 
 from rl_buffers._base_list_storage import BaseListStorage, copy_row
+from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._lazy_tensor_storage import resolved
 from rl_buffers._plain_rows import describe_rows, parse_rows
 from rl_buffers._storage import Block
@@ -23,12 +24,18 @@ class LazyStackStorage(BaseListStorage):
         max_size: capacity in rows; None for no limit.
         stack_dim: batch dimension of the stack along which rows lie, from 0.
         device: where tensors are kept; None for where they are.
+        checkpointer: how rows become files; None for `ListStorageCheckpointer()`.
     """
 
     def __init__(
-        self, max_size: int | None = None, *, stack_dim: int = 0, device: torch.device | str | None = None
+        self,
+        max_size: int | None = None,
+        *,
+        stack_dim: int = 0,
+        device: torch.device | str | None = None,
+        checkpointer: StorageCheckpointerBase | None = None,
     ) -> None:
-        super().__init__(max_size)
+        super().__init__(max_size, checkpointer)
         if not isinstance(stack_dim, int) or isinstance(stack_dim, bool) or stack_dim < 0:
             problem = message("LazyStackStorage", "stack_dim", expected="an integer >= 0", found=repr(stack_dim))
             raise ValueError(problem)
@@ -76,10 +83,13 @@ class LazyStackStorage(BaseListStorage):
     def _gather(self, rows: list[Any]) -> TensorDictBase:
         return LazyStackedTensorDict(*rows, stack_dim=self._stack_dim)
 
+    def head(self) -> dict[str, Any]:
+        """See `Rows.head`."""
+        return {"kind": "lazy stack", "max_size": self._capacity, "length": self._length}
+
     def state_dict(self) -> dict[str, Any]:
         """Rows, as the leaves of each; rows made alike share one description."""
-        head = {"kind": "lazy stack", "max_size": self._capacity, "length": self._length}
-        return {**head, **describe_rows(self._rows)}
+        return {**self.head(), **describe_rows(self._rows)}
 
     def differences(self, state: dict[str, Any]) -> list[str]:
         """See `Storage.differences`: kind and capacity."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, ClassVar, final
 
 from rl_buffers._checkpointer import StorageCheckpointerBase, Target
-from rl_buffers._storage import Storage
+from rl_buffers._rows import Rows, RowStore
 
 
 @final
@@ -13,10 +13,10 @@ class ListStorageCheckpointer(StorageCheckpointerBase):
 
     name: ClassVar[str] = "list"
 
-    def save(self, storage: Storage, target: Target) -> dict[str, Any]:
+    def save(self, storage: Rows, target: Target) -> dict[str, Any]:
         """See `StorageCheckpointerBase.save`."""
         return {**storage.state_dict(), "saved": {"checkpointer": self.name, "files": {}}}
 
-    def load(self, storage: Storage, folder: Path, state: dict[str, Any]) -> None:
+    def load(self, storage: RowStore, folder: Path, state: dict[str, Any]) -> None:
         """See `StorageCheckpointerBase.load`."""
         storage.load_state_dict(state)

@@ -5,6 +5,7 @@ from typing import Any, final
 import torch
 
 from rl_buffers._base_list_storage import BaseListStorage, copy_row
+from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._lazy_tensor_storage import resolved
 from rl_buffers._plain_rows import describe_rows, parse_rows
 
@@ -21,10 +22,17 @@ class ListStorage(BaseListStorage):
     Args:
         max_size: capacity in rows; None for no limit.
         device: where tensors are kept; None for where they are.
+        checkpointer: how rows become files; None for `ListStorageCheckpointer()`.
     """
 
-    def __init__(self, max_size: int | None = None, *, device: torch.device | str | None = None) -> None:
-        super().__init__(max_size)
+    def __init__(
+        self,
+        max_size: int | None = None,
+        *,
+        device: torch.device | str | None = None,
+        checkpointer: StorageCheckpointerBase | None = None,
+    ) -> None:
+        super().__init__(max_size, checkpointer)
         self._to = None if device is None else resolved(device)
 
     @property
@@ -41,14 +49,13 @@ class ListStorage(BaseListStorage):
     def _peek(self, stored: Any) -> Any:
         return stored
 
+    def head(self) -> dict[str, Any]:
+        """See `Rows.head`."""
+        return {"kind": "list", "max_size": self._capacity, "length": self._length}
+
     def state_dict(self) -> dict[str, Any]:
         """Rows, as the leaves of each; rows made alike share one description."""
-        return {
-            "kind": "list",
-            "max_size": self._capacity,
-            "length": self._length,
-            **describe_rows(self._rows),
-        }
+        return {**self.head(), **describe_rows(self._rows)}
 
     def differences(self, state: dict[str, Any]) -> list[str]:
         """See `Storage.differences`: kind and capacity."""

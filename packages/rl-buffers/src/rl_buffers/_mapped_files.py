@@ -38,11 +38,13 @@ class MappedFiles(Pager):
         folder: where the files are.
         is_kept: False to remove each file's name as soon as it is mapped, so that its room is free again when the
             process ends, in whichever way.
+        is_memory: the files are in memory, from which there is nothing to give back.
     """
 
-    def __init__(self, folder: Path, *, is_kept: bool) -> None:
+    def __init__(self, folder: Path, *, is_kept: bool, is_memory: bool = False) -> None:
         self.folder = folder
         self._is_kept = is_kept
+        self._is_memory = is_memory
         self._descriptors: list[int] = []
         self._maps: list[mmap.mmap] = []
         self._row_bytes: list[int] = []
@@ -71,14 +73,15 @@ class MappedFiles(Pager):
             raise self._no_room(error, rows * row_bytes) from error
         if not self._is_kept:
             path.unlink()
-        if rows * row_bytes > _BUDGET:
+        if rows * row_bytes > _BUDGET and not self._is_memory:
             _advise(mapped, is_random=True)
         self._descriptors.append(descriptor)
         self._maps.append(mapped)
         self._row_bytes.append(row_bytes)
         self._max_rows = rows
         total = rows * sum(self._row_bytes)
-        self._read_cost = 0 if total <= _BUDGET else sum(self._row_bytes) + _AROUND * len(self._maps)
+        is_small = total <= _BUDGET or self._is_memory
+        self._read_cost = 0 if is_small else sum(self._row_bytes) + _AROUND * len(self._maps)
         return torch.frombuffer(mapped, dtype=dtype).view(rows, width)
 
     def before_write(self, start: int, stop: int) -> None:
@@ -133,6 +136,9 @@ class MappedFiles(Pager):
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             return error
         problem = f"no room for {size:,} bytes in {self.folder} ({error.strerror}); nothing was written"
+        if self._is_memory:
+            fix = "Use LazyMemmapStorage(..., shared_init=True), which is on disk, or a smaller max_size"
+            return OSError(error.errno, message("LazyTensorStorage", problem, fix=fix))
         fix = "Make room, give another scratch_dir, or a smaller max_size"
         return OSError(error.errno, message("LazyMemmapStorage", problem, fix=fix))
 

@@ -1,6 +1,7 @@
 """Keeps the rows that rank highest."""
 
 import heapq
+import math
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, final, get_args
 
@@ -26,7 +27,7 @@ class TensorDictMaxValueWriter(Writer):
     """Keeps the `max_size` rows that rank highest; others are not stored.
 
     Of rows of equal rank those that came first are kept. Rows that replace others take their places, so the numbers of
-    rows say nothing about their order.
+    rows say nothing about their order. Rows that nobody needs any more rank below all others.
 
     Args:
         rank_key: the entry to rank by.
@@ -43,6 +44,7 @@ class TensorDictMaxValueWriter(Writer):
         self._heap: list[tuple[float, int, int]] = []  # rank, minus the time of arrival, row; the first leaves first
         self._arrived = 0
         self._is_whole = True
+        self._free: Tensor | None = None
 
     def attach(self, storage: Storage) -> None:
         """Rank the rows that are there, as if they had arrived in the order of their numbers."""
@@ -51,6 +53,10 @@ class TensorDictMaxValueWriter(Writer):
         heapq.heapify(self._heap)
         self._arrived = len(ranks)
         self._is_whole = True
+
+    def offer(self, rows: Tensor) -> None:
+        """See `Writer.offer`."""
+        self._free = rows
 
     def prepare(self, storage: Storage, data: Any, *, is_row: bool, where: Where | None = None) -> Any:
         """`data`: nothing is added."""
@@ -66,6 +72,7 @@ class TensorDictMaxValueWriter(Writer):
             return torch.empty(0, dtype=torch.int64)
         self._mend(storage)
         ranks = self._reduced(storage.block_entry(self._rank_key, block))
+        self._take_offer()
         self._is_whole = False
         places = self._fill(ranks[: storage.max_size - len(self._heap)])
         self._compete(ranks, len(places), places)
@@ -80,6 +87,7 @@ class TensorDictMaxValueWriter(Writer):
         """See `Writer.add`; None for a row that does not rank among those kept. See `extend`."""
         self._mend(storage)
         rank = self._reduced(storage.block_entry(self._rank_key, block))[0]
+        self._take_offer()
         heap = self._heap
         is_full = len(heap) == storage.max_size
         arrived = self._arrived
@@ -95,6 +103,14 @@ class TensorDictMaxValueWriter(Writer):
             heapq.heappush(heap, (rank, -arrived, place))
         self._is_whole = True
         return place
+
+    def _take_offer(self) -> None:
+        """Rank rows that nobody needs any more below all others."""
+        free, self._free = self._free, None
+        if free is not None and len(free):
+            gone = set(free.tolist())
+            self._heap = [(-math.inf if place in gone else rank, when, place) for rank, when, place in self._heap]
+            heapq.heapify(self._heap)
 
     def _fill(self, ranks: list[float]) -> dict[int, int]:
         """Give the first rows of a batch the places that are free; which row of the batch each place got."""
@@ -176,8 +192,13 @@ class TensorDictMaxValueWriter(Writer):
         """Rank and time of arrival of every row, in the order of their numbers."""
         rows = sorted(self._heap, key=lambda item: item[2])
         ranks = [rank for rank, _, _ in rows]
+        if all(type(rank) is int or rank == -math.inf for rank in ranks):
+            ranks = [-(2**63) if rank == -math.inf else rank for rank in ranks]
+            dtype = torch.int64
+        else:
+            dtype = torch.float64
         return {
-            "ranks": torch.tensor(ranks, dtype=torch.int64 if all(type(r) is int for r in ranks) else torch.float64),
+            "ranks": torch.tensor(ranks, dtype=dtype),
             "arrivals": torch.tensor([-arrived for _, arrived, _ in rows], dtype=torch.int64),
             "arrived": self._arrived,
         }

@@ -6,6 +6,8 @@ from torch import Tensor
 from rl_buffers._storage import Block, Storage
 from rl_buffers._writer import write_whole
 
+NO_ROWS = torch.empty(0, dtype=torch.int64)
+
 
 def ring_extend(storage: Storage, block: Block, cursor: int) -> tuple[Tensor, int]:
     """Write a batch from row `cursor` on, and from the first row again after the last.
@@ -27,6 +29,28 @@ def ring_extend(storage: Storage, block: Block, cursor: int) -> tuple[Tensor, in
         write_whole(storage, slice(0, kept - head), block, slice(skipped + head, count))
     index = torch.arange(start, start + kept)
     return (index if head == kept else index.remainder_(size)), (start + kept) % size
+
+
+def ring_fill(storage: Storage, block: Block, cursor: int, free: Tensor) -> tuple[Tensor, int]:
+    """As `ring_extend`, with the first rows in the places `free`; a batch of `max_size` rows or more goes round."""
+    if not len(free) or block.count >= storage.max_size:
+        return ring_extend(storage, block, cursor)
+    index, cursor = ring_places(storage.max_size, block.count, cursor, free)
+    if len(index):
+        write_whole(storage, index, block)
+    return index, cursor
+
+
+def ring_places(size: int, count: int, cursor: int, free: Tensor) -> tuple[Tensor, int]:
+    """Places of fewer than `size` rows, `free` ones first, then from `cursor` on; and the place of the next row."""
+    taken = free[:count].clone()
+    left = count - len(taken)
+    if left == 0:
+        return taken, cursor
+    places = torch.arange(cursor, cursor + count).remainder_(size)
+    if len(taken):
+        places = places[~torch.isin(places, taken)][:left]
+    return torch.cat([taken, places]), (int(places[-1]) + 1) % size
 
 
 def ring_order(storage: Storage, cursor: int) -> Tensor:

@@ -4,9 +4,9 @@ from typing import Any, final
 
 from torch import Tensor
 
-from rl_buffers._ring_writes import ring_extend, ring_order, ring_start
+from rl_buffers._ring_writes import NO_ROWS, ring_fill, ring_order, ring_start
 from rl_buffers._storage import Block, Storage, Where
-from rl_buffers._writer import Writer
+from rl_buffers._writer import Writer, write_whole
 
 
 @final
@@ -19,10 +19,15 @@ class RoundRobinWriter(Writer):
 
     def __init__(self) -> None:
         self._cursor = 0
+        self._free = NO_ROWS
 
     def attach(self, storage: Storage) -> None:
         """Go on after the rows that are there."""
         self._cursor = ring_start(storage, self._cursor)
+
+    def offer(self, rows: Tensor) -> None:
+        """See `Writer.offer`; the next write takes them before it goes on round the ring."""
+        self._free = rows
 
     def prepare(self, storage: Storage, data: Any, *, is_row: bool, where: Where | None = None) -> Any:
         """`data`: nothing is added."""
@@ -30,11 +35,14 @@ class RoundRobinWriter(Writer):
 
     def extend(self, storage: Storage, block: Block) -> Tensor:
         """See `Writer.extend`; for a batch larger than the storage, numbers of the rows kept."""
-        index, self._cursor = ring_extend(storage, block, self._cursor)
+        index, self._cursor = ring_fill(storage, block, self._cursor, self._free)
+        self._free = NO_ROWS
         return index
 
     def add(self, storage: Storage, block: Block) -> int:
         """See `Writer.add`; every row is kept."""
+        if len(self._free):
+            return self._reuse(storage, block)
         index = self._cursor
         try:
             storage.write(index, block)
@@ -42,6 +50,13 @@ class RoundRobinWriter(Writer):
             storage.write(index, block)
             raise
         self._cursor = (index + 1) % storage.max_size
+        return index
+
+    def _reuse(self, storage: Storage, block: Block) -> int:
+        """Write one row where nobody needs the one that is there."""
+        index = int(self._free[0])
+        self._free = NO_ROWS
+        write_whole(storage, index, block)
         return index
 
     def overwrite(self, storage: Storage, where: Where, block: Block) -> None:

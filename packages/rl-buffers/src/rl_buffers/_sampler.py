@@ -21,6 +21,9 @@ class Sampler(ABC):
     keeps_priorities: bool = False
     """Whether rows have priorities that decide how often they are drawn."""
 
+    consumes_rows: bool = False
+    """Whether rows are used up: then `left` and `used_up` say which are, and writers are offered their places."""
+
     @abstractmethod
     def sample(
         self, storage: Storage, batch_size: int, generator: torch.Generator | None
@@ -38,6 +41,14 @@ class Sampler(ABC):
     def next_batch_size(self, storage: Storage, batch_size: int) -> int:
         """Rows in the next batch of an iteration that wants `batch_size`: 0 at the end of a pass."""
         return batch_size
+
+    def left(self, storage: Storage) -> int:
+        """How many rows can be drawn."""
+        return len(storage)
+
+    def used_up(self, storage: Storage) -> Tensor:
+        """int64 `[n]`: the rows that cannot be drawn any more, in the order in which they are best overwritten."""
+        return torch.empty(0, dtype=torch.int64)
 
     def mark(self) -> Any:
         """Where the sampler is, for `rewind`; None where a draw leaves no trace in it."""

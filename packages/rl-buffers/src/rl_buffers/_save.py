@@ -1,11 +1,9 @@
 """Saving while the program goes on."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
-from typing import Any, final
-
-from rl_buffers._state_file import write_folder
+from typing import final
 
 
 @final
@@ -13,18 +11,19 @@ class PendingSave:
     """A save under way; the program ends only after it.
 
     Args:
-        folder: where to.
-        state: what, which nobody changes.
+        save: writes what nobody changes.
+        copied: how many rows were copied in memory so far.
     """
 
-    def __init__(self, folder: Path, state: dict[str, Any]) -> None:
+    def __init__(self, save: Callable[[], None], copied: Callable[[], int]) -> None:
+        self._copied = copied
         self._result: Future[None] = Future()
-        self._thread = threading.Thread(target=self._save, args=(folder, state), name="rl-buffers-save")
+        self._thread = threading.Thread(target=self._run, args=(save,), name="rl-buffers-save")
         self._thread.start()
 
-    def _save(self, folder: Path, state: dict[str, Any]) -> None:
+    def _run(self, save: Callable[[], None]) -> None:
         try:
-            write_folder(folder, state)
+            save()
         except BaseException as error:
             self._result.set_exception(error)
         else:
@@ -34,6 +33,11 @@ class PendingSave:
     def is_done(self) -> bool:
         """Whether it has ended, well or not."""
         return self._result.done()
+
+    @property
+    def copied_rows(self) -> int:
+        """How many rows were copied in memory so far, since they were overwritten before they were saved."""
+        return self._copied()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait for the end.
@@ -45,3 +49,7 @@ class PendingSave:
             OSError: what went wrong while writing, or any other error of it; the previous save is whole.
         """
         self._result.result(timeout_s)
+
+    def join(self) -> None:
+        """Wait until it has ended, well or not."""
+        self._thread.join()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rl_buffers._checkpointer import StorageCheckpointerBase
-from rl_buffers._folder import checkpointer_of, save_folder
+from rl_buffers._folder import load_hooks, load_rows
 from rl_buffers._manifest import read_manifest
 from rl_buffers._storage import Storage
 from rl_buffers.samplers import Sampler
@@ -37,12 +37,13 @@ def buffer_state(
     transforms: Sequence[nn.Module],
 ) -> dict[str, Any]:
     """The state of all parts, with what is needed to tell whether it fits elsewhere."""
-    return {**_state_beside_rows(sampler, writer, generator, transforms), "storage": storage.state_dict()}
+    return {**state_beside_rows(sampler, writer, generator, transforms), "storage": storage.state_dict()}
 
 
-def _state_beside_rows(
+def state_beside_rows(
     sampler: Sampler, writer: Writer, generator: torch.Generator | None, transforms: Sequence[nn.Module]
 ) -> dict[str, Any]:
+    """The state of all parts but the storage."""
     return {
         "format": FORMAT,
         "sampler": sampler.state_dict(),
@@ -57,22 +58,6 @@ def _state_beside_rows(
     }
 
 
-def save_buffer(
-    component: str,
-    folder: Path,
-    storage: Storage,
-    sampler: Sampler,
-    writer: Writer,
-    generator: torch.Generator | None,
-    transforms: Sequence[nn.Module],
-    checkpointer: StorageCheckpointerBase | None,
-    more: dict[str, Any],
-) -> None:
-    """Save all parts in a folder, and what `more` there is to keep; see `save_folder`."""
-    state = {**_state_beside_rows(sampler, writer, generator, transforms), **more}
-    save_folder(component, folder, state, storage, checkpointer)
-
-
 def load_buffer(
     component: str,
     folder: Path,
@@ -81,15 +66,16 @@ def load_buffer(
     writer: Writer,
     generator: torch.Generator | None,
     transforms: Sequence[nn.Module],
+    readers: Sequence[StorageCheckpointerBase],
 ) -> dict[str, Any]:
-    """Load what `save_buffer` saved, and return it; see `load_buffer_state`.
+    """Load what was saved in a folder, and return it; see `load_buffer_state`.
 
     Raises:
         FileNotFoundError: no save in the folder.
         SpecError: it does not fit, or its files are damaged; nothing was changed.
     """
     state = read_manifest(component, folder)
-    load_buffer_state(component, state, storage, sampler, writer, generator, transforms, folder=folder)
+    load_buffer_state(component, state, storage, sampler, writer, generator, transforms, folder=folder, readers=readers)
     return state
 
 
@@ -103,15 +89,19 @@ def load_buffer_state(
     transforms: Sequence[nn.Module],
     *,
     folder: Path | None = None,
+    readers: Sequence[StorageCheckpointerBase] = (),
 ) -> None:
     """Give each part its state, after all of it was found to fit; rows that the state does not hold are in `folder`.
+
+    Rows that load hooks of `readers` change are compared with the storage after that.
 
     Raises:
         SpecError: it does not fit; nothing was changed.
     """
     differences = _format_differences(state)
     if not differences:
-        differences = storage.differences(state["storage"])
+        is_hooked = bool(load_hooks(readers)) and state["storage"]["length"] > 0
+        differences = [] if is_hooked else storage.differences(state["storage"])
         differences += _part_differences(state, sampler, writer, generator, transforms)
     if differences:
         raise SpecError(
@@ -121,12 +111,10 @@ def load_buffer_state(
                 fix="Nothing was loaded. Build the buffer as the saved one was built",
             )
         )
-    checkpointer = None if folder is None else checkpointer_of(component, state["storage"])
-    if checkpointer is None or folder is None:
+    if folder is None:
         storage.load_state_dict(state["storage"])
     else:
-        checkpointer.assert_whole(component, folder, state["storage"])
-        checkpointer.load(storage, folder, state["storage"])
+        load_rows(component, storage, state["storage"], folder, readers)
     sampler.load_state_dict(state["sampler"])
     writer.load_state_dict(state["writer"])
     if generator is not None:

@@ -7,6 +7,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Size, Tensor
 
+from rl_buffers._checkpointer import Hook, StorageCheckpointerBase, checked
+from rl_buffers._list_checkpointer import ListStorageCheckpointer
+from rl_buffers._rows import FrozenRows, RowStore
 from rl_specs import NestedKey, message
 
 Where: TypeAlias = int | slice | Tensor
@@ -55,7 +58,7 @@ class SharedRing(ABC):
         """Let other processes use them."""
 
 
-class Storage(ABC):
+class Storage(RowStore):
     """A table of rows.
 
     Writing has two halves, so that data are refused before anything is written: `check` or `check_row` turns data
@@ -63,19 +66,48 @@ class Storage(ABC):
 
     Args:
         max_size: capacity in rows.
+        checkpointer: how rows become files; None for `ListStorageCheckpointer()`, which takes any rows.
     """
 
-    def __init__(self, max_size: int) -> None:
+    def __init__(self, max_size: int, checkpointer: StorageCheckpointerBase | None = None) -> None:
         if not isinstance(max_size, int) or isinstance(max_size, bool) or max_size < 1:
             raise ValueError(message(type(self).__name__, "max_size", expected="an integer >= 1", found=repr(max_size)))
         self._capacity = max_size
         self._max_size = max_size
         self._numbers: list[int] | memoryview[int] = [0]
+        self.checkpointer = checkpointer if checkpointer is not None else ListStorageCheckpointer()
 
     @property
     def max_size(self) -> int:
         """Capacity, in rows."""
         return self._max_size
+
+    @property
+    def checkpointer(self) -> StorageCheckpointerBase:
+        """How rows become files, where `dumps` is not told; may be set.
+
+        Raises:
+            TypeError: it is no checkpointer, or one that cannot save such rows.
+        """
+        return self._checkpointer
+
+    @checkpointer.setter
+    def checkpointer(self, checkpointer: StorageCheckpointerBase) -> None:
+        self._checkpointer = checked(type(self).__name__, checkpointer, self)
+
+    def register_save_hook(self, hook: Hook) -> None:
+        """Save what a callable makes of the rows; see `StorageCheckpointerBase.register_save_hook`.
+
+        The hook belongs to the checkpointer that the storage has now.
+        """
+        self._checkpointer.register_save_hook(hook)
+
+    def register_load_hook(self, hook: Hook) -> None:
+        """Load what a callable makes of the rows saved; see `StorageCheckpointerBase.register_load_hook`.
+
+        The hook belongs to the checkpointer that the storage has now.
+        """
+        self._checkpointer.register_load_hook(hook)
 
     def __len__(self) -> int:
         """Number of rows stored: rows `0` to `len - 1` can be read."""
@@ -181,6 +213,10 @@ class Storage(ABC):
     def clear(self) -> None:
         """Forget all rows; memory and layout stay."""
         self._length = 0
+
+    @abstractmethod
+    def freeze(self) -> FrozenRows:
+        """The rows of now, to be saved while others are written; called under the lock of the buffer."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

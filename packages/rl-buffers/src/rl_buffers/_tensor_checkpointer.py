@@ -12,9 +12,8 @@ from rl_buffers._checkpointer import ROWS, StorageCheckpointerBase, Target, sync
 from rl_buffers._layout import Layout
 from rl_buffers._manifest import digest
 from rl_buffers._raw import raw_bytes
-from rl_buffers._storage import Storage
+from rl_buffers._rows import Column, Rows, RowStore, TensorRows, TensorStore
 from rl_buffers._structure import Path
-from rl_buffers._tensor_storage import BaseTensorStorage
 from rl_specs import message
 
 _ALIGNMENT = 64
@@ -30,13 +29,16 @@ class TensorStorageCheckpointer(StorageCheckpointerBase):
 
     name: ClassVar[str] = "tensor"
 
-    def save(self, storage: Storage, target: Target) -> dict[str, Any]:
+    def assert_fits(self, rows: Rows) -> None:
+        """Rows kept in tensors."""
+        tensor_rows(rows, "TensorStorageCheckpointer")
+
+    def save(self, storage: Rows, target: Target) -> dict[str, Any]:
         """See `StorageCheckpointerBase.save`."""
-        storage = tensor_storage(storage, "TensorStorageCheckpointer")
+        storage = tensor_rows(storage, "TensorStorageCheckpointer")
         head = storage.head()
         spans = storage.chunks.spans(len(storage))
         known = self._known(target, head)
-        is_alone = storage.ring is None or not storage.ring.is_shared
         columns = storage.columns()
         (target.folder / ROWS).mkdir(exist_ok=True)
         chunks: list[list[Any]] = []
@@ -44,7 +46,7 @@ class TensorStorageCheckpointer(StorageCheckpointerBase):
         written = []
         for number, span in enumerate(spans):
             old = known["chunks"].get((span.start, span.stop))
-            if old is None or not (is_alone and storage.chunks.is_unchanged(number, known["id"])):
+            if old is None or not (storage.is_alone and storage.chunks.is_unchanged(number, known["id"])):
                 data = _packed(columns, span)
                 checksum = digest(data)
                 if old is None or known["files"][old] != checksum:
@@ -54,6 +56,7 @@ class TensorStorageCheckpointer(StorageCheckpointerBase):
                         file.write(data)
                     written.append(old)
                     known["files"][old] = checksum
+            storage.done(span.stop)
             chunks.append([span.start, span.stop, old])
             files[old] = known["files"][old]
         sync_files(target.folder, written)
@@ -74,9 +77,9 @@ class TensorStorageCheckpointer(StorageCheckpointerBase):
         chunks = {(start, stop): name for start, stop, name in saved["chunks"] if name in there}
         return {"id": saved["id"], "files": dict(saved["files"]), "chunks": chunks}
 
-    def load(self, storage: Storage, folder: FilePath, state: dict[str, Any]) -> None:
+    def load(self, storage: RowStore, folder: FilePath, state: dict[str, Any]) -> None:
         """See `StorageCheckpointerBase.load`."""
-        storage = tensor_storage(storage, "TensorStorageCheckpointer")
+        storage = tensor_store(storage, "TensorStorageCheckpointer")
         storage.begin_load(state)
         layout = Layout.parse(state)
         if layout is None:
@@ -88,16 +91,27 @@ class TensorStorageCheckpointer(StorageCheckpointerBase):
         storage.chunks.saved(state["saved"]["id"])
 
 
-def tensor_storage(storage: Storage, component: str) -> BaseTensorStorage:
-    """`storage`, which is to keep its rows in tensors."""
-    if not isinstance(storage, BaseTensorStorage):
-        fix = "Use ListStorageCheckpointer, which takes any storage"
-        expected = "one that keeps rows in tensors"
-        raise TypeError(message(component, "the storage", expected=expected, found=repr(storage), fix=fix))
-    return storage
+def tensor_rows(rows: Rows, component: str) -> TensorRows:
+    """`rows`, which are to be kept in tensors."""
+    if not isinstance(rows, TensorRows):
+        raise _unfit(rows, component)
+    return rows
 
 
-def _packed(columns: dict[Path, Tensor], span: slice) -> bytearray:
+def tensor_store(rows: RowStore, component: str) -> TensorStore:
+    """`rows`, which are to be kept in tensors."""
+    if not isinstance(rows, TensorStore):
+        raise _unfit(rows, component)
+    return rows
+
+
+def _unfit(rows: Rows, component: str) -> TypeError:
+    fix = "Use ListStorageCheckpointer, which takes any storage"
+    expected = "one that keeps rows in tensors"
+    return TypeError(message(component, "the storage", expected=expected, found=type(rows).__name__, fix=fix))
+
+
+def _packed(columns: dict[Path, Column], span: slice) -> bytearray:
     data = bytearray()
     for column in columns.values():
         data += raw_bytes(column[span]).numpy().data

@@ -7,20 +7,24 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
+from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._chunks import Chunks
 from rl_buffers._lanes import by_time, joined, lane_refusal, no_room_for_lanes
 from rl_buffers._layout import Layout, inferred, leaf_paths, outline, outline_differences, path_str, stack_rows
 from rl_buffers._pager import Pager
+from rl_buffers._rows import Column, TensorStore
+from rl_buffers._snapshot import Snapshot
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._structure import Path, Structure
 from rl_buffers._table import Table, group
+from rl_buffers._tensor_checkpointer import TensorStorageCheckpointer
 from rl_specs import DeviceError, NestedKey, SpecError, message, missing_key
 
 _NOTHING = torch.empty(0)
 _NO_LEAD = Size()
 
 
-class BaseTensorStorage(Storage):
+class BaseTensorStorage(Storage, TensorStore):
     """Rows in preallocated tensors.
 
     The nesting of the first data is flattened once into a list of leaves, and those are laid out in tables (see
@@ -37,6 +41,7 @@ class BaseTensorStorage(Storage):
         ndim: how many first dimensions of data count rows.
         pager: what reserves room for the tables and gives it back; None for tables in memory.
         batch_device: where what is read is moved; None for where the tables are.
+        checkpointer: how rows become files; None for `TensorStorageCheckpointer()`.
     """
 
     def __init__(
@@ -47,8 +52,9 @@ class BaseTensorStorage(Storage):
         ndim: int = 1,
         pager: Pager | None = None,
         batch_device: torch.device | None = None,
+        checkpointer: StorageCheckpointerBase | None = None,
     ) -> None:
-        super().__init__(max_size)
+        super().__init__(max_size, checkpointer if checkpointer is not None else TensorStorageCheckpointer())
         if not isinstance(ndim, int) or isinstance(ndim, bool) or ndim < 1:
             raise ValueError(message(type(self).__name__, "ndim", expected="an integer >= 1", found=repr(ndim)))
         self._ndim = ndim
@@ -66,6 +72,7 @@ class BaseTensorStorage(Storage):
         self._devices: list[torch.device] = []
         self._entries: dict[Path, int] = {}
         self._views: list[Tensor] = []
+        self._snapshots: tuple[Snapshot, ...] = ()
 
     @abstractmethod
     def _allocate(self, number: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -231,6 +238,8 @@ class BaseTensorStorage(Storage):
         start, stop = _span(where)
         if pager is not None:
             pager.before_write(start, stop)
+        if self._snapshots:
+            self._keep(where)
         for table in self._tables:
             table.write(where, block.columns, source)
         self._chunks.mark(start, stop)
@@ -285,6 +294,21 @@ class BaseTensorStorage(Storage):
             raise RuntimeError(message(type(self).__name__, "nothing was ever stored", fix="Call extend or add first"))
         return self._structure
 
+    def _keep(self, where: Where) -> None:
+        """Rows `where` are about to be overwritten: those that a save under way still needs are copied for it."""
+        self._snapshots = tuple([snapshot for snapshot in self._snapshots if snapshot.before_write(where)])
+
+    def freeze(self) -> Snapshot:
+        """See `Storage.freeze`; all rows are copied at once where other processes may write them."""
+        columns = {path: view[: self._length] for path, view in zip(self._entries, self._views, strict=True)}
+        chunks = self._chunks.freeze()
+        snapshot = Snapshot(self.head(), self._structure, columns, chunks, lanes=self._lanes, is_alone=self.is_alone)
+        if self.is_alone:
+            self._snapshots = (*self._snapshots, snapshot)
+        else:
+            snapshot.before_write(slice(0, self._length))
+        return snapshot
+
     def head(self) -> dict[str, Any]:
         """The state but for the rows: capacity, number of rows, layout."""
         layout = self._layout()
@@ -298,8 +322,12 @@ class BaseTensorStorage(Storage):
 
     def state_dict(self) -> dict[str, Any]:
         """Rows stored (not the unused part of the tables), entry by entry, and the layout."""
-        rows = self.columns().values()
+        rows = [view[: self._length] for view in self._views]
         return {**self.head(), "columns": [row.to("cpu", copy=True).contiguous() for row in rows]}
+
+    def values(self) -> Any:
+        """See `Rows.values`."""
+        return self.read(slice(0, self._length))
 
     def _layout(self) -> Layout | None:
         if self._structure is None:
@@ -311,11 +339,19 @@ class BaseTensorStorage(Storage):
         """Which rows were written since when."""
         return self._chunks
 
+    @property
+    def is_alone(self) -> bool:
+        """See `TensorRows.is_alone`."""
+        return self.ring is None or not self.ring.is_shared
+
+    def done(self, stop: int) -> None:
+        """Nothing was copied for whoever reads."""
+
     def paths(self) -> list[Path]:
         """Path of every entry of a row."""
         return list(self._entries)
 
-    def columns(self) -> dict[Path, Tensor]:
+    def columns(self) -> dict[Path, Column]:
         """Every entry of the rows stored, `[len, *row_shape]`, as views that are not to be written to."""
         length = self._length
         return {path: view[:length] for path, view in zip(self._entries, self._views, strict=True)}
@@ -364,6 +400,8 @@ class BaseTensorStorage(Storage):
             return
         if self._pager is not None:
             self._pager.before_write(start, stop)
+        if self._snapshots:
+            self._keep(slice(start, stop))
         with torch.no_grad():
             self._views[self._entries[path]][start:stop] = values
         self._chunks.mark(start, stop)

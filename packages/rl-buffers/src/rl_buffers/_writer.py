@@ -15,6 +15,9 @@ class Writer(ABC):
     def attach(self, storage: Storage) -> None:
         """A buffer was built around a storage, which may hold rows already; the next rows go after these."""
 
+    def offer(self, rows: Tensor) -> None:  # noqa: B027  # a writer may leave them where they are
+        """Rows that nobody will read any more, int64 `[n]`: the next write may put new ones in their places first."""
+
     @abstractmethod
     def prepare(self, storage: Storage, data: Any, *, is_row: bool, where: Where | None = None) -> Any:
         """`data` with what the writer adds to them; called before they are checked.
