@@ -103,12 +103,20 @@ def _cell(result: Result, name: str, label: str) -> str:
     figures = result.figures[name]
     median = result.median(name, label)
     if median is None:
-        return "failed" if figures.error is not None else ""
+        return _reason(figures.error)
     values = figures.values[label]
     spread = f" ({number(min(values))} to {number(max(values))})" if len(values) > 1 else ""
     first = result.comparison.contenders[0].name
     ratio = result.ratio(first, name, label) if name != first else None
     return number(median) + spread + (f", ours {ratio:.2f}x" if ratio is not None else "")
+
+
+def _reason(error: str | None) -> str:
+    """Why a cell has no figure: a contender that could not run here says so in its last words, `not measured: ...`."""
+    if error is None:
+        return ""
+    last = error.splitlines()[-1]
+    return last if last.startswith("not measured: ") else "failed"
 
 
 def _bars_cell(result: Result, label: str) -> str:

@@ -31,6 +31,15 @@ def test_a_row_has_medians_spread_ratio_and_bar() -> None:
     ]
 
 
+def test_what_cannot_run_here_says_why_in_its_row() -> None:
+    """A contender whose last words are `not measured: ...` has them in place of `failed`."""
+    reason = "not measured: there is no C compiler"
+    without = example()
+    without.figures["broken"] = Figures({}, f"broken.py exited with 1:\n{reason}")
+    assert f"| {reason} |  |" in table([without])
+    assert "| failed |" not in table([without])
+
+
 def test_a_label_that_begins_with_the_title_stands_alone() -> None:
     """Rows do not say the same twice."""
     text = table([example("1 env")])
