@@ -142,16 +142,17 @@ class CudaPrioritizedSampler(Sampler):
         self._faults.raise_seen()
         if len(storage) > self._count:
             self._enter(storage, self._count, len(storage))
-        total = self._trees.sums[-1]
         if self._device.type == "cpu":
-            self._assert_total(float(total))
-        elif self._may_be_zero:
-            self._faults.count_empty(total)
+            self._assert_total(float(self._trees.sums[-1]))
         place = self._device if generator is None else generator.device
         uniform = torch.rand(batch_size, dtype=torch.float64, generator=generator, device=place)
         uniform = uniform.to(self._device, non_blocking=True)
         self._set_exponent()
-        rows, weight = sum_tree_sample(self._trees.sums, uniform, reference=self._reference(), beta=self._exponent)
+        rows, weight = sum_tree_sample(
+            self._trees.sums, uniform, reference=self._reference(), beta=self._exponent, empty=self._faults.empty
+        )
+        if self._may_be_zero:
+            self._faults.look()
         if self._normalization == "batch":
             weight = weight / weight.amax()
         self._beta_step += 1
