@@ -17,6 +17,7 @@ from _paths import ROOT
 from _peers import pinned
 from _work import Family
 
+NOT_MEASURED = "not measured: "
 OURS = ("torch", "tensordict", "numpy", "gymnasium", "mujoco", "envpool", "ale-py")
 
 
@@ -52,11 +53,22 @@ def table(results: Sequence[Result]) -> str:
 
 def failures(results: Sequence[Result]) -> list[str]:
     """What failed and its last words, one line each; the rest stands in the JSON."""
+    return [line for line, is_failure in _last_words(results) if is_failure]
+
+
+def not_measured(results: Sequence[Result]) -> list[str]:
+    """What could not run on this machine, and why: a contender says so in its last words, `not measured: ...`."""
+    return [line for line, is_failure in _last_words(results) if not is_failure]
+
+
+def _last_words(results: Sequence[Result]) -> list[tuple[str, bool]]:
+    """A line for each contender that ended with an error, and whether that is a failure."""
     return [
-        f"{result.comparison.title}, {name}: {figures.error.splitlines()[-1]}"
+        (f"{result.comparison.title}, {name}: {last}", not last.startswith(NOT_MEASURED))
         for result in results
         for name, figures in result.figures.items()
         if figures.error is not None
+        for last in figures.error.splitlines()[-1:]
     ]
 
 
@@ -112,11 +124,11 @@ def _cell(result: Result, name: str, label: str) -> str:
 
 
 def _reason(error: str | None) -> str:
-    """Why a cell has no figure: a contender that could not run here says so in its last words, `not measured: ...`."""
+    """Why a cell has no figure."""
     if error is None:
         return ""
     last = error.splitlines()[-1]
-    return last if last.startswith("not measured: ") else "failed"
+    return last if last.startswith(NOT_MEASURED) else "failed"
 
 
 def _bars_cell(result: Result, label: str) -> str:

@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+AUTOGRAD = "_ZN5torch8autograd"
+"""How names of C++ functions of `torch::autograd` begin."""
 COMPILERS = ("cc", "c++", "gcc", "g++", "clang")
 
 

@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from _case import report
-from _stand_ins import make_loadable
+from _stand_ins import AUTOGRAD, make_loadable
 from replay import ACTION, CHUNK, OBSERVATION, SAMPLE, microseconds, tensordict_rows
 
 ALPHA, BETA = 0.6, 0.4
-AUTOGRAD = "_ZN5torch8autograd"
-"""How names of C++ functions of `torch::autograd` begin."""
 
 
 def tensordict_cycle(buffer: Any, rows: int) -> Callable[[], None]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from _measure import Figures, Result
 from _picture import draw
-from _report import failures, machine, number, table, write
+from _report import failures, machine, not_measured, number, table, write
 from _work import Comparison, Contender, Family, RatioBar
 
 
@@ -38,6 +38,8 @@ def test_what_cannot_run_here_says_why_in_its_row() -> None:
     without.figures["broken"] = Figures({}, f"broken.py exited with 1:\n{reason}")
     assert f"| {reason} |  |" in table([without])
     assert "| failed |" not in table([without])
+    assert failures([without]) == []
+    assert not_measured([without, example()]) == [f"walk, broken: {reason}"]
 
 
 def test_a_label_that_begins_with_the_title_stands_alone() -> None:

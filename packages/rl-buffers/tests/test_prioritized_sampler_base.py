@@ -123,5 +123,5 @@ def test_messages_name_the_class() -> None:
         Recorder(0)
     buffer = ReplayBuffer(storage=ListStorage(), sampler=Recorder(2))
     buffer.extend([1, 2])
-    with pytest.raises(ValueError, match="Recorder: max_capacity is smaller than the storage. Expected at least 3"):
+    with pytest.raises(ValueError, match=r"Recorder: max_capacity is smaller than the storage\. Expected at least 3"):
         buffer.extend([3])
