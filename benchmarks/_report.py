@@ -17,6 +17,7 @@ from _paths import ROOT
 from _peers import pinned
 from _work import Family
 
+NOT_MEASURED = "not measured: "
 OURS = ("torch", "tensordict", "numpy", "gymnasium", "mujoco", "envpool", "ale-py")
 
 
@@ -52,11 +53,22 @@ def table(results: Sequence[Result]) -> str:
 
 def failures(results: Sequence[Result]) -> list[str]:
     """What failed and its last words, one line each; the rest stands in the JSON."""
+    return [line for line, is_failure in _last_words(results) if is_failure]
+
+
+def not_measured(results: Sequence[Result]) -> list[str]:
+    """What could not run on this machine, and why: a contender says so in its last words, `not measured: ...`."""
+    return [line for line, is_failure in _last_words(results) if not is_failure]
+
+
+def _last_words(results: Sequence[Result]) -> list[tuple[str, bool]]:
+    """A line for each contender that ended with an error, and whether that is a failure."""
     return [
-        f"{result.comparison.title}, {name}: {figures.error.splitlines()[-1]}"
+        (f"{result.comparison.title}, {name}: {last}", not last.startswith(NOT_MEASURED))
         for result in results
         for name, figures in result.figures.items()
         if figures.error is not None
+        for last in figures.error.splitlines()[-1:]
     ]
 
 
@@ -103,12 +115,20 @@ def _cell(result: Result, name: str, label: str) -> str:
     figures = result.figures[name]
     median = result.median(name, label)
     if median is None:
-        return "failed" if figures.error is not None else ""
+        return _reason(figures.error)
     values = figures.values[label]
     spread = f" ({number(min(values))} to {number(max(values))})" if len(values) > 1 else ""
     first = result.comparison.contenders[0].name
     ratio = result.ratio(first, name, label) if name != first else None
     return number(median) + spread + (f", ours {ratio:.2f}x" if ratio is not None else "")
+
+
+def _reason(error: str | None) -> str:
+    """Why a cell has no figure."""
+    if error is None:
+        return ""
+    last = error.splitlines()[-1]
+    return last if last.startswith(NOT_MEASURED) else "failed"
 
 
 def _bars_cell(result: Result, label: str) -> str:

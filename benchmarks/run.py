@@ -18,7 +18,7 @@ from _paths import QUICK, RESULTS, ROOT
 from _peers import peers_python
 from _picture import draw
 from _readme import block, rewrite
-from _report import failures, machine, write
+from _report import failures, machine, not_measured, write
 from _work import Family
 from families import FAMILIES
 
@@ -38,13 +38,15 @@ def measure(family: Family, *, rounds: int, is_quick: bool, peers: Path, folder:
 
 
 def summarise(results: Sequence[Result], seconds: float) -> int:
-    """Print what was missed and what failed; the exit status."""
+    """Print what was missed, what could not run here and what failed; the exit status."""
     judged = [(result, verdict) for result in results for verdict in verdicts(result)]
     missed = [(result, verdict) for result, verdict in judged if not verdict.is_met]
     print(f"{len(judged) - len(missed)} of {len(judged)} bars met, in {seconds:.0f} s")
     for result, verdict in missed:
         value = "not measured" if verdict.value is None else f"{verdict.value:.2f}"
         print(f"  missed: {result.comparison.title} {verdict.label}: {verdict.text}, found {value}")
+    for reason in not_measured(results):
+        print(f"  {reason}")
     failed = failures(results)
     for failure in failed:
         print(f"  FAILED: {failure}")
@@ -82,7 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         readme.write_text(rewrite(readme.read_text(), block(list(FAMILIES.values()), args.output or RESULTS)))
         return 0
     folder = (args.output or (QUICK if args.quick else RESULTS)).resolve()
-    peers = args.peers or peers_python()
+    has_peers = any(
+        contender.is_peer
+        for family in chosen
+        for comparison in family.comparisons(args.quick)
+        for contender in comparison.contenders
+    )
+    peers = args.peers or (peers_python() if has_peers else Path(sys.executable))
     folder.mkdir(parents=True, exist_ok=True)
     rounds = args.rounds or (1 if args.quick else 3)
     started = time.monotonic()

@@ -18,7 +18,7 @@ from torch import Tensor
 from rl_buffers import LazyTensorStorage, LinearAnnealing, TensorDictPrioritizedReplayBuffer
 from rl_cuda import CudaPrioritizedSampler, sum_tree_update_torch
 from rl_cuda._estimators_torch import gae_torch, lambda_return_torch, vtrace_torch
-from rl_cuda._priority_leaves import _leaves_torch
+from rl_cuda._priority_leaves_torch import priority_leaves_torch
 from rl_cuda._tree_query_torch import sum_tree_find_torch, sum_tree_sample_torch
 from rl_cuda._tree_update_torch import tree_rebuild_torch
 
@@ -71,7 +71,7 @@ def plain_torch() -> list[str]:
         tree_rebuild_torch(tree, "sum")
         sum_tree_find_torch(tree, value)
         sum_tree_sample_torch(tree, value, one, one)
-        _leaves_torch(index, value, index, stamps, 0.1, 0.6, one.clone(), faults)
+        priority_leaves_torch(index, value, index, stamps, 0.1, 0.6, one.clone(), faults)
         gae_torch(steps, steps, steps, ends, ends, 0.9, 0.9)
         lambda_return_torch(steps, steps, ends, ends, 0.9, 0.9)
         vtrace_torch(steps, steps, steps, steps, steps, ends, ends, 0.9, 0.0, 0.0)

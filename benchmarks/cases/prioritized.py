@@ -1,7 +1,8 @@
 """Draws by priority from a full replay buffer; prints microseconds to sample 256 rows and set their priorities.
 
-Rows are those of `replay.py`, their priorities uniform in [0, 1], alpha 0.6 and beta 0.4. TorchRL's sampler needs its
-C++ extension, which its wheel holds for some versions of torch only.
+Rows are those of `replay.py`, their priorities uniform in [0, 1], alpha 0.6 and beta 0.4. TorchRL's sampler runs with
+the C++ extension of its wheel. Where that misses functions in this torch, which are those of differentiable functions
+and not called here, they are stood in for, which takes a C compiler.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from _case import report
+from _stand_ins import AUTOGRAD, make_loadable
 from replay import ACTION, CHUNK, OBSERVATION, SAMPLE, microseconds, tensordict_rows
 
 ALPHA, BETA = 0.6, 0.4
@@ -46,7 +48,8 @@ def rl_suite(rows: int) -> Callable[[], None]:
 
 
 def torchrl(rows: int) -> Callable[[], None]:
-    """TorchRL's, with the same storage in memory."""
+    """TorchRL's, with the same storage in memory and the sum tree of its C++ extension."""
+    make_loadable("torchrl", "_torchrl", may_miss=AUTOGRAD)
     from torchrl.data import LazyTensorStorage, TensorDictPrioritizedReplayBuffer
 
     storage = LazyTensorStorage(rows)

@@ -7,11 +7,10 @@ where calls follow each other: the longer of the host's work and the device's.
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 
 import torch
 from _case import report
+from _device_timing import Call, bandwidth, each_size, seconds_per_call, size_arguments
 from torch import Tensor
 
 import rl_cuda
@@ -19,39 +18,8 @@ from rl_buffers import LazyTensorStorage
 from rl_cuda import _kernels
 from rl_cuda._tree_query_torch import sum_tree_sample_torch
 
-BATCHES = (256, 1024, 4096, 16_384, 65_536)
-COPIED_BYTES = 1 << 30
 NUMBER = 8
 """Bytes of a float64 and of an int64."""
-
-Call = Callable[[], object]
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def seconds_per_call(call: Call, device: torch.device, seconds: float) -> float:
-    """Mean over as many calls as fit into the time, after a few that are not counted."""
-    for _ in range(5):
-        call()
-    wait(device)
-    count, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        for _ in range(20):
-            call()
-        count += 20
-        wait(device)
-    return (time.perf_counter() - started) / count
-
-
-def bandwidth(device: torch.device) -> float:
-    """Bytes a second that a large copy reads and writes."""
-    source = torch.zeros(COPIED_BYTES // 8, dtype=torch.float64, device=device)
-    target = torch.empty_like(source)
-    return 2 * COPIED_BYTES / seconds_per_call(lambda: target.copy_(source), device, 0.5)
 
 
 def levels_above(leaves: int) -> list[int]:
@@ -122,11 +90,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--form", choices=["kernels", "torch"], required=True)
     parser.add_argument("--work", choices=list(CALLS), required=True)
-    parser.add_argument("--device", default="cuda", help="cuda, cuda:0, ...; cpu for the plain torch form alone")
-    parser.add_argument("--leaves", type=int, nargs="+", default=[20, 26], help="powers of two")
-    parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
-    parser.add_argument("--seconds", type=float, default=0.5, help="given to each size")
     parser.add_argument("--unit", choices=["us", "%"], default="us", help="time, or share of the memory bandwidth")
+    size_arguments(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(args.device)
@@ -134,17 +99,16 @@ def main() -> None:
     if device.type == "cpu" and args.form == "kernels":
         reason = "--device cpu"
     if args.form == "kernels" and reason is not None:
-        sys.exit(f"trees.py: the kernels need a GPU: {reason}")
+        sys.exit(f"not measured: the kernels need a GPU: {reason}")
     if args.form == "torch":
         vars(_kernels)["why_unavailable"] = lambda: "plain torch was asked for"
     reachable = bandwidth(device) if args.unit == "%" else 0.0
-    values = {}
-    for power in args.leaves:
-        for batch in args.batches:
-            took = seconds_per_call(CALLS[args.work](args.form, 1 << power, batch, device), device, args.seconds)
-            share = bytes_moved(args.work, 1 << power, batch) / took / reachable * 100 if reachable else 0.0
-            values[f"2^{power} leaves, {batch:,}"] = round(share, 2) if reachable else round(1e6 * took, 2)
-    report(values, args.unit)
+
+    def figure(leaves: int, batch: int) -> float:
+        took = seconds_per_call(CALLS[args.work](args.form, leaves, batch, device), device, args.seconds)
+        return bytes_moved(args.work, leaves, batch) / took / reachable * 100 if reachable else 1e6 * took
+
+    report(each_size(args.leaves, args.batches, figure), args.unit)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ def _comparisons(is_quick: bool) -> tuple[Comparison, ...]:
         common += ("--batches", "256", "4096")
     forms = ("kernels", "torch") if HAS_GPU else ("torch",)
     units = ("us", "%") if HAS_GPU else ("us",)
+    peers = (Contender("TorchRL", "trees_torchrl.py", common, is_peer=True),) if HAS_GPU else ()
 
     def contender(form: str, work: str, unit: str) -> Contender:
         name = "rl-suite" if form == "kernels" else "plain torch"
@@ -23,7 +24,7 @@ def _comparisons(is_quick: bool) -> tuple[Comparison, ...]:
     return tuple(
         Comparison(
             work if unit == "us" else f"{work}, share of memory bandwidth",
-            tuple(contender(form, work, unit) for form in forms),
+            (*(contender(form, work, unit) for form in forms), *(peers if work == "cycle" else ())),
         )
         for work in WORKS
         for unit in units
@@ -36,7 +37,7 @@ FAMILY = Family(
     "Prioritized sampling on a GPU",
     "Float64 trees of 2^20 and 2^26 leaves, batches of 256 to 65,536. `update`: new values for random leaves of a sum "
     "tree; `sample`: stratified draws with importance weights; `cycle`: draw, weights and new priorities of "
-    "`CudaPrioritizedSampler`. The share is of the bandwidth that a large copy reaches on the same device."
-    + ("" if HAS_GPU else NOT_TIMED),
+    "`CudaPrioritizedSampler`, beside TorchRL where its wheel has trees for CUDA. The share is of the bandwidth that a "
+    "large copy reaches on the same device." + ("" if HAS_GPU else NOT_TIMED),
     _comparisons,
 )

@@ -10,6 +10,7 @@ Environment variables:
 import os
 import platform
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -117,10 +118,17 @@ def nvcc_command(nvcc: str, sources: Sequence[Path], archs: Sequence[int], outpu
         "-cudart=static",
     ]
     command += ["-Xlinker", "--exclude-libs,ALL", "--threads", "0"]
-    command += [f"-DRL_CUDA_ARCHITECTURES={' '.join(map(str, archs))}"]
+    command += [f"-DRL_CUDA_ARCHITECTURES={' '.join(map(str, archs))}", f"-DRL_CUDA_SOURCES={fingerprint(sources)}"]
     command += [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
     command += [f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}"]
     return [*command, "-o", str(output), *map(str, sources)]
+
+
+def fingerprint(sources: Sequence[Path]) -> str:
+    """What the library will say that it was built from, for `why_unavailable` to compare."""
+    folder = sources[0].parent
+    name: str = runpy.run_path(str(folder.with_name("_sources.py")))["fingerprint"](folder)
+    return name
 
 
 def build(root: Path, environment: Mapping[str, str]) -> Path:

@@ -2,6 +2,7 @@
 
 import ast
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from _paths import CASES, REQUIREMENTS
@@ -28,9 +29,18 @@ def test_ours_comes_first_and_names_are_unique(comparison: Comparison) -> None:
 def test_scripts_exist_and_know_their_options(comparison: Comparison) -> None:
     """Each contender's script is there and declares every option that it is given."""
     for contender in comparison.contenders:
-        script = ast.parse((CASES / contender.script).read_text())
-        known = {node.value for node in ast.walk(script) if isinstance(node, ast.Constant)}
-        assert {option for option in contender.arguments if option.startswith("--")} <= known
+        assert {option for option in contender.arguments if option.startswith("--")} <= words(CASES / contender.script)
+
+
+def words(script: Path) -> set[object]:
+    """Every constant of a script and of the other scripts that it imports."""
+    found: set[object] = set()
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.Constant):
+            found.add(node.value)
+        elif isinstance(node, ast.ImportFrom) and (CASES / f"{node.module}.py").exists():
+            found |= words(CASES / f"{node.module}.py")
+    return found
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from _measure import Figures, Result
 from _picture import draw
-from _report import failures, machine, number, table, write
+from _report import failures, machine, not_measured, number, table, write
 from _work import Comparison, Contender, Family, RatioBar
 
 
@@ -29,6 +29,17 @@ def test_a_row_has_medians_spread_ratio_and_bar() -> None:
         "| walk, 1 env | 8,000 (7,900 to 8,200) | 950 (900 to 1,000), ours 8.42x | failed | >= 8x peer: met (8.42) |",
         "| walk, 8 envs | 20,000 (20,000 to 20,000) |  | failed |  |",
     ]
+
+
+def test_what_cannot_run_here_says_why_in_its_row() -> None:
+    """A contender whose last words are `not measured: ...` has them in place of `failed`."""
+    reason = "not measured: there is no C compiler"
+    without = example()
+    without.figures["broken"] = Figures({}, f"broken.py exited with 1:\n{reason}")
+    assert f"| {reason} |  |" in table([without])
+    assert "| failed |" not in table([without])
+    assert failures([without]) == []
+    assert not_measured([without, example()]) == [f"walk, broken: {reason}"]
 
 
 def test_a_label_that_begins_with_the_title_stands_alone() -> None:

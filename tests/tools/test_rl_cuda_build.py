@@ -16,12 +16,13 @@ from isolated_environment import clean_environment, find_uv
 from workspace import ROOT, WorkspaceError, run
 
 PACKAGE = ROOT / "packages" / "rl-cuda"
+SOURCES = sorted((PACKAGE / "src/rl_cuda/csrc").glob("*.cu"))
 NAMES = {
     *(f"{kind}_tree_{work}" for kind in ("sum", "min", "max") for work in ("update", "rebuild")),
     *("sum_tree_find", "sum_tree_sample", "recurrence", "gae", "lambda_return", "vtrace"),
 }
 LAUNCHERS = {f"rl_cuda_{name}_{suffix}" for name in NAMES for suffix in ("f32", "f64")}
-EXPORTS = LAUNCHERS | {f"rl_cuda_{name}" for name in ("device_count", "error_string", "architectures")}
+EXPORTS = LAUNCHERS | {f"rl_cuda_{name}" for name in ("device_count", "error_string", "architectures", "sources")}
 EXPORTS |= {"rl_cuda_tree_update_scratch", "rl_cuda_priority_leaves_f64", "rl_cuda_three_trees_update_f64"}
 KERNELS = 50
 
@@ -102,9 +103,8 @@ if has_nvcc():  # the one place where all of it is compiled
         nvcc = hook.find_nvcc(os.environ)
         archs = hook.architectures({}, hook.known_architectures(nvcc))
         assert (archs[0], archs[-1]) == (75, 100)
-        sources = sorted((PACKAGE / "src/rl_cuda/csrc").glob("*.cu"))
         library = tmp_path / "librl_cuda.so"
-        report = run([*hook.nvcc_command(nvcc, sources, archs, library), "-Xptxas", "-v"], cwd=tmp_path)
+        report = run([*hook.nvcc_command(nvcc, SOURCES, archs, library), "-Xptxas", "-v"], cwd=tmp_path)
         check_library(library, archs)
         spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
         assert report.count("Compiling entry function") == KERNELS * len(archs)
@@ -113,7 +113,9 @@ if has_nvcc():  # the one place where all of it is compiled
 
 
 def check_library(path: Path, archs: list[int]) -> None:
-    """The library exports its C interface alone, needs no torch and no CUDA runtime, and names its architectures."""
+    """The library exports its C interface alone, needs no torch and no CUDA runtime, and names its architectures and
+    the sources that it was built from.
+    """
     symbols = subprocess.run(["nm", "-D", "--defined-only", path], text=True, capture_output=True, check=True).stdout
     assert set(re.findall(r" [TW] (\w+)$", symbols, re.MULTILINE)) == EXPORTS
     needed = subprocess.run(["ldd", path], text=True, capture_output=True, check=True).stdout
@@ -121,6 +123,8 @@ def check_library(path: Path, archs: list[int]) -> None:
     library = ctypes.CDLL(str(path))
     library.rl_cuda_architectures.restype = ctypes.c_char_p
     assert library.rl_cuda_architectures().decode().split() == list(map(str, archs))
+    library.rl_cuda_sources.restype = ctypes.c_char_p
+    assert library.rl_cuda_sources().decode() == hook.fingerprint(SOURCES)
     content = path.read_bytes()
     assert all(f"sm_{arch}".encode() in content for arch in archs)
 

@@ -32,6 +32,7 @@ def test_public_names() -> None:
         "PendingSave",
         "PrioritizedReplayBuffer",
         "PrioritizedSampler",
+        "PrioritizedSamplerBase",
         "PrioritizedSliceSampler",
         "RandomSampler",
         "RankPrioritizedSampler",

@@ -57,6 +57,18 @@ def emulated_library() -> ctypes.CDLL:
         return _library.load_library(path)
 
 
+@pytest.fixture
+def emulated() -> ctypes.CDLL:
+    """The kernels compiled for the CPU, for what is not an operator; only where there is a compiler."""
+    return emulated_library()
+
+
+@pytest.fixture
+def kernels() -> dict[str, Callable[..., Any]]:
+    """Operators that are emulated, by name."""
+    return KERNELS
+
+
 @contextmanager
 def emulate(order: int) -> Iterator[None]:
     """CPU tensors go through the kernels' text instead of plain torch, items worked off in the given order."""

@@ -170,6 +170,37 @@ def test_time_may_be_any_dimension(device: torch.device) -> None:
     assert torch.equal(found[..., 0].T, gae(data)[0][..., 0])
 
 
+def test_no_rows(device: torch.device) -> None:
+    """A batch without rows gives one without rows, of the same shape."""
+    data = Data((0, 5), torch.float64, device)
+    assert all(found.shape == (0, 5, 1) for found in (*gae(data), lambda_return(data), *vtrace(data)))
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_every_step_ends_a_trajectory(device: torch.device, is_terminal: bool) -> None:
+    """Where all steps are done nothing is carried over, however long the row: advantages are the one-step errors."""
+    data = Data((3, 1_500), torch.float64, device)
+    data.done = torch.ones_like(data.done)
+    data.terminated = torch.full_like(data.done, is_terminal)
+    one_step = data.reward + (0.0 if is_terminal else GAMMA * data.next_value)
+    torch.testing.assert_close(gae(data)[0], one_step - data.value)
+    torch.testing.assert_close(lambda_return(data), one_step)
+    rho = (data.log_pi - data.log_mu).exp().clamp(max=1.0)
+    torch.testing.assert_close(vtrace(data)[0], rho * (one_step - data.value))
+
+
+def test_inputs_with_gaps_are_read_in_place_of_their_copies(device: torch.device) -> None:
+    """Every other step, one value for all rows, and features before time, give what copies without gaps give."""
+    data, solid = Data((4, 66), torch.float64, device), Data((4, 66), torch.float64, device)
+    for name, value in vars(data).items():
+        part = value[:, ::2].expand(4, 33, 2)
+        setattr(data, name, part)
+        setattr(solid, name, part.contiguous())
+    assert not data.reward.is_contiguous()
+    found, expected = ((*gae(each), lambda_return(each), *vtrace(each)) for each in (data, solid))
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
 def test_results_are_constants(device: torch.device) -> None:
     """No gradient flows to the values: targets are constants."""
     data = Data((2, 5), torch.float64, device)
@@ -197,9 +228,11 @@ def test_operators_are_registered_correctly(device: torch.device) -> None:
     flags = (data.done[..., 0], data.terminated[..., 0])
     values = (data.value[..., 0], data.next_value[..., 0], data.reward[..., 0])
     ratios = (data.log_pi[..., 0], data.log_mu[..., 0])
-    torch.library.opcheck(torch.ops.rl_cuda.gae.default, (*values, *flags, 0.9, 0.8))
-    torch.library.opcheck(torch.ops.rl_cuda.lambda_return.default, (*values[1:], *flags, 0.9, 0.8))
-    torch.library.opcheck(torch.ops.rl_cuda.vtrace.default, (*ratios, *values, *flags, 0.9, 0.0, 0.5))
+    for layout in (lambda x: x, lambda x: x.T, lambda x: x[:1].expand(2, 40)):
+        steps, ends, logs = (tuple(map(layout, group)) for group in (values, flags, ratios))
+        torch.library.opcheck(torch.ops.rl_cuda.gae.default, (*steps, *ends, 0.9, 0.8))
+        torch.library.opcheck(torch.ops.rl_cuda.lambda_return.default, (*steps[1:], *ends, 0.9, 0.8))
+        torch.library.opcheck(torch.ops.rl_cuda.vtrace.default, (*logs, *steps, *ends, 0.9, 0.0, 0.5))
 
 
 def test_bad_input_is_named() -> None:

@@ -13,7 +13,9 @@ import rl_cuda
 from rl_buffers import (
     LazyTensorStorage,
     LinearAnnealing,
+    ListStorage,
     PrioritizedSampler,
+    ReplayBuffer,
     Sampler,
     TensorDictPrioritizedReplayBuffer,
 )
@@ -129,6 +131,69 @@ def test_saved_buffer_goes_on_with_the_other_sampler(device: torch.device, tmp_p
     loaded.loads(tmp_path)
     assert loaded.sampler.beta == saved.sampler.beta
     use_both(saved, loaded, seed=3, calls=20)
+
+
+@pytest.mark.parametrize("beta", [0.4, LinearAnnealing(0.4, 1.0, 10)], ids=["constant", "schedule"])
+@pytest.mark.parametrize("is_within", [True, False])
+def test_states_go_there_and_back_bit_for_bit(device: torch.device, beta: Any, is_within: bool) -> None:
+    """A state of one sampler, loaded by the other and saved again, is the same state, whichever it came from."""
+
+    def make(is_plain: bool) -> Any:
+        settings: Any = {"max_priority_within_buffer": is_within}
+        if is_plain:
+            return PrioritizedSampler(CAPACITY, 0.6, beta, **settings)
+        return rl_cuda.CudaPrioritizedSampler(CAPACITY, 0.6, beta, **settings, device=device)
+
+    for is_plain in (True, False):
+        first, second, third = make(is_plain), make(not is_plain), make(is_plain)
+        buffer = make_buffer(first, "cpu" if is_plain else device)
+        buffer.extend(rows(0, 130))
+        for _ in range(3):
+            batch = buffer.sample()
+            buffer.update_tensordict_priority(batch.set("td_error", batch["observation"].double() + 0.1))
+        state = first.state_dict()
+        second.load_state_dict(state)
+        third.load_state_dict(second.state_dict())
+        for other in (second, third):
+            found = other.state_dict()
+            assert found.keys() == state.keys()
+            for key, value in state.items():
+                assert torch.equal(found[key], value) if isinstance(value, Tensor) else found[key] == value
+            assert other.beta == first.beta
+            assert other.max_priority == pytest.approx(first.max_priority, rel=1e-14)
+
+
+def test_a_state_of_more_rows_is_refused(device: torch.device) -> None:
+    """More rows than there is room for are an error that says so, and nothing is changed."""
+    large, small = (rl_cuda.CudaPrioritizedSampler(size, 0.6, 0.4, device=device) for size in (CAPACITY, 50))
+    make_buffer(large, device).extend(rows(0, 60))
+    before = small.state_dict()
+    with pytest.raises(ValueError, match=r"CudaPrioritizedSampler.*more rows than max_capacity.*at most 50, found 60"):
+        small.load_state_dict(large.state_dict())
+    same_states(small.state_dict(), before)
+
+
+def test_a_storage_without_a_limit(device: torch.device) -> None:
+    """As with `PrioritizedSampler`, what an unlimited storage holds must fit, not what it could hold."""
+    buffer = ReplayBuffer(
+        storage=ListStorage(), sampler=rl_cuda.CudaPrioritizedSampler(4, 1.0, 1.0, device=device), batch_size=3
+    )
+    buffer.extend([1, 2, 3])
+    assert sorted(buffer.sample()) == [1, 2, 3]
+    with pytest.raises(ValueError, match=r"max_capacity is smaller than the storage.*at least 5.*4"):
+        buffer.extend([4, 5])
+
+
+def test_nothing_to_update(device: torch.device) -> None:
+    """No rows, in any form that a batch can have, change nothing."""
+    sampler = rl_cuda.CudaPrioritizedSampler(CAPACITY, 1.0, 0.5, device=device)
+    make_buffer(sampler, device).extend(rows(0, 3))
+    before = sampler.state_dict()
+    none = torch.empty(0, dtype=torch.int64, device=device)
+    sampler.update_priority(none, none.double())
+    sampler.update_priority(none.reshape(0, 3), none.double().reshape(0, 3), none.reshape(0, 3))
+    sampler.update_priority([], 1.0)
+    same_states(sampler.state_dict(), before)
 
 
 def test_draws_follow_priorities_after_a_wrap(device: torch.device) -> None:

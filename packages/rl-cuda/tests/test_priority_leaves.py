@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import rl_cuda
 from rl_cuda._faults import Faults
 from rl_cuda._priority_leaves import priority_leaves
 
@@ -84,11 +85,20 @@ def test_counted_faults_are_raised_once(counts: list[int], error: type[Exception
     faults.raise_all()
 
 
-def test_an_empty_draw_is_a_fault() -> None:
-    """A draw where all priorities are zero is counted, one where they are not is none."""
-    faults = Faults("CudaPrioritizedSampler", torch.device("cpu"))
-    faults.count_empty(torch.tensor(1.0))
+@pytest.mark.parametrize(("leaf", "is_fault"), [(1.0, False), (0.0, True), (1e308, True), (math.nan, True)])
+def test_an_empty_draw_is_a_fault(device: torch.device, leaf: float, is_fault: bool) -> None:
+    """A draw where all priorities are zero or their sum is infinite is counted once; any other is none."""
+    faults = Faults("CudaPrioritizedSampler", device)
+    tree = rl_cuda.new_sum_tree(64, device=device)
+    tree[:64] = leaf
+    rl_cuda.tree_rebuild(tree, "sum")
+    one = torch.ones((), dtype=torch.float64, device=device)
+    index, weight = rl_cuda.sum_tree_sample(
+        tree, doubles([0.5] * 40, device), reference=one, beta=one, empty=faults.empty
+    )
+    assert faults.empty.item() == int(is_fault)
+    assert bool((index == -1).all()) == bool(weight.isnan().all()) == is_fault
+    if is_fault:
+        with pytest.raises(RuntimeError, match="all rows had priority 0, or priorities added up to infinity"):
+            faults.raise_all()
     faults.raise_all()
-    faults.count_empty(torch.tensor(0.0))
-    with pytest.raises(RuntimeError, match="all rows had priority 0"):
-        faults.raise_all()

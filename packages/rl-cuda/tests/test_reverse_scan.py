@@ -75,6 +75,28 @@ def test_gradients(device: torch.device) -> None:
     assert torch.autograd.gradcheck(solve, (a, b))
 
 
+def test_gradients_of_a_result_that_is_used_transposed(device: torch.device) -> None:
+    """Where time comes first, and the gradient arrives with gaps between its rows, it is that of finite differences."""
+    a, b = (tensor.to(device).T.contiguous().requires_grad_() for tensor in problem((3, 40), torch.float64))
+    factor = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(device)
+
+    def solve(a: Tensor, b: Tensor) -> Tensor:
+        return rl_cuda.reverse_linear_recurrence(a, b, time_dim=0) * factor
+
+    assert torch.autograd.gradcheck(solve, (a, b))
+
+
+def test_the_operator_takes_tensors_with_gaps(device: torch.device) -> None:
+    """Transposed and expanded inputs give what their copies give, in a result without gaps."""
+    a, b = (tensor.to(device).T for tensor in problem((33, 5), torch.float64))
+    expanded = a[:, :1].expand(5, 33)
+    for first in (a, expanded):
+        found = torch.ops.rl_cuda.recurrence(first, b)
+        assert found.is_contiguous()
+        assert torch.equal(found, torch.ops.rl_cuda.recurrence(first.contiguous(), b.contiguous()))
+        torch.library.opcheck(torch.ops.rl_cuda.recurrence.default, (first, b))
+
+
 def test_works_in_a_compiled_function(device: torch.device) -> None:
     """It compiles as one graph, gradients included."""
     a, b = (tensor.to(device).requires_grad_() for tensor in problem((2, 40), torch.float64))

@@ -146,7 +146,8 @@ def test_operators_are_registered_correctly(device: torch.device) -> None:
     tree = tree_of([1.0, 2.0, 3.0], device)
     uniform, one = doubles([0.1, 0.9], device), doubles([1.0], device)[0]
     torch.library.opcheck(torch.ops.rl_cuda.sum_tree_find.default, (tree, uniform))
-    torch.library.opcheck(torch.ops.rl_cuda.sum_tree_sample.default, (tree, uniform, one, one))
+    for empty in (None, torch.zeros((), dtype=torch.int64, device=device)):
+        torch.library.opcheck(torch.ops.rl_cuda.sum_tree_sample.default, (tree, uniform, one, one, empty))
 
 
 def test_bad_input_is_named() -> None:

@@ -200,6 +200,23 @@ def test_two_to_the_31_leaves(device: torch.device) -> None:
     assert rl_cuda.sum_tree_find(tree, prefix).tolist() == [0, 2**30, *[2**31 - 33] * 2, *[2**31 - 1] * 2]
 
 
+@pytest.mark.parametrize("batch", [64, 65, 2_049])
+def test_batches_of_all_sizes_at_two_to_the_31_leaves(device: torch.device, batch: int) -> None:
+    """Whichever way a batch goes, with entries of one leaf at both ends of the largest tree the last of them count."""
+    if device.type == "cuda":
+        tree = rl_cuda.new_sum_tree(2**31, dtype=torch.float32, device=device)
+    else:
+        tree = sparse_tree(2**31)
+    index = torch.arange(batch, device=device) % 40
+    index = torch.where(index < 20, index, 2**31 - 1 - index)
+    rl_cuda.sum_tree_update(tree, index, torch.arange(1.0, batch + 1, device=device))
+    expected = dict(zip(index.tolist(), range(1, batch + 1), strict=True))
+    assert tree[list(expected)].tolist() == list(expected.values())
+    assert tree[-1].item() == sum(expected.values())
+    prefix = torch.tensor([0.0, sum(expected.values())], dtype=torch.float64, device=device)
+    assert rl_cuda.sum_tree_find(tree, prefix).tolist() == [0, 2**31 - 21]
+
+
 def test_runs_inside_a_compiled_function(device: torch.device) -> None:
     """A function that updates a tree compiles as one graph and gives the same bits."""
 

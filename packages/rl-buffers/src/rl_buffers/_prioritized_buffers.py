@@ -9,7 +9,8 @@ from rl_buffers._arguments import named_arguments
 from rl_buffers._beta_schedule import LinearAnnealing
 from rl_buffers._buffer import BufferBase
 from rl_buffers._options import RingOptions
-from rl_buffers._prioritized_sampler import Normalization, PrioritizedSampler
+from rl_buffers._prioritized_sampler import PrioritizedSampler
+from rl_buffers._prioritized_sampler_base import Normalization
 from rl_buffers._priority_values import Reduction
 from rl_buffers._storage import Storage
 from rl_buffers._tensordict_buffer import TensorDictBufferBase

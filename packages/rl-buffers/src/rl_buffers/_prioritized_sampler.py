@@ -1,9 +1,8 @@
 """Draws in proportion to priorities, with the weights that make up for it."""
 
-import sys
 from math import inf
 from math import pow as power
-from typing import Any, Literal, TypeAlias, final, get_args
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -11,18 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rl_buffers._beta_schedule import LinearAnnealing
-from rl_buffers._priority_values import REDUCTIONS, Numbers, Reduction, priority_array, row_array, row_stamps
+from rl_buffers._prioritized_sampler_base import Normalization, PrioritizedSamplerBase
+from rl_buffers._priority_values import Numbers, Reduction, priority_array, row_array, row_stamps
 from rl_buffers._row_stamps import RowStamps
-from rl_buffers._sampler import Sampler
-from rl_buffers._storage import Storage, Where
+from rl_buffers._storage import Storage
 from rl_buffers._sum_tree import SumTree
 from rl_specs import message
 
-Normalization: TypeAlias = Literal["buffer", "batch", "none"]
-
 
 @final
-class PrioritizedSampler(Sampler):
+class PrioritizedSampler(PrioritizedSamplerBase):
     """Rows drawn in proportion to priorities, with replacement.
 
         P(i) = (p_i + eps)^alpha / sum_k (p_k + eps)^alpha
@@ -54,8 +51,6 @@ class PrioritizedSampler(Sampler):
     Source: Schaul et al. 2016, section 3.3 and 3.4, https://arxiv.org/abs/1511.05952
     """
 
-    keeps_priorities = True
-
     def __init__(
         self,
         max_capacity: int,
@@ -68,50 +63,24 @@ class PrioritizedSampler(Sampler):
         max_priority_within_buffer: bool = True,
         normalization: Normalization = "buffer",
     ) -> None:
-        if not isinstance(max_capacity, int) or isinstance(max_capacity, bool) or max_capacity < 1:
-            raise ValueError(_wrong("max_capacity", "an integer >= 1", max_capacity))
-        for name, value in (("alpha", alpha), ("eps", eps)):
-            if not 0.0 <= value < inf:
-                raise ValueError(_wrong(name, "a finite number >= 0", value))
-        if reduction not in REDUCTIONS:
-            raise ValueError(_wrong("reduction", f"one of {', '.join(REDUCTIONS)}", reduction))
-        if normalization not in get_args(Normalization):
-            raise ValueError(_wrong("normalization", f"one of {', '.join(get_args(Normalization))}", normalization))
-        self._alpha = float(alpha)
-        self._eps = float(eps)
-        self._dtype = dtype
-        self._reduction: Reduction = reduction
-        self._within_buffer = max_priority_within_buffer
-        self._normalization = normalization
+        super().__init__(
+            max_capacity,
+            alpha,
+            beta,
+            eps=eps,
+            dtype=dtype,
+            reduction=reduction,
+            max_priority_within_buffer=max_priority_within_buffer,
+            normalization=normalization,
+        )
         self._sum_tree = SumTree(max_capacity)
         self._stamps = RowStamps(max_capacity)
-        self._first_leaf = power(1.0 + self._eps, self._alpha)
         self._entry_leaf = self._first_leaf
-        self._beta_step = 0
-        self.beta = beta
 
     @property
-    def alpha(self) -> float:
-        """Exponent of priorities."""
-        return self._alpha
-
-    @property
-    def eps(self) -> float:
-        """What is added to every priority."""
-        return self._eps
-
-    @property
-    def beta(self) -> float:
-        """Exponent of the next batch's weights."""
-        return self._beta if self._schedule is None else self._schedule.at(self._beta_step)
-
-    @beta.setter
-    def beta(self, beta: float | LinearAnnealing) -> None:
-        self._schedule = beta if isinstance(beta, LinearAnnealing) else None
-        ends = (beta.start, beta.end) if isinstance(beta, LinearAnnealing) else (beta,)
-        if not all(0.0 <= end < inf for end in ends):
-            raise ValueError(_wrong("beta", "a finite number >= 0, or a schedule of such", beta))
-        self._beta = float(ends[0])
+    def count(self) -> int:
+        """See `PrioritizedSamplerBase.count`."""
+        return self._stamps.count
 
     @property
     def max_priority(self) -> float:
@@ -148,18 +117,13 @@ class PrioritizedSampler(Sampler):
         """Which writing of each row `[n]` is the one that is stored."""
         return self._stamps.of(rows)
 
-    def take_in(self, storage: Storage) -> None:
-        """Enter rows that nobody told of, such as those that a storage was made with."""
-        if len(storage) > self._stamps.count:
-            self._enter(storage, self._stamps.count, len(storage))
-
     def draw(
         self, tree: SumTree, count: int, batch_size: int, generator: torch.Generator | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Rows `[batch_size]` in proportion to the leaves of `tree`, of which `count` may be above 0; and weights."""
         total = tree.total
         if not 0.0 < total < inf:
-            raise _no_draw(total)
+            raise self._no_draw(total)
         rows = tree.find(stratified_targets(batch_size, total, generator))
         leaves = tree.leaves.take(rows)
         if self._normalization == "none":
@@ -171,12 +135,6 @@ class PrioritizedSampler(Sampler):
         weights: NDArray[np.float64] = norm / leaves
         weights **= self.step_beta()
         return rows, weights
-
-    def step_beta(self) -> float:
-        """Exponent of this batch's weights; a schedule then goes one step."""
-        beta = self.beta
-        self._beta_step += 1
-        return beta
 
     def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
         """See `Sampler.update_priority`."""
@@ -210,51 +168,13 @@ class PrioritizedSampler(Sampler):
         """See `Sampler.check_priority`."""
         priority_array(priority, count, self._reduction, "PrioritizedSampler")
 
-    def extend(self, storage: Storage, index: Tensor) -> None:
-        """The rows enter with the largest priority."""
-        rows = index.cpu().numpy()
-        first, stop = int(rows.min()), int(rows.max()) + 1
-        if first > self._stamps.count or stop - first == len(rows):
-            self._enter(storage, min(first, self._stamps.count), stop)
-        else:
-            self._enter_scattered(storage, rows)
-
-    def add(self, storage: Storage, index: int) -> None:
-        """The row enters with the largest priority."""
-        self._enter(storage, min(index, self._stamps.count), index + 1)
-
-    def overwrite(self, storage: Storage, where: Where) -> None:
-        """The rows enter with the largest priority."""
-        if isinstance(where, int):
-            self.add(storage, where)
-        elif isinstance(where, slice):
-            self._enter(storage, min(where.start, self._stamps.count), where.stop)
-        else:
-            self._enter_scattered(storage, where.cpu().numpy())
-
-    def _enter(self, storage: Storage, start: int, stop: int) -> None:
-        """Rows that were written get a stamp and the largest priority of those that were not."""
-        needed = stop if storage.max_size == sys.maxsize else storage.max_size
-        if needed > self._stamps.capacity:
-            raise ValueError(
-                message(
-                    "PrioritizedSampler",
-                    "max_capacity is smaller than the storage",
-                    expected=f"at least {needed}",
-                    found=self._stamps.capacity,
-                    fix="Give max_capacity the storage's max_size",
-                )
-            )
+    def _write_range(self, start: int, stop: int) -> None:
         if start <= self._sum_tree.largest_place() < stop:
             self._sum_tree.fill(start, stop, 0.0)
         self._sum_tree.fill(start, stop, self._new_leaf())
         self._stamps.write(start, stop)
 
-    def _enter_scattered(self, storage: Storage, rows: NDArray[np.int64]) -> None:
-        """As `_enter`, for rows `[n]` that are no range."""
-        stop = int(rows.max()) + 1
-        if stop > self._stamps.count:
-            self._enter(storage, self._stamps.count, stop)
+    def _write_rows(self, rows: NDArray[np.int64]) -> None:
         if (rows == self._sum_tree.largest_place()).any():
             self._sum_tree.set(rows, np.zeros(len(rows)))
         self._sum_tree.set(rows, np.full(len(rows), self._new_leaf()))
@@ -265,57 +185,28 @@ class PrioritizedSampler(Sampler):
             return self._entry_leaf
         return self._sum_tree.largest() or self._first_leaf
 
-    def mark(self) -> int:
-        """How far the schedule of beta has come."""
-        return self._beta_step
-
-    def rewind(self, mark: int) -> None:
-        """See `Sampler.rewind`."""
-        self._beta_step = mark
-
-    def restart(self) -> None:
-        """Nothing is remembered between batches."""
-
     def clear(self) -> None:
         """Forget all priorities; the schedule of beta goes on."""
         self._sum_tree.clear()
         self._stamps.clear()
         self._entry_leaf = self._first_leaf
 
-    def settings(self) -> dict[str, Any]:
-        """All but capacity and dtype."""
-        schedule = self._schedule
-        return {
-            "alpha": self._alpha,
-            "eps": self._eps,
-            "reduction": self._reduction,
-            "max_priority_within_buffer": self._within_buffer,
-            "normalization": self._normalization,
-            "beta_schedule": None if schedule is None else [schedule.start, schedule.end, schedule.steps],
-        }
-
     def state_dict(self) -> dict[str, Any]:
         """See the class."""
         return {
             "leaves": torch.from_numpy(self._sum_tree.leaves[: self._stamps.count].copy()),
             **self._stamps.state_dict(),
-            "beta": self._beta if self._schedule is None else None,
-            "beta_step": self._beta_step,
+            **self._beta_state(),
             "entry_leaf": self._entry_leaf,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Sampler.load_state_dict`."""
+        self._check_state(state)
         self._stamps.load_state_dict(state)
         self._sum_tree.load(state["leaves"].cpu().numpy())
-        if state["beta"] is not None:
-            self._beta = state["beta"]
-        self._beta_step = state["beta_step"]
+        self._load_beta(state)
         self._entry_leaf = state["entry_leaf"]
-
-    def __repr__(self) -> str:
-        beta: object = self._beta if self._schedule is None else self._schedule
-        return f"PrioritizedSampler(max_capacity={self._stamps.capacity}, alpha={self._alpha}, beta={beta})"
 
 
 _UPDATE = "PrioritizedSampler.update_priority"
@@ -330,12 +221,3 @@ def stratified_targets(batch_size: int, total: float, generator: torch.Generator
     targets += np.arange(batch_size)
     targets *= total / batch_size
     return targets
-
-
-def _wrong(name: str, expected: str, found: object) -> str:
-    return message("PrioritizedSampler", name, expected=expected, found=repr(found))
-
-
-def _no_draw(total: float) -> RuntimeError:
-    problem = "no row can be drawn: all have priority 0" if total == 0.0 else f"the priorities add up to {total}"
-    return RuntimeError(message("PrioritizedSampler", problem, fix="Call update_priority, or give eps > 0"))

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from rl_buffers._beta_schedule import LinearAnnealing
 from rl_buffers._boundaries import Boundaries
-from rl_buffers._prioritized_sampler import Normalization, PrioritizedSampler
+from rl_buffers._prioritized_sampler import PrioritizedSampler
+from rl_buffers._prioritized_sampler_base import Normalization
 from rl_buffers._priority_values import Numbers, Reduction, row_array
 from rl_buffers._sampler import Sampler
 from rl_buffers._slice_form import SliceForm

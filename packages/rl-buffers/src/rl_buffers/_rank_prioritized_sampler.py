@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rl_buffers._beta_schedule import LinearAnnealing
-from rl_buffers._prioritized_sampler import Normalization, PrioritizedSampler, stratified_targets
+from rl_buffers._prioritized_sampler import PrioritizedSampler, stratified_targets
+from rl_buffers._prioritized_sampler_base import Normalization
 from rl_buffers._priority_values import Numbers, Reduction
 from rl_buffers._sampler import Sampler
 from rl_buffers._storage import Storage, Where

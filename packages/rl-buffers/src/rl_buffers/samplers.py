@@ -3,7 +3,9 @@
 from rl_buffers._beta_schedule import LinearAnnealing
 from rl_buffers._consuming_sampler import ConsumingSampler
 from rl_buffers._prioritized_sampler import PrioritizedSampler
+from rl_buffers._prioritized_sampler_base import Normalization, PrioritizedSamplerBase
 from rl_buffers._prioritized_slice_sampler import PrioritizedSliceSampler
+from rl_buffers._priority_values import Numbers, Reduction
 from rl_buffers._random_sampler import RandomSampler
 from rl_buffers._rank_prioritized_sampler import RankPrioritizedSampler
 from rl_buffers._sampler import Sampler
@@ -16,10 +18,14 @@ from rl_buffers._streaming_slice_sampler import StreamingSliceSampler
 __all__ = [
     "ConsumingSampler",
     "LinearAnnealing",
+    "Normalization",
+    "Numbers",
     "PrioritizedSampler",
+    "PrioritizedSamplerBase",
     "PrioritizedSliceSampler",
     "RandomSampler",
     "RankPrioritizedSampler",
+    "Reduction",
     "Sampler",
     "SamplerWithoutReplacement",
     "SliceSampler",

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from rl_cuda._estimators_torch import gae_torch, lambda_return_torch, vtrace_torch
-from rl_cuda._kernels import define, launch
-from rl_cuda._reverse_scan import scan_scratch
+from rl_cuda._kernels import define
+from rl_cuda._reverse_scan import fake_scan, launch_scan
 from rl_cuda._time import check_steps, rows_of, shaped_as
 
 
@@ -144,54 +144,27 @@ def vtrace_advantage_estimate(
     return shaped_as(advantage, reward, time_dim), shaped_as(target, reward, time_dim)
 
 
-def gae_kernels(
-    value: Tensor, next_value: Tensor, reward: Tensor, done: Tensor, terminated: Tensor, gamma: float, lmbda: float
-) -> tuple[Tensor, Tensor]:
-    """The operator with the CUDA kernels."""
-    advantage, target = torch.empty_like(reward), torch.empty_like(reward)
-    segment, scratch = scan_scratch(reward)
-    inputs = (value, next_value, reward, done, terminated, gamma, lmbda)
-    launch("gae", reward, *inputs, *reward.shape, segment, advantage, target, scratch)
-    return advantage, target
+def gae_kernels(*inputs: Tensor | float) -> tuple[Tensor, ...]:
+    """The operator with the CUDA kernels; see `gae_torch`."""
+    return launch_scan("gae", 2, *inputs)
 
 
-def lambda_return_kernels(
-    next_value: Tensor, reward: Tensor, done: Tensor, terminated: Tensor, gamma: float, lmbda: float
-) -> Tensor:
-    """The operator with the CUDA kernels."""
-    target = torch.empty_like(reward)
-    segment, scratch = scan_scratch(reward)
-    inputs = (next_value, reward, done, terminated, gamma, lmbda)
-    launch("lambda_return", reward, *inputs, *reward.shape, segment, target, scratch)
-    return target
+def lambda_return_kernels(*inputs: Tensor | float) -> Tensor:
+    """The operator with the CUDA kernels; see `lambda_return_torch`."""
+    return launch_scan("lambda_return", 1, *inputs)[0]
 
 
-def vtrace_kernels(
-    log_pi: Tensor,
-    log_mu: Tensor,
-    value: Tensor,
-    next_value: Tensor,
-    reward: Tensor,
-    done: Tensor,
-    terminated: Tensor,
-    gamma: float,
-    max_log_rho: float,
-    max_log_c: float,
-) -> tuple[Tensor, Tensor]:
-    """The operator with the CUDA kernels."""
-    advantage, target = torch.empty_like(reward), torch.empty_like(reward)
-    segment, scratch = scan_scratch(reward)
-    inputs = (log_pi, log_mu, value, next_value, reward, done, terminated, gamma, max_log_rho, max_log_c)
-    launch("vtrace", reward, *inputs, *reward.shape, segment, advantage, target, scratch)
-    return advantage, target
+def vtrace_kernels(*inputs: Tensor | float) -> tuple[Tensor, ...]:
+    """The operator with the CUDA kernels; see `vtrace_torch`."""
+    return launch_scan("vtrace", 2, *inputs)
 
 
 def _fake_one(first: Tensor, *others: Tensor | float) -> Tensor:
-    return torch.empty_like(first)
+    return fake_scan(first)
 
 
 def _fake_two(first: Tensor, *others: Tensor | float) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(first), torch.empty_like(first)
+    return fake_scan(first), fake_scan(first)
 
 
 define(

@@ -12,7 +12,7 @@ def gae_torch(
     """Advantage and target; see `generalized_advantage_estimate`."""
     error = _error(value, next_value, reward, terminated, gamma)
     advantage = recurrence_torch(torch.full_like(reward, gamma * lmbda).masked_fill_(done, 0), error).contiguous()
-    return advantage, advantage + value
+    return advantage, (advantage + value).contiguous()
 
 
 def lambda_return_torch(
@@ -46,7 +46,7 @@ def vtrace_torch(
     change = target[:, 1:] - next_value[:, :-1]
     goes_on = own[:, :-1] + (link * rho)[:, :-1] * change
     advantage = torch.cat((torch.where(done[:, :-1], own[:, :-1], goes_on), own[:, -1:]), 1)
-    return advantage, target
+    return advantage.contiguous(), target.contiguous()
 
 
 def _error(value: Tensor, next_value: Tensor, reward: Tensor, terminated: Tensor, gamma: float) -> Tensor:

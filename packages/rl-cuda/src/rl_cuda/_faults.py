@@ -3,7 +3,6 @@
 from typing import final
 
 import torch
-from torch import Tensor
 
 from rl_specs import message
 
@@ -17,6 +16,8 @@ class Faults:
     On CUDA the counts are copied to pinned memory behind the work that may raise them; the host looks at what has
     arrived. On a CPU errors are raised where they are made, and there is nothing to count.
 
+    `counts` `[2]` are those of bad priorities and rows, `empty` `[]` that of draws where there was nothing to draw.
+
     Args:
         component: whose errors they are.
         device: where they are counted.
@@ -27,11 +28,7 @@ class Faults:
         self._all = torch.zeros(3, dtype=torch.int64, device=device)
         self._seen = torch.zeros(3, dtype=torch.int64, pin_memory=True) if device.type == "cuda" else None
         self.counts = self._all[:_EMPTY]
-
-    def count_empty(self, total: Tensor) -> None:
-        """Count a draw from priorities whose sum is `total` as a fault if that is zero."""
-        self._all[_EMPTY].add_(~(total > 0))
-        self.look()
+        self.empty = self._all[_EMPTY]
 
     def look(self) -> None:
         """Ask for the counts to be copied to the host, some time."""
@@ -48,7 +45,7 @@ class Faults:
 
         Raises:
             IndexError: rows out of range.
-            RuntimeError: a draw where all priorities were zero.
+            RuntimeError: a draw where all priorities were zero, or their sum infinite.
             ValueError: priorities that were negative, infinite or not numbers.
         """
         self._raise(self._all.tolist())
@@ -74,5 +71,5 @@ class Faults:
             problem = "row numbers that earlier calls of update_priority were given; they were left out"
             found = f"{counts[_BAD_ROWS]} others"
             raise IndexError(message(name, problem, expected="rows of the buffer", found=found))
-        problem = "an earlier batch could not be drawn: all rows had priority 0"
+        problem = "an earlier batch could not be drawn: all rows had priority 0, or priorities added up to infinity"
         raise RuntimeError(message(name, problem, fix="Call update_priority, or give eps > 0"))

@@ -1,16 +1,12 @@
 """What users give as rows and priorities, as tensors on the device of the trees; values are looked at on a CPU only."""
 
 import math
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from rl_buffers.samplers import Numbers, Reduction
 from rl_specs import ShapeError, message
-
-Reduction: TypeAlias = Literal["max", "min", "median", "mean"]
-Numbers: TypeAlias = int | float | Tensor | Sequence[int] | Sequence[float]
 
 _LISTED = 10
 
@@ -39,7 +35,7 @@ def first_of_each(tensor: Tensor) -> Tensor:
     """`[n]` from `[n, ...]` that repeats each entry along further dimensions, or from one number."""
     if tensor.ndim == 1:
         return tensor
-    return tensor.reshape(1) if tensor.ndim == 0 else tensor.reshape(len(tensor), -1)[:, 0]
+    return tensor.reshape(1) if tensor.ndim == 0 else tensor.flatten(1)[:, 0]
 
 
 def priorities_on(priority: Numbers, count: int, reduction: Reduction, component: str, device: torch.device) -> Tensor:
@@ -56,7 +52,7 @@ def priorities_on(priority: Numbers, count: int, reduction: Reduction, component
         found = f"{len(values)} priorities of shape {list(values.shape)}"
         raise ShapeError(message(component, "priorities", expected=f"one for each of {count} rows", found=found))
     elif values.ndim > 1:
-        values = _reduced(values.reshape(count, -1), reduction)
+        values = _reduced(values.flatten(1), reduction)
     if device.type == "cpu":
         _check_values(values, component)
     return values.contiguous()

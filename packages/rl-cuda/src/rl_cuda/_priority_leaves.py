@@ -1,11 +1,10 @@
 """From the priorities of a batch to the leaves of the trees, as an operator of torch."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from rl_cuda._kernels import define, launch
+from rl_cuda._priority_leaves_torch import priority_leaves_torch
 
 
 def priority_leaves(
@@ -19,7 +18,7 @@ def priority_leaves(
     entry: Tensor,
     faults: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Leaves `(priority + eps) ** alpha` of the rows whose priority is to change.
+    """Leaves `(priority + eps) ** alpha` of the rows whose priority is to change; no tensor has gaps.
 
     Args:
         index: `[N]` int64 rows.
@@ -48,48 +47,16 @@ def leaves_kernels(
     stamps: Tensor,
     eps: float,
     alpha: float,
-    entry: Tensor,
-    faults: Tensor,
+    *raised: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The operator with the CUDA kernels."""
-    row, leaf, floor = torch.empty_like(index), torch.empty_like(priority), torch.empty_like(priority)
+    """The operator with the CUDA kernels; `raised` are `entry` and `faults`."""
+    results = _fake_leaves(index, priority)
     inputs = (index, priority, stamp, stamps, stamps.numel(), eps, alpha, index.numel())
-    launch("priority_leaves", priority, *inputs, entry, faults, row, leaf, floor)
-    return row, leaf, floor
+    launch("priority_leaves", priority, *inputs, *raised, *results)
+    return results
 
 
-def _leaves_torch(
-    index: Tensor,
-    priority: Tensor,
-    stamp: Tensor | None,
-    stamps: Tensor,
-    eps: float,
-    alpha: float,
-    entry: Tensor,
-    faults: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    leaf = (priority + eps) ** alpha
-    is_row = (index >= 0) & (index < stamps.numel())
-    is_number = (priority >= 0) & (priority < math.inf) & (leaf < math.inf)
-    written = torch.where(is_row, stamps[torch.where(is_row, index, 0)], 0)
-    is_current = written > 0 if stamp is None else written == stamp
-    counts = is_row & is_number & is_current
-    faults.add_(torch.stack((~is_number, ~is_row)).sum(1))
-    if index.numel():
-        entry.copy_(torch.maximum(entry, torch.where(counts, leaf, 0.0).amax()))
-    return torch.where(counts, index, -1), leaf, torch.where(leaf > 0, leaf, math.inf)
-
-
-def _fake_leaves(
-    index: Tensor,
-    priority: Tensor,
-    stamp: Tensor | None,
-    stamps: Tensor,
-    eps: float,
-    alpha: float,
-    entry: Tensor,
-    faults: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _fake_leaves(index: Tensor, priority: Tensor, *others: Tensor | float | None) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(index), torch.empty_like(priority), torch.empty_like(priority)
 
 
@@ -97,6 +64,6 @@ define(
     "priority_leaves(Tensor index, Tensor priority, Tensor? stamp, Tensor stamps, float eps, float alpha,"
     " Tensor(a!) entry, Tensor(b!) faults) -> (Tensor, Tensor, Tensor)",
     kernels=leaves_kernels,
-    portable=_leaves_torch,
+    portable=priority_leaves_torch,
     fake=_fake_leaves,
 )

@@ -32,20 +32,36 @@ def reverse_linear_recurrence(coefficient: Tensor, offset: Tensor, *, time_dim: 
     return shaped_as(solution, offset, time_dim)
 
 
-def scan_scratch(like: Tensor) -> tuple[int, Tensor | None]:
-    """Steps of a segment for inputs of the shape of `like` `[rows, steps]`, and scratch memory if a row has several."""
-    rows, steps = like.shape
+def launch_scan(name: str, results: int, *inputs: Tensor | float) -> tuple[Tensor, ...]:
+    """Launch a scan over `[rows, steps]`.
+
+    Args:
+        name: of its launcher.
+        results: how many tensors it writes.
+        inputs: what it reads, in the order of the launcher; the first is a tensor of the dtype of the results.
+    Returns:
+        `[rows, steps]` each, without gaps.
+    """
+    solid = [one.contiguous() if isinstance(one, Tensor) else one for one in inputs]
+    first = solid[0]
+    assert isinstance(first, Tensor)
+    rows, steps = first.shape
     segment = segment_steps(rows, steps)
     segments = -(-steps // segment)
-    return segment, (like.new_empty(3 * rows * segments) if segments > 1 else None)
+    scratch = first.new_empty(3 * rows * segments) if segments > 1 else None
+    outputs = tuple(torch.empty_like(first) for _ in range(results))
+    launch(name, first, *solid, rows, steps, segment, *outputs, scratch)
+    return outputs
+
+
+def fake_scan(like: Tensor) -> Tensor:
+    """A result of a scan without its values."""
+    return torch.empty_like(like, memory_format=torch.contiguous_format)
 
 
 def recurrence_kernels(coefficient: Tensor, offset: Tensor) -> Tensor:
     """The operator with the CUDA kernels."""
-    solution = torch.empty_like(offset)
-    segment, scratch = scan_scratch(offset)
-    launch("recurrence", offset, coefficient, offset, *offset.shape, segment, solution, scratch)
-    return solution
+    return launch_scan("recurrence", 1, coefficient, offset)[0]
 
 
 def _recurrence_portable(coefficient: Tensor, offset: Tensor) -> Tensor:
@@ -53,7 +69,7 @@ def _recurrence_portable(coefficient: Tensor, offset: Tensor) -> Tensor:
 
 
 def _fake_recurrence(coefficient: Tensor, offset: Tensor) -> Tensor:
-    return torch.empty_like(offset)
+    return fake_scan(offset)
 
 
 def _remember(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

@@ -31,7 +31,9 @@ def sum_tree_find(tree: Tensor, prefix: Tensor) -> Tensor:
     return result
 
 
-def sum_tree_sample(tree: Tensor, uniform: Tensor, *, reference: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+def sum_tree_sample(
+    tree: Tensor, uniform: Tensor, *, reference: Tensor, beta: Tensor, empty: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Stratified sample of leaves, in proportion to their values, with importance weights; on CUDA in one launch.
 
         stratum i is [i / N, (i + 1) / N) of the sum;  weight_i = (reference / tree[index_i]) ** beta
@@ -44,8 +46,9 @@ def sum_tree_sample(tree: Tensor, uniform: Tensor, *, reference: Tensor, beta: T
         uniform: `[N]` float64, in `[0, 1)`: where in its stratum each sample falls.
         reference: `[]` dtype of `tree`, the leaf whose weight is 1.
         beta: `[]` float64, exponent of the correction.
+        empty: `[]` int64, gets one more, in place, if the sum is zero or infinite, so that nobody waits to find out.
     Returns:
-        `(index, weight)`: `[N]` int64 and `[N]` dtype of `tree`; -1 and NaN in a tree whose sum is zero.
+        `(index, weight)`: `[N]` int64 and `[N]` dtype of `tree`; -1 and NaN in a tree whose sum is zero or infinite.
     Raises:
         ShapeError, DTypeError, DeviceError: as for `sum_tree_update`.
     Source: Schaul et al. 2016, section 3.3 and 3.4, https://arxiv.org/abs/1511.05952
@@ -54,11 +57,17 @@ def sum_tree_sample(tree: Tensor, uniform: Tensor, *, reference: Tensor, beta: T
     check_tree(name, tree)
     check_beside(name, "uniform", uniform, torch.float64, tree)
     check_vector(name, "uniform", uniform)
-    for what, tensor, dtype in (("reference", reference, tree.dtype), ("beta", beta, torch.float64)):
+    for what, tensor, dtype in (
+        ("reference", reference, tree.dtype),
+        ("beta", beta, torch.float64),
+        ("empty", empty, torch.int64),
+    ):
+        if tensor is None:
+            continue
         check_beside(name, what, tensor, dtype, tree)
         if tensor.ndim != 0:
             raise ShapeError(message(name, f"{what} has a wrong shape", expected="[]", found=list(tensor.shape)))
-    result: tuple[Tensor, Tensor] = torch.ops.rl_cuda.sum_tree_sample(tree, uniform, reference, beta)
+    result: tuple[Tensor, Tensor] = torch.ops.rl_cuda.sum_tree_sample(tree, uniform, reference, beta, empty)
     return result
 
 
@@ -69,11 +78,13 @@ def find_kernels(tree: Tensor, prefix: Tensor) -> Tensor:
     return index
 
 
-def sample_kernels(tree: Tensor, uniform: Tensor, reference: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+def sample_kernels(
+    tree: Tensor, uniform: Tensor, reference: Tensor, beta: Tensor, empty: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """The operator with the CUDA kernels."""
-    index, weight = _fake_sample(tree, uniform, reference, beta)
+    index, weight = _fake_sample(tree, uniform)
     leaves, count = tree_leaves(tree.numel()), uniform.numel()
-    launch("sum_tree_sample", tree, tree, leaves, uniform, count, reference, beta, index, weight)
+    launch("sum_tree_sample", tree, tree, leaves, uniform, count, reference, beta, empty, index, weight)
     return index, weight
 
 
@@ -81,7 +92,7 @@ def _fake_find(tree: Tensor, prefix: Tensor) -> Tensor:
     return torch.empty_like(prefix, dtype=torch.int64)
 
 
-def _fake_sample(tree: Tensor, uniform: Tensor, reference: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+def _fake_sample(tree: Tensor, uniform: Tensor, *others: Tensor | None) -> tuple[Tensor, Tensor]:
     return torch.empty_like(uniform, dtype=torch.int64), torch.empty_like(uniform, dtype=tree.dtype)
 
 
@@ -92,7 +103,8 @@ define(
     fake=_fake_find,
 )
 define(
-    "sum_tree_sample(Tensor tree, Tensor uniform, Tensor reference, Tensor beta) -> (Tensor, Tensor)",
+    "sum_tree_sample(Tensor tree, Tensor uniform, Tensor reference, Tensor beta, Tensor(a!)? empty)"
+    " -> (Tensor, Tensor)",
     kernels=sample_kernels,
     portable=sum_tree_sample_torch,
     fake=_fake_sample,

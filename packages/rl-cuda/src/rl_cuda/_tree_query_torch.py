@@ -1,5 +1,7 @@
 """Walks down a sum tree in plain torch: the leaves that the kernels find, on any device."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -33,12 +35,23 @@ def sum_tree_find_torch(tree: Tensor, prefix: Tensor) -> Tensor:
     return torch.where(tree[-1] > 0, node, -1)
 
 
-def sum_tree_sample_torch(tree: Tensor, uniform: Tensor, reference: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-    """The same as `sum_tree_sample` in plain torch operations; checks nothing and never waits for the device."""
+def sum_tree_sample_torch(
+    tree: Tensor, uniform: Tensor, reference: Tensor, beta: Tensor, empty: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The same as `sum_tree_sample` in plain torch operations; checks nothing and never waits for the device.
+
+    Args:
+        tree, uniform, reference, beta: see there.
+        empty: `[]` int64, gets one more in place where nothing can be drawn.
+    """
     count = uniform.numel()
     strata = torch.arange(count, dtype=torch.float64, device=tree.device)
-    width = tree[-1].to(torch.float64) / torch.full((), count, dtype=torch.float64, device=tree.device)
-    index = sum_tree_find_torch(tree, (strata + uniform) * width)
+    total = tree[-1].to(torch.float64)
+    is_sum = (total > 0) & (total < math.inf)
+    if empty is not None and count:
+        empty.add_(~is_sum)
+    width = total / torch.full((), count, dtype=torch.float64, device=tree.device)
+    index = torch.where(is_sum, sum_tree_find_torch(tree, (strata + uniform) * width), -1)
     leaf = tree[index.clamp(min=0)].to(torch.float64)
     weight = (reference.to(torch.float64) / leaf) ** beta
     return index, torch.where(index < 0, torch.nan, weight).to(tree.dtype)

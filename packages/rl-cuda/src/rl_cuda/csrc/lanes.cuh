@@ -25,12 +25,19 @@ enum Status { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
 namespace rl_cuda {
 
 constexpr int kLanes = 32;
+constexpr int kThreads = 256;                 // of a block that works beside others
+constexpr int64_t kMostBlocks = 0x7fffffff;   // that a grid has room for
+
+// Blocks for so many threads; where a grid has no room for them, its threads take several items each.
+inline unsigned blocks(int64_t threads) {
+    const int64_t wanted = (threads + kThreads - 1) / kThreads;
+    return static_cast<unsigned>(wanted < kMostBlocks ? wanted : kMostBlocks);
+}
 
 #ifndef RL_CUDA_EMULATE
 
 constexpr unsigned kAll = 0xffffffffu;
-constexpr int kThreads = 256;        // of a block that works beside others
-constexpr int kSingleBlock = 1024;   // of a block that works alone
+constexpr int kSingleBlock = 1024;   // threads of a block that works alone
 
 template <typename T>
 struct Lanes {
@@ -83,14 +90,16 @@ RL_DEVICE void increase(int64_t* at) { atomicAdd(reinterpret_cast<unsigned long 
 
 template <typename Work>
 __global__ void __launch_bounds__(kThreads, 1) run_warps(int64_t count, const __grid_constant__ Work work) {
-    const int64_t warp = (int64_t(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
-    if (warp < count) work(warp);  // whole warps leave
+    const int64_t stride = int64_t(gridDim.x) * (kThreads / kLanes);
+    const int64_t first = (int64_t(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
+    for (int64_t warp = first; warp < count; warp += stride) work(warp);  // whole warps leave
 }
 
 template <typename Work>
 __global__ void __launch_bounds__(kThreads, 1) run_threads(int64_t count, const __grid_constant__ Work work) {
-    const int64_t thread = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-    if (thread < count) work(thread);
+    const int64_t stride = int64_t(gridDim.x) * kThreads;
+    const int64_t first = int64_t(blockIdx.x) * kThreads + threadIdx.x;
+    for (int64_t thread = first; thread < count; thread += stride) work(thread);
 }
 
 // Phases one after the other: what one wrote, the next one reads.
@@ -102,8 +111,6 @@ __global__ void __launch_bounds__(kSingleBlock, 1) run_phases(const __grid_const
         __syncthreads();
     }
 }
-
-inline unsigned blocks(int64_t threads) { return static_cast<unsigned>((threads + kThreads - 1) / kThreads); }
 
 template <typename Work>
 void for_each_warp(cudaStream_t stream, int64_t count, const Work& work) {

@@ -12,6 +12,9 @@
 // Architectures that the library holds machine code for, for example "75 80 90"; newer ones run its PTX.
 RL_CUDA_EXPORT const char* rl_cuda_architectures() { return RL_CUDA_STRING(RL_CUDA_ARCHITECTURES); }
 
+// Fingerprint of the sources that the library was built from.
+RL_CUDA_EXPORT const char* rl_cuda_sources() { return RL_CUDA_STRING(RL_CUDA_SOURCES); }
+
 #ifdef RL_CUDA_EMULATE
 
 RL_CUDA_EXPORT int rl_cuda_device_count(int* count) {
@@ -23,6 +26,9 @@ RL_CUDA_EXPORT const char* rl_cuda_error_string(int code) { return code == 0 ? "
 
 // In which order items are worked off from now on: 0 forward, 1 backward, 2 odd ones first.
 RL_CUDA_EXPORT void rl_cuda_emulation_order(int order) { rl_cuda::order = order; }
+
+// Blocks that a launch of so many threads has.
+RL_CUDA_EXPORT int64_t rl_cuda_emulation_blocks(int64_t threads) { return rl_cuda::blocks(threads); }
 
 #else
 

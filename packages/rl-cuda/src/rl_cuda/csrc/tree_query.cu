@@ -60,12 +60,16 @@ struct Sample {
     int64_t count;
     const scalar_t* reference;
     const double* beta;
+    int64_t* empty;
     int64_t* index;
     scalar_t* weight;
     RL_DEVICE void operator()(int64_t stratum) const {
-        const double width = tree.total() / double(count);
-        const int64_t leaf = tree.find((double(stratum) + uniform[stratum]) * width);
+        const double total = tree.total();
+        const bool is_sum = total > 0 && total < INFINITY;
+        const double width = total / double(count);
+        const int64_t leaf = is_sum ? tree.find((double(stratum) + uniform[stratum]) * width) : -1;
         once([&] {
+            if (!is_sum && stratum == 0 && empty != nullptr) increase(empty);
             index[stratum] = leaf;
             weight[stratum] = scalar_t(leaf < 0 ? NAN : pow(double(*reference) / double(tree.tree[leaf]), *beta));
         });
@@ -85,12 +89,12 @@ int find(int device, void* stream, const scalar_t* tree, int64_t leaves, const d
 
 template <typename scalar_t>
 int sample(int device, void* stream, const scalar_t* tree, int64_t leaves, const double* uniform, int64_t count,
-           const scalar_t* reference, const double* beta, int64_t* index, scalar_t* weight) {
+           const scalar_t* reference, const double* beta, int64_t* empty, int64_t* index, scalar_t* weight) {
     SumTree<scalar_t> sums{tree, {}};
     if (!find_levels(leaves, &sums.levels) || count < 0) return cudaErrorInvalidValue;
     const int selected = select(device);
     if (selected != cudaSuccess) return selected;
-    const Sample<scalar_t> work{sums, uniform, count, reference, beta, index, weight};
+    const Sample<scalar_t> work{sums, uniform, count, reference, beta, empty, index, weight};
     for_each_warp(static_cast<cudaStream_t>(stream), count, work);
     return status();
 }
@@ -100,7 +104,8 @@ int sample(int device, void* stream, const scalar_t* tree, int64_t leaves, const
 
 // find: index[i] is the leaf at prefix sum prefix[i], -1 in a tree whose sum is not positive.
 // sample: the sum is cut into `count` equal strata; index[i] is the leaf at uniform[i], in [0, 1), of stratum i, and
-// weight[i] = (*reference / tree[index[i]]) ** *beta, or (-1, NaN) in a tree whose sum is not positive.
+// weight[i] = (*reference / tree[index[i]]) ** *beta, or (-1, NaN) in a tree whose sum is not positive and finite, which
+// adds one to *empty; that may be null.
 #define RL_CUDA_SUM_TREE(suffix, scalar_t)                                                                            \
     RL_CUDA_EXPORT int rl_cuda_sum_tree_find_##suffix(int device, void* stream, const scalar_t* tree, int64_t leaves, \
                                                       const double* prefix, int64_t count, int64_t* index) {          \
@@ -109,8 +114,8 @@ int sample(int device, void* stream, const scalar_t* tree, int64_t leaves, const
     RL_CUDA_EXPORT int rl_cuda_sum_tree_sample_##suffix(int device, void* stream, const scalar_t* tree,               \
                                                         int64_t leaves, const double* uniform, int64_t count,         \
                                                         const scalar_t* reference, const double* beta,                \
-                                                        int64_t* index, scalar_t* weight) {                           \
-        return rl_cuda::sample<scalar_t>(device, stream, tree, leaves, uniform, count, reference, beta, index,        \
+                                                        int64_t* empty, int64_t* index, scalar_t* weight) {           \
+        return rl_cuda::sample<scalar_t>(device, stream, tree, leaves, uniform, count, reference, beta, empty, index, \
                                          weight);                                                                     \
     }
 
