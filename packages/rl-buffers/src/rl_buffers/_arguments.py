@@ -1,9 +1,11 @@
-"""Constructors that say which argument was meant."""
+"""Arguments: constructors that say which one was meant, and numbers that are what they should be."""
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from math import inf
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from rl_specs import message, near_matches
 
@@ -26,3 +28,26 @@ def named_arguments(init: Callable[Concatenate[_Self, _P], None]) -> Callable[Co
         init(self, *args, **kwargs)
 
     return checked
+
+
+def whole_number(component: str, name: str, value: Any, low: int) -> int:
+    """`value` as an integer, of Python, NumPy or torch.
+
+    Raises:
+        ValueError: it is none, or less than `low`.
+    """
+    try:
+        number = low - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = low - 1
+    if number < low:
+        raise ValueError(message(component, name, expected=f"an integer >= {low}", found=repr(value)))
+    return number
+
+
+def is_exponent(value: Any) -> bool:
+    """Whether `value` is a finite number >= 0."""
+    try:
+        return bool(0.0 <= value < inf)
+    except (TypeError, ValueError, RuntimeError):
+        return False

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rl_buffers._buffer_saves import SavedBuffer
 from rl_buffers._extend_dim import dim_first
-from rl_buffers._index import Index, grid_numbers, row_numbers
+from rl_buffers._index import Index, grid_numbers, is_all, row_numbers
 from rl_buffers._layout import fold, stack_rows
 from rl_buffers._pinned import pinned
 from rl_buffers._prefetch import Steps
@@ -187,7 +187,7 @@ class BufferBase(SavedBuffer, ABC):
             if isinstance(where, int):
                 count, block = 1, self._storage.check_flat(data, component, is_single=True)
             else:
-                is_grid = self._storage.ndim > 1 and isinstance(index, slice) and index == slice(None)
+                is_grid = self._storage.ndim > 1 and is_all(index)
                 check = self._storage.check if is_grid else self._storage.check_flat
                 count, block = _count(where), check(data, component)
             if block.count != count:
@@ -239,6 +239,8 @@ class BufferBase(SavedBuffer, ABC):
         batch = self._annotate(self._collate(rows), info)
         for transform in self._transforms:
             batch = transform(batch)
+            if batch is None:
+                raise _no_batch(self._name, transform)
         return pinned(batch) if self._is_pinned else batch
 
     def _stored_form(self, data: Any) -> Any:
@@ -247,6 +249,8 @@ class BufferBase(SavedBuffer, ABC):
             data = stack_rows(data, self._name)
         for inverse in self._inverses:
             data = inverse(data)
+            if data is None:
+                raise _no_batch(self._name, inverse)
         return data
 
     def _extend(self, data: Any, method: str) -> Tensor:
@@ -307,6 +311,11 @@ class BufferBase(SavedBuffer, ABC):
 
 def _count(where: slice | Tensor) -> int:
     return where.stop - where.start if isinstance(where, slice) else where.numel()
+
+
+def _no_batch(component: str, transform: object) -> TypeError:
+    problem = f"the transform {transform!r}"
+    return TypeError(message(component, problem, expected="what it made of the batch", found="None", fix="Return it"))
 
 
 def _is_empty(data: Any) -> bool:

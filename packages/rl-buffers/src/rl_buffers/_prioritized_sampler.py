@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rl_buffers._arguments import is_exponent, whole_number
 from rl_buffers._beta_schedule import LinearAnnealing
 from rl_buffers._priority_values import REDUCTIONS, Numbers, Reduction, priority_array, row_array, row_stamps
 from rl_buffers._row_stamps import RowStamps
@@ -68,15 +69,16 @@ class PrioritizedSampler(Sampler):
         max_priority_within_buffer: bool = True,
         normalization: Normalization = "buffer",
     ) -> None:
-        if not isinstance(max_capacity, int) or isinstance(max_capacity, bool) or max_capacity < 1:
-            raise ValueError(_wrong("max_capacity", "an integer >= 1", max_capacity))
+        max_capacity = whole_number("PrioritizedSampler", "max_capacity", max_capacity, 1)
         for name, value in (("alpha", alpha), ("eps", eps)):
-            if not 0.0 <= value < inf:
+            if not is_exponent(value):
                 raise ValueError(_wrong(name, "a finite number >= 0", value))
         if reduction not in REDUCTIONS:
             raise ValueError(_wrong("reduction", f"one of {', '.join(REDUCTIONS)}", reduction))
         if normalization not in get_args(Normalization):
             raise ValueError(_wrong("normalization", f"one of {', '.join(get_args(Normalization))}", normalization))
+        if not dtype.is_floating_point:
+            raise ValueError(_wrong("dtype", "a floating-point dtype, for weights from 0 to 1", dtype))
         self._alpha = float(alpha)
         self._eps = float(eps)
         self._dtype = dtype
@@ -109,7 +111,7 @@ class PrioritizedSampler(Sampler):
     def beta(self, beta: float | LinearAnnealing) -> None:
         self._schedule = beta if isinstance(beta, LinearAnnealing) else None
         ends = (beta.start, beta.end) if isinstance(beta, LinearAnnealing) else (beta,)
-        if not all(0.0 <= end < inf for end in ends):
+        if not all(is_exponent(end) for end in ends):
             raise ValueError(_wrong("beta", "a finite number >= 0, or a schedule of such", beta))
         self._beta = float(ends[0])
 

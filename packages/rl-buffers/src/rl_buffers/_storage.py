@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Size, Tensor
 
-from rl_specs import NestedKey, message
+from rl_buffers._arguments import whole_number
+from rl_specs import NestedKey
 
 Where: TypeAlias = int | slice | Tensor
 
@@ -66,8 +67,7 @@ class Storage(ABC):
     """
 
     def __init__(self, max_size: int) -> None:
-        if not isinstance(max_size, int) or isinstance(max_size, bool) or max_size < 1:
-            raise ValueError(message(type(self).__name__, "max_size", expected="an integer >= 1", found=repr(max_size)))
+        max_size = whole_number(type(self).__name__, "max_size", max_size, 1)
         self._capacity = max_size
         self._max_size = max_size
         self._numbers: list[int] | memoryview[int] = [0]

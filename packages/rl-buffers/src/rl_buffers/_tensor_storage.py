@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
+from rl_buffers._arguments import whole_number
 from rl_buffers._chunks import Chunks
 from rl_buffers._lanes import by_time, joined, lane_refusal, no_room_for_lanes
 from rl_buffers._layout import Layout, inferred, leaf_paths, outline, outline_differences, path_str, stack_rows
@@ -49,9 +50,7 @@ class BaseTensorStorage(Storage):
         batch_device: torch.device | None = None,
     ) -> None:
         super().__init__(max_size)
-        if not isinstance(ndim, int) or isinstance(ndim, bool) or ndim < 1:
-            raise ValueError(message(type(self).__name__, "ndim", expected="an integer >= 1", found=repr(ndim)))
-        self._ndim = ndim
+        self._ndim = whole_number(type(self).__name__, "ndim", ndim, 1)
         self._lane_shape = Size()
         self._lanes = 1
         self._device = device
