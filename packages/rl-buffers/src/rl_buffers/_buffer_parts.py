@@ -1,5 +1,6 @@
 """The parts of a buffer and what is told of them: storage, sampler, writer, transforms, and the lock around them."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -7,7 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from rl_buffers._arguments import named_arguments, whole_number
-from rl_buffers._buffer_lock import RingLock, buffer_lock
+from rl_buffers._buffer_lock import Lock, RingLock, buffer_lock
+from rl_buffers._part_sources import (
+    FirstUse,
+    PartSources,
+    SamplerSource,
+    StorageSource,
+    Transform,
+    WriterSource,
+    made_sampler,
+    made_storage,
+    made_writer,
+)
 from rl_buffers._pinned import assert_can_pin
 from rl_buffers._prefetch import Lookahead
 from rl_buffers._storage import Storage
@@ -21,64 +33,143 @@ from rl_specs import message
 class BufferParts:
     """See `ReplayBuffer`; what it is made of."""
 
+    _storage: Storage
+    _sampler: Sampler
+    _writer: Writer
+
     @named_arguments
     def __init__(
         self,
         *,
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
+        storage: StorageSource | None = None,
+        sampler: SamplerSource | None = None,
+        writer: WriterSource | None = None,
         collate_fn: Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
+        transform: Transform | None = None,
+        transform_factory: Callable[[], Transform] | None = None,
         generator: torch.Generator | None = None,
         prefetch: int | None = None,
         pin_memory: bool = False,
         dim_extend: int | None = None,
+        shared: bool = False,
+        compilable: bool | None = None,
+        delayed_init: bool | None = None,
     ) -> None:
-        self._storage = storage if storage is not None else ListStorage(1000)
-        self._sampler = sampler if sampler is not None else RandomSampler()
-        self._writer = writer if writer is not None else RoundRobinWriter()
-        parts = (
-            ("storage", self._storage, Storage, "LazyTensorStorage(10_000)"),
-            ("sampler", self._sampler, Sampler, "RandomSampler()"),
-            ("writer", self._writer, Writer, "RoundRobinWriter()"),
-        )
-        for name, part, kind, example in parts:
-            if not isinstance(part, kind):
-                fix = f"Pass an object, such as {example}"
-                expected = f"an instance of {kind.__name__}"
-                raise TypeError(message(self._name, name, expected=expected, found=repr(part), fix=fix))
-        self._batch_size = None if batch_size is None else self._valid_batch_size(batch_size)
-        for name, given, expected in (
-            ("collate_fn", collate_fn is None or callable(collate_fn), "a callable"),
-            ("generator", generator is None or isinstance(generator, torch.Generator), "a torch.Generator"),
+        for name, given, is_right, expected in (
+            ("collate_fn", collate_fn, callable(collate_fn), "a callable"),
+            ("generator", generator, isinstance(generator, torch.Generator), "a torch.Generator"),
+            ("transform", transform, callable(transform), "a callable"),
+            ("transform_factory", transform_factory, callable(transform_factory), "a callable"),
         ):
-            if not given:
-                found = repr(collate_fn if name == "collate_fn" else generator)
-                raise TypeError(message(self._name, name, expected=expected, found=found))
+            if given is not None and not is_right:
+                raise TypeError(message(self._name, name, expected=expected, found=repr(given)))
+        if transform is not None and transform_factory is not None:
+            raise ValueError(message(self._name, "transform and transform_factory", fix="Give one of them"))
+        self._batch_size = None if batch_size is None else self._valid_batch_size(batch_size)
         self._collate_fn = collate_fn
-        self._transforms: list[Callable[[Any], Any]] = []
+        self._transforms: list[Transform] = []
         self._inverses: list[Callable[[Any], Any]] = []
         self._generator = generator
-        self._lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
         depth = 0 if prefetch is None else whole_number(self._name, "prefetch", prefetch, 0)
         self._ahead = Lookahead(depth) if depth else None
-        self._dim_extend = self._valid_dim_extend(dim_extend)
-        if self._ahead is not None and self._storage.ring is not None and self._storage.ring.is_shared:
-            fix = "Leave prefetch out"
-            problem = "prefetch on a storage that other processes write to: what they write cannot take batches back"
-            raise ValueError(message(self._name, problem, fix=fix))
+        self._given_dim = None if dim_extend is None else whole_number(self._name, "dim_extend", dim_extend, 0)
+        self._dim_extend = 0
         self._is_pinned = pin_memory
         if pin_memory:
             assert_can_pin(self._name)
+        self._is_shared = shared
+        self._is_compilable = bool(compilable)
         self._iterator: Iterator[Any] | None = None
         self._written = 0
         self._add_name = f"{self._name}.add"
-        if not isinstance(self._lock, RingLock):
-            self._writer.attach(self._storage)
-        if transform is not None:
-            self.append_transform(transform)
+        self._sources: PartSources | None = PartSources(storage, sampler, writer, transform, transform_factory)
+        self._building = threading.Lock()
+        self._lock: Any = FirstUse(self._built)  # threading.RLock is a function, not a type
+        is_delayed = transform_factory is not None if delayed_init is None else delayed_init
+        if not is_delayed:
+            self._built()
+
+    def _built(self) -> Lock:
+        """The lock around the parts, which are made now if they have not been."""
+        with self._building:
+            sources = self._sources
+            if sources is not None:
+                self._storage = made_storage(self._name, sources.storage, default_storage)
+                self._sampler = made_sampler(self._name, sources.sampler, RandomSampler)
+                self._writer = made_writer(self._name, sources.writer, RoundRobinWriter)
+                self._assert_fits()
+                factory = sources.transform_factory
+                transform = sources.transform if factory is None else factory()
+                if transform is not None:
+                    self._transforms, self._inverses = self._with(0, transform, invert=False)
+                lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
+                if not isinstance(lock, RingLock):
+                    self._writer.attach(self._storage)
+                self._sources = None
+                self._lock = lock
+        lock_now: Lock = self._lock
+        return lock_now
+
+    def _assert_fits(self) -> None:
+        """The storage goes with what the buffer was told."""
+        ring = self._storage.ring
+        is_shared = ring is not None and ring.is_shared
+        if self._ahead is not None and is_shared:
+            fix = "Leave prefetch out"
+            problem = "prefetch on a storage that other processes write to: what they write cannot take batches back"
+            raise ValueError(message(self._name, problem, fix=fix))
+        if self._is_compilable and (is_shared or self._is_shared):
+            problem = "compilable=True for rows that several processes share: compiled code cannot wait for them"
+            raise ValueError(message(self._name, problem, fix="Leave compilable out"))
+        if self._is_shared and not is_shared:
+            raise self._not_shared()
+        self._dim_extend = self._valid_dim_extend(self._given_dim)
+
+    def _not_shared(self) -> ValueError:
+        fix = (
+            "Give it LazyMemmapStorage(max_size, scratch_dir=folder, shared_init=True); a folder in /dev/shm is memory"
+        )
+        return ValueError(message(self._name, f"{self._storage!r} is not shared between processes", fix=fix))
+
+    def share(self, shared: bool = True) -> Self:
+        """Assert that the rows may be used by several processes at once, each with this buffer, pickled, or its own.
+
+        Args:
+            shared: False asserts nothing.
+        Raises:
+            ValueError: the storage is not one that processes share.
+        """
+        self._built()
+        ring = self._storage.ring
+        if shared and (ring is None or not ring.is_shared):
+            raise self._not_shared()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but locks and threads; what is written meanwhile may or may not be part of it."""
+        with self._building:
+            state = self.__dict__.copy()
+        if state["_sources"] is None:
+            with self._lock:
+                if self._ahead is not None:
+                    self._ahead.drop(self._rewind)
+                state = self.__dict__.copy()
+                state["_lock"] = self._lock.seen if isinstance(self._lock, RingLock) else None
+        else:
+            state["_lock"] = None
+        state["_ahead"] = 0 if self._ahead is None else self._ahead.depth
+        return {**state, "_building": None, "_iterator": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on with copies of the parts, or the same files."""
+        self.__dict__.update(state)
+        self._ahead = Lookahead(state["_ahead"]) if state["_ahead"] else None
+        self._building = threading.Lock()
+        if self._sources is None:
+            self._lock = buffer_lock(self._name, self._storage, self._sampler, self._writer, seen=state["_lock"])
+        else:
+            self._lock = FirstUse(self._built)
 
     @property
     def _name(self) -> str:
@@ -87,16 +178,19 @@ class BufferParts:
     @property
     def storage(self) -> Storage:
         """Where the rows are."""
+        self._built()
         return self._storage
 
     @property
     def sampler(self) -> Sampler:
         """What chooses rows."""
+        self._built()
         return self._sampler
 
     @property
     def writer(self) -> Writer:
         """What decides where rows go."""
+        self._built()
         return self._writer
 
     @property
@@ -105,15 +199,24 @@ class BufferParts:
         return self._batch_size
 
     @property
+    def initialized(self) -> bool:
+        """Whether storage, sampler, writer and transform are made; with `delayed_init` at first use."""
+        return self._sources is None
+
+    @property
     def write_count(self) -> int:
         """Rows given to `extend` and `add` so far, as transforms made them; those overwritten since count too."""
         return self._written
 
     def __len__(self) -> int:
         """Number of rows stored."""
+        if self._sources is not None:
+            self._built()
         return len(self._storage)
 
     def __repr__(self) -> str:
+        if self._sources is not None:
+            return f"{self._name}(not built yet, batch_size={self._batch_size})"
         return (
             f"{self._name}(storage={self._storage!r}, sampler={self._sampler!r}, writer={self._writer!r}, "
             f"batch_size={self._batch_size})"
@@ -141,11 +244,16 @@ class BufferParts:
         with self._lock:
             if self._ahead is not None:
                 self._ahead.drop(self._rewind)
-            transforms = self._transforms.copy()
-            transforms.insert(index, InvertedTransform(transform) if invert else transform)
-            self._inverses = [each.inv for each in reversed(transforms) if isinstance(each, InverseTransform)]
-            self._transforms = transforms
+            self._transforms, self._inverses = self._with(index, transform, invert=invert)
         return self
+
+    def _with(
+        self, index: int, transform: Transform, *, invert: bool
+    ) -> tuple[list[Transform], list[Callable[[Any], Any]]]:
+        """The transforms and one more; and those that act on what is stored, in their order."""
+        transforms = self._transforms.copy()
+        transforms.insert(index, InvertedTransform(transform) if invert else transform)
+        return transforms, [each.inv for each in reversed(transforms) if isinstance(each, InverseTransform)]
 
     def close(self) -> None:
         """End the thread of `prefetch`; the buffer can be used on, without it. May be called again."""
@@ -217,3 +325,8 @@ class BufferParts:
 
     def _valid_batch_size(self, batch_size: int) -> int:
         return whole_number(self._name, "batch_size", batch_size, 1)
+
+
+def default_storage() -> Storage:
+    """The storage of a buffer that is given none."""
+    return ListStorage(1000)

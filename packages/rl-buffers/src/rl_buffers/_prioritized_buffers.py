@@ -9,13 +9,21 @@ import torch
 from rl_buffers._arguments import named_arguments
 from rl_buffers._beta_schedule import LinearAnnealing
 from rl_buffers._buffer import BufferBase
+from rl_buffers._buffer_parts import default_storage
+from rl_buffers._part_sources import (
+    SamplerSource,
+    StorageSource,
+    Transform,
+    WriterSource,
+    made_sampler,
+    made_storage,
+    nothing,
+)
 from rl_buffers._prioritized_sampler import Normalization, PrioritizedSampler
 from rl_buffers._priority_values import Reduction
 from rl_buffers._storage import Storage
 from rl_buffers._tensordict_buffer import TensorDictBufferBase
 from rl_buffers.samplers import Sampler
-from rl_buffers.storages import ListStorage
-from rl_buffers.writers import Writer
 from rl_specs import NestedKey, message
 
 
@@ -50,22 +58,24 @@ class PrioritizedReplayBuffer(BufferBase):
         dtype: torch.dtype = torch.float32,
         reduction: Reduction = "max",
         normalization: Normalization = "buffer",
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
+        storage: StorageSource | None = None,
+        sampler: SamplerSource | None = None,
+        writer: WriterSource | None = None,
         collate_fn: Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
+        transform: Transform | None = None,
         generator: torch.Generator | None = None,
         prefetch: int | None = None,
         pin_memory: bool = False,
         dim_extend: int | None = None,
+        shared: bool = False,
+        compilable: bool | None = None,
     ) -> None:
-        storage = storage if storage is not None else ListStorage(1000)
-        sampler = _sampler(self, storage, sampler, alpha, beta, eps, dtype, reduction, normalization)
+        rows = made_storage(self._name, storage, default_storage)
+        drawn = _sampler(self, rows, sampler, alpha, beta, eps, dtype, reduction, normalization)
         super().__init__(
-            storage=storage,
-            sampler=sampler,
+            storage=rows,
+            sampler=drawn,
             writer=writer,
             collate_fn=collate_fn,
             batch_size=batch_size,
@@ -74,6 +84,8 @@ class PrioritizedReplayBuffer(BufferBase):
             prefetch=prefetch,
             pin_memory=pin_memory,
             dim_extend=dim_extend,
+            shared=shared,
+            compilable=compilable,
         )
 
     def _accept(self, data: Any, method: str) -> Any:
@@ -117,22 +129,24 @@ class TensorDictPrioritizedReplayBuffer(TensorDictBufferBase):
         dtype: torch.dtype = torch.float32,
         reduction: Reduction = "max",
         normalization: Normalization = "buffer",
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
+        storage: StorageSource | None = None,
+        sampler: SamplerSource | None = None,
+        writer: WriterSource | None = None,
         collate_fn: Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
+        transform: Transform | None = None,
         generator: torch.Generator | None = None,
         prefetch: int | None = None,
         pin_memory: bool = False,
         dim_extend: int | None = None,
+        shared: bool = False,
+        compilable: bool | None = None,
     ) -> None:
-        storage = storage if storage is not None else ListStorage(1000)
-        sampler = _sampler(self, storage, sampler, alpha, beta, eps, dtype, reduction, normalization)
+        rows = made_storage(self._name, storage, default_storage)
+        drawn = _sampler(self, rows, sampler, alpha, beta, eps, dtype, reduction, normalization)
         super().__init__(
-            storage=storage,
-            sampler=sampler,
+            storage=rows,
+            sampler=drawn,
             writer=writer,
             collate_fn=collate_fn,
             batch_size=batch_size,
@@ -141,6 +155,8 @@ class TensorDictPrioritizedReplayBuffer(TensorDictBufferBase):
             prefetch=prefetch,
             pin_memory=pin_memory,
             dim_extend=dim_extend,
+            shared=shared,
+            compilable=compilable,
             priority_key=priority_key,
         )
 
@@ -148,7 +164,7 @@ class TensorDictPrioritizedReplayBuffer(TensorDictBufferBase):
 def _sampler(
     buffer: BufferBase,
     storage: Storage,
-    sampler: Sampler | None,
+    sampler: SamplerSource | None,
     alpha: float,
     beta: float | LinearAnnealing,
     eps: float,
@@ -165,7 +181,8 @@ def _sampler(
         return PrioritizedSampler(
             storage.max_size, alpha, beta, eps=eps, dtype=dtype, reduction=reduction, normalization=normalization
         )
-    if not (isinstance(sampler, Sampler) and sampler.keeps_priorities):
+    given = made_sampler(type(buffer).__name__, sampler, nothing)
+    if not given.keeps_priorities:
         expected = "a sampler that keeps priorities"
-        raise TypeError(message(type(buffer).__name__, "sampler", expected=expected, found=repr(sampler)))
-    return sampler
+        raise TypeError(message(type(buffer).__name__, "sampler", expected=expected, found=repr(given)))
+    return given

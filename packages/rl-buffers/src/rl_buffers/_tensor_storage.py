@@ -300,6 +300,16 @@ class BaseTensorStorage(Storage):
         rows = self.columns().values()
         return {**self.head(), "columns": [row.to("cpu", copy=True).contiguous() for row in rows]}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the tables, whose rows are copied: whoever reads the state writes to tables of its own."""
+        tables: dict[str, Any] = {"_structure": None, "_tables": [], "_views": [], "_entries": {}, "_numbers": [0]}
+        return {**self.__dict__, **tables, "rows": BaseTensorStorage.state_dict(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a state."""
+        self.__dict__.update({name: value for name, value in state.items() if name != "rows"})
+        BaseTensorStorage.load_state_dict(self, state["rows"])
+
     def _layout(self) -> Layout | None:
         if self._structure is None:
             return None

@@ -9,9 +9,8 @@ from tensordict import TensorDict, TensorDictBase
 from rl_buffers._arguments import named_arguments
 from rl_buffers._buffer import BufferBase
 from rl_buffers._layout import stack_rows
-from rl_buffers._storage import Block, Storage
-from rl_buffers.samplers import Sampler
-from rl_buffers.writers import Writer
+from rl_buffers._part_sources import SamplerSource, StorageSource, Transform, WriterSource
+from rl_buffers._storage import Block
 from rl_specs import NestedKey, message, missing_key
 
 _OWN_ENTRIES = ("index", "_weight", "_stamp")
@@ -25,16 +24,20 @@ class TensorDictBufferBase(BufferBase):
     def __init__(
         self,
         *,
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
+        storage: StorageSource | None = None,
+        sampler: SamplerSource | None = None,
+        writer: WriterSource | None = None,
         collate_fn: Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
+        transform: Transform | None = None,
+        transform_factory: Callable[[], Transform] | None = None,
         generator: torch.Generator | None = None,
         prefetch: int | None = None,
         pin_memory: bool = False,
         dim_extend: int | None = None,
+        shared: bool = False,
+        compilable: bool | None = None,
+        delayed_init: bool | None = None,
         priority_key: NestedKey = "td_error",
     ) -> None:
         super().__init__(
@@ -44,10 +47,14 @@ class TensorDictBufferBase(BufferBase):
             collate_fn=collate_fn,
             batch_size=batch_size,
             transform=transform,
+            transform_factory=transform_factory,
             generator=generator,
             prefetch=prefetch,
             pin_memory=pin_memory,
             dim_extend=dim_extend,
+            shared=shared,
+            compilable=compilable,
+            delayed_init=delayed_init,
         )
         self._priority_key = priority_key
 
