@@ -30,6 +30,28 @@ def test_ppo_in_60_lines_is_short() -> None:
     assert len((EXAMPLES / "ppo_in_60_lines.py").read_text().splitlines()) <= 62
 
 
+def test_dqn_cartpole_runs() -> None:
+    """Deep Q-learning with prioritized replay collects, trains and evaluates."""
+    assert load("dqn_cartpole").main(total_frames=1280, updates_per_batch=1) > 0
+
+
+@pytest.mark.slow
+def test_dqn_cartpole_learns_to_balance() -> None:
+    """With its own budget the greedy policy holds the pole at least ten times as long as a random one (22 steps)."""
+    assert load("dqn_cartpole").main() > 220
+
+
+def test_sac_pendulum_runs() -> None:
+    """Soft actor-critic collects, trains and evaluates."""
+    assert load("sac_pendulum").main(total_frames=832, num_envs=4, random_frames=800) < 0
+
+
+@pytest.mark.slow
+def test_sac_pendulum_learns_to_swing_up() -> None:
+    """With its own budget the pendulum is swung up and held (a random policy returns about -1,200)."""
+    assert load("sac_pendulum").main() > -300
+
+
 def test_ppo_mujoco_runs() -> None:
     """The MuJoCo example collects, trains and evaluates."""
     assert math.isfinite(load("ppo_mujoco").main(total_frames=1024, frames_per_batch=512))

@@ -53,6 +53,36 @@ def test_unknown_arguments_name_those_that_come_near(make: Callable[[], object],
         make()
 
 
+def test_arguments_of_another_type_are_refused_at_once() -> None:
+    """A generator or `collate_fn` that is none is refused when the buffer is built, not at the first batch."""
+    with pytest.raises(TypeError, match=r"ReplayBuffer: generator\. Expected a torch.Generator, found 5"):
+        ReplayBuffer(generator=5)  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(TypeError, match=r"ReplayBuffer: collate_fn\. Expected a callable, found 5"):
+        ReplayBuffer(collate_fn=5)  # type: ignore[arg-type]  # wrong on purpose
+
+
+class _Forgets:
+    """A transform without `return`."""
+
+    def __call__(self, batch: Any) -> Any:
+        batch["b"] = batch["a"]
+
+    def inv(self, data: Any) -> Any:
+        data["b"] = data["a"]
+
+
+def test_a_transform_that_returns_nothing_is_named() -> None:
+    """A forgotten `return` raises where the batch is made or the data are stored; nothing is stored then."""
+    buffer = _buffer(transform=_Forgets().__call__)
+    buffer.extend(_rows(0, 3))
+    with pytest.raises(TypeError, match=r"the transform .*_Forgets.*found None\. Return it"):
+        buffer.sample()
+    stored = _buffer(transform=_Forgets())
+    with pytest.raises(TypeError, match=r"the transform .*_Forgets.*found None\. Return it"):
+        stored.extend(_rows(0, 3))
+    assert len(stored) == 0
+
+
 def test_pinned_memory_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without CUDA the option is refused with the reason."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

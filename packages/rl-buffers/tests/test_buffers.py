@@ -188,3 +188,14 @@ def test_threads_never_see_half_a_row() -> None:
         for thread in threads:
             thread.join(10)
     assert errors == []
+
+
+def test_emptying_counts_anew() -> None:
+    """`empty` sets the number of rows written back to 0, unless it is told not to."""
+    buffer = ReplayBuffer(storage=LazyTensorStorage(4))
+    buffer.extend(torch.arange(6))
+    buffer.empty(empty_write_count=False)
+    assert (len(buffer), buffer.write_count) == (0, 6)
+    buffer.extend(torch.arange(2))
+    buffer.empty()
+    assert (len(buffer), buffer.write_count) == (0, 0)

@@ -175,8 +175,9 @@ def test_grid_and_row_indices() -> None:
     buffer[4] = torch.tensor(-1)
     buffer[[0, 5]] = torch.tensor([-2, -3])
     assert buffer[:].tolist() == [[-2, 1, 2, 3], [100, -1, 102, 103], [200, -3, 202, 203]]
-    buffer[:] = _grid(3, 0, 4)
-    assert torch.equal(buffer[:], _grid(3, 0, 4))
+    for everything in (slice(None), ...):
+        buffer[everything] = _grid(3, 0, 4)
+        assert torch.equal(buffer[everything], _grid(3, 0, 4))
     with pytest.raises(IndexError, match=r"rows \[\*B, T\] \[3, 4\]"):
         buffer[3, 0]
     with pytest.raises(IndexError, match="Expected row numbers"):

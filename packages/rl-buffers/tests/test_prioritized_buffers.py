@@ -246,3 +246,14 @@ def test_threads() -> None:
     assert isinstance(buffer.sampler, PrioritizedSampler)
     assert buffer.sampler.max_priority == fresh.max_priority
     assert buffer.sampler._sum_tree.total == fresh._sum_tree.total
+
+
+def test_priorities_that_are_stored_may_be_left_alone() -> None:
+    """With `update_priority=False` rows enter with the largest priority, whatever their entry says."""
+    buffer = TensorDictPrioritizedReplayBuffer(alpha=1.0, beta=1.0, eps=0.0, storage=LazyTensorStorage(4))
+    rows = TensorDict({"a": torch.arange(2), "td_error": torch.tensor([3.0, 5.0])}, [2])
+    buffer.extend(rows)
+    buffer.extend(rows, update_priority=False)
+    sampler = buffer.sampler
+    assert isinstance(sampler, PrioritizedSampler)
+    assert sampler.leaves.tolist() == [3.0, 5.0, 5.0, 5.0]

@@ -294,6 +294,9 @@ def test_a_sampler_too_small_for_the_storage() -> None:
     ("arguments", "words"),
     [
         ({"max_capacity": 0}, "max_capacity. Expected an integer >= 1, found 0"),
+        ({"alpha": "0.5"}, "alpha. Expected a finite number >= 0, found '0.5'"),
+        ({"beta": None}, "beta. Expected a finite number >= 0, or a schedule of such, found None"),
+        ({"dtype": torch.int64}, "dtype. Expected a floating-point dtype, for weights from 0 to 1, found torch.int64"),
         ({"alpha": -0.1}, "alpha. Expected a finite number >= 0, found -0.1"),
         ({"eps": float("inf")}, "eps. Expected a finite number >= 0, found inf"),
         ({"beta": -1.0}, "beta. Expected a finite number >= 0, or a schedule of such, found -1.0"),

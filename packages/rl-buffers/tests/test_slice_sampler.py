@@ -314,6 +314,8 @@ def test_wrong_arguments_say_what_is_wrong() -> None:
         SliceSampler(slice_len=0)
     with pytest.raises(ValueError, match=r"span\. Expected booleans or integers from 0 to slice_len - 1"):
         SliceSampler(slice_len=3, span=3)
+    with pytest.raises(ValueError, match=r"span\. Expected .* one or a pair, found \(1, 2, 0\)"):
+        SliceSampler(slice_len=3, span=(1, 2, 0))  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="uniform_over"):
         SliceSampler(slice_len=3, uniform_over="rows")  # type: ignore[arg-type]  # refused
     with pytest.raises(ValueError, match="a multiple of slice_len=3, found 10"):

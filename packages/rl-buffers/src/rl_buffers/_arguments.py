@@ -1,10 +1,12 @@
-"""Constructors that say which argument was meant."""
+"""Arguments: constructors that say which one was meant, and numbers that are what they should be."""
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable
 from inspect import Parameter
-from typing import Concatenate, ParamSpec, TypeVar, get_args, get_type_hints
+from math import inf
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_args, get_type_hints
 
 from rl_specs import message, near_matches
 
@@ -47,3 +49,26 @@ def _written_out(signature: inspect.Signature) -> inspect.Signature:
             Parameter(name, Parameter.KEYWORD_ONLY, default=..., annotation=kind) for name, kind in options.items()
         ]
     return signature.replace(parameters=parameters)
+
+
+def whole_number(component: str, name: str, value: Any, low: int) -> int:
+    """`value` as an integer, of Python, NumPy or torch.
+
+    Raises:
+        ValueError: it is none, or less than `low`.
+    """
+    try:
+        number = low - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = low - 1
+    if number < low:
+        raise ValueError(message(component, name, expected=f"an integer >= {low}", found=repr(value)))
+    return number
+
+
+def is_exponent(value: Any) -> bool:
+    """Whether `value` is a finite number >= 0."""
+    try:
+        return bool(0.0 <= value < inf)
+    except (TypeError, ValueError, RuntimeError):
+        return False

@@ -9,6 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_buffers._buffer_saves import SavedBuffer
+from rl_buffers._changed_parts import ChangedParts
 from rl_buffers._extend_dim import dim_first, stack_steps
 from rl_buffers._index import Index, grid_numbers, row_numbers
 from rl_buffers._layout import fold, stack_rows
@@ -21,14 +22,16 @@ from rl_buffers.transforms import KeepingTransform
 from rl_specs import NestedKey, SpecError, message
 
 
-class BufferBase(SavedBuffer, ABC):
+class BufferBase(ChangedParts, SavedBuffer, ABC):
     """See `ReplayBuffer`; buffers differ in what they accept and in what they add to a batch."""
 
-    def extend(self, data: Any) -> Tensor:
+    def extend(self, data: Any, *, update_priority: bool = True) -> Tensor:
         """Store a batch of rows.
 
         Args:
             data: values whose first dimension counts rows, or a list of rows. They are copied.
+            update_priority: whether priorities that are stored with the rows count; if not, and where there are none,
+                rows enter with the largest.
         Returns:
             int64 `[n]`, the numbers of the rows written; of a batch larger than the storage, the last `max_size` rows.
             Transforms that act on what is stored (`InverseTransform`) decide how many rows there are.
@@ -45,7 +48,7 @@ class BufferBase(SavedBuffer, ABC):
                 data = self._stored_form(data)
                 if _is_empty(data):
                     return torch.empty(0, dtype=torch.int64)
-            return self._extend(data, "extend")
+            return self._extend(data, "extend", takes_priority=update_priority)
 
     def add(self, row: Any) -> int | None:
         """Store one row, given without the dimension that counts rows.
@@ -224,8 +227,12 @@ class BufferBase(SavedBuffer, ABC):
         with self._lock:
             self._sampler.update_priority(index, priority, stamp)
 
-    def empty(self) -> None:
-        """Forget all rows, those that transforms keep back too. Memory and layout of the rows stay as they are."""
+    def empty(self, empty_write_count: bool = True) -> None:
+        """Forget all rows, those that transforms keep back too. Memory and layout of the rows stay as they are.
+
+        Args:
+            empty_write_count: count what is written from 0 again; False to count on.
+        """
         with self._lock:
             if self._is_ahead:
                 self._take_back()
@@ -234,6 +241,8 @@ class BufferBase(SavedBuffer, ABC):
             for transform in self._transforms:
                 if isinstance(transform, KeepingTransform):
                     transform.clear()
+            if empty_write_count:
+                self._written = 0
 
     @abstractmethod
     def _accept(self, data: Any, method: str) -> Any:
@@ -248,6 +257,8 @@ class BufferBase(SavedBuffer, ABC):
         batch = self._annotate(self._collate(rows), info)
         for transform in self._transforms:
             batch = transform(batch)
+            if batch is None:
+                raise _no_batch(self._name, transform)
         return pinned(batch) if self._is_pinned else batch
 
     def _stored_form(self, data: Any) -> Any:
@@ -256,14 +267,16 @@ class BufferBase(SavedBuffer, ABC):
             data = stack_steps(data, self._name, self._storage.ndim - 1)
         for inverse in self._inverses:
             data = inverse(data)
+            if data is None:
+                raise _no_batch(self._name, inverse)
         return data
 
-    def _extend(self, data: Any, method: str) -> Tensor:
+    def _extend(self, data: Any, method: str, *, takes_priority: bool = True) -> Tensor:
         if self._gives_room:
             self._writer.offer(self._sampler.used_up(self._storage))
         data = self._writer.prepare(self._storage, data, is_row=False)
         block = self._storage.check(data, f"{self._name}.{method}")
-        key = self._priority_entry(data, block)
+        key = self._priority_entry(data, block) if takes_priority else None
         try:
             index = self._writer.extend(self._storage, block)
             if len(index):
@@ -318,6 +331,11 @@ class BufferBase(SavedBuffer, ABC):
 
 def _count(where: slice | Tensor) -> int:
     return where.stop - where.start if isinstance(where, slice) else where.numel()
+
+
+def _no_batch(component: str, transform: object) -> TypeError:
+    problem = f"the transform {transform!r}"
+    return TypeError(message(component, problem, expected="what it made of the batch", found="None", fix="Return it"))
 
 
 def _is_empty(data: Any) -> bool:

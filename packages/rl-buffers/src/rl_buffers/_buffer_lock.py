@@ -8,7 +8,7 @@ meanwhile. All of that happens here; storages, samplers and writers know nothing
 
 import threading
 from types import TracebackType
-from typing import Protocol, final
+from typing import Protocol, TypeAlias, final
 
 import torch
 
@@ -40,18 +40,39 @@ class RLock(Lock, Protocol):
         """Give it back."""
 
 
-def buffer_lock(component: str, storage: Storage, sampler: Sampler, writer: Writer) -> Lock:
+Seen: TypeAlias = tuple[int, int, int]
+"""How often a ring was emptied, written and written in place when a buffer last looked."""
+
+
+def buffer_lock(
+    component: str, storage: Storage, sampler: Sampler, writer: Writer, *, seen: Seen | None = None
+) -> Lock:
     """The lock around the parts of a buffer; it may be entered again by the thread that holds it.
 
+    Args:
+        component: the buffer, for messages.
+        storage: its storage.
+        sampler: its sampler.
+        writer: its writer.
+        seen: what the sampler knows of the ring; None for nothing.
     Raises:
         ValueError: a writer that keeps more than a place in a ring, on a storage shared between processes.
     """
     ring = storage.ring
     if ring is None:
         return threading.RLock()
+    assert_shareable(component, storage, writer)
     if writer.state_dict().keys() <= {"cursor"}:
-        return RingLock(ring, storage, sampler, writer)
-    if ring.is_shared:
+        return RingLock(ring, storage, sampler, writer, seen if seen is not None else (0, 0, 0))
+    return threading.RLock()
+
+
+def assert_shareable(component: str, storage: Storage, writer: Writer) -> None:
+    """Raises:
+    ValueError: a writer that keeps more than a place in a ring, on a storage shared between processes.
+    """
+    ring = storage.ring
+    if ring is not None and ring.is_shared and not writer.state_dict().keys() <= {"cursor"}:
         raise ValueError(
             message(
                 component,
@@ -60,27 +81,31 @@ def buffer_lock(component: str, storage: Storage, sampler: Sampler, writer: Writ
                 found=repr(writer),
             )
         )
-    return threading.RLock()
 
 
 @final
 class RingLock:
     """Keeps a buffer in step with the ring of its storage; see `buffer_lock`."""
 
-    def __init__(self, ring: SharedRing, storage: Storage, sampler: Sampler, writer: Writer) -> None:
+    def __init__(self, ring: SharedRing, storage: Storage, sampler: Sampler, writer: Writer, seen: Seen) -> None:
         self._threads: RLock = threading.RLock()
         self._depth = 0
         self._ring = ring
         self._storage = storage
         self._sampler = sampler
         self._writer = writer
-        self._seen = (0, 0, 0)
+        self._seen = seen
         ring.pending = 0
         self._catch_up()
 
     def join(self, threads: RLock) -> None:
         """From now on threads wait for another lock, that of several buffers."""
         self._threads = threads
+
+    @property
+    def seen(self) -> Seen:
+        """What the sampler knows of the ring."""
+        return self._seen
 
     def __enter__(self) -> object:
         self._threads.acquire()

@@ -8,8 +8,19 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from rl_buffers._arguments import named_arguments
+from rl_buffers._arguments import named_arguments, whole_number
 from rl_buffers._buffer_lock import Lock, RingLock, RLock, buffer_lock
+from rl_buffers._part_sources import (
+    FirstUse,
+    PartSources,
+    SamplerSource,
+    StorageSource,
+    Transform,
+    WriterSource,
+    made_sampler,
+    made_storage,
+    made_writer,
+)
 from rl_buffers._pinned import assert_can_pin
 from rl_buffers._prefetch import Lookahead
 from rl_buffers._storage import Storage
@@ -23,59 +34,149 @@ from rl_specs import message
 class BufferParts:
     """See `ReplayBuffer`; what it is made of."""
 
+    _storage: Storage
+    _sampler: Sampler
+    _writer: Writer
+
     @named_arguments
     def __init__(
         self,
         *,
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
+        storage: StorageSource | None = None,
+        sampler: SamplerSource | None = None,
+        writer: WriterSource | None = None,
         collate_fn: Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
+        transform: Transform | None = None,
+        transform_factory: Callable[[], Transform] | None = None,
         generator: torch.Generator | None = None,
         prefetch: int | None = None,
         pin_memory: bool = False,
         dim_extend: int | None = None,
+        shared: bool = False,
+        compilable: bool | None = None,
+        delayed_init: bool | None = None,
     ) -> None:
-        self._storage = storage if storage is not None else ListStorage(1000)
-        self._sampler = sampler if sampler is not None else RandomSampler()
-        self._writer = writer if writer is not None else RoundRobinWriter()
-        parts = (
-            ("storage", self._storage, Storage, "LazyTensorStorage(10_000)"),
-            ("sampler", self._sampler, Sampler, "RandomSampler()"),
-            ("writer", self._writer, Writer, "RoundRobinWriter()"),
-        )
-        for name, part, kind, example in parts:
-            if not isinstance(part, kind):
-                fix = f"Pass an object, such as {example}"
-                expected = f"an instance of {kind.__name__}"
-                raise TypeError(message(self._name, name, expected=expected, found=repr(part), fix=fix))
+        for name, given, is_right, expected in (
+            ("collate_fn", collate_fn, callable(collate_fn), "a callable"),
+            ("generator", generator, isinstance(generator, torch.Generator), "a torch.Generator"),
+            ("transform", transform, callable(transform), "a callable"),
+            ("transform_factory", transform_factory, callable(transform_factory), "a callable"),
+        ):
+            if given is not None and not is_right:
+                raise TypeError(message(self._name, name, expected=expected, found=repr(given)))
+        if transform is not None and transform_factory is not None:
+            raise ValueError(message(self._name, "transform and transform_factory", fix="Give one of them"))
         self._batch_size = None if batch_size is None else self._valid_batch_size(batch_size)
         self._collate_fn = collate_fn
-        self._transforms: list[Callable[[Any], Any]] = []
+        self._transforms: list[Transform] = []
         self._inverses: list[Callable[[Any], Any]] = []
         self._generator = generator
         self._saves = threading.RLock()
-        self._lock: Lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
-        self._ahead = None if not self._whole_number("prefetch", prefetch or 0) else Lookahead(prefetch or 0)
+        depth = 0 if prefetch is None else whole_number(self._name, "prefetch", prefetch, 0)
+        self._ahead = Lookahead(depth) if depth else None
         self._is_ahead = self._ahead is not None
         self._ensemble: weakref.WeakMethod[Callable[[], None]] | None = None
-        self._dim_extend = self._valid_dim_extend(dim_extend)
-        if self._ahead is not None:
-            self._assert_can_be_ahead()
-        is_shared = self._storage.ring is not None and self._storage.ring.is_shared
-        self._gives_room = self._sampler.consumes_rows and self._storage.ndim == 1 and not is_shared
+        self._given_dim = None if dim_extend is None else whole_number(self._name, "dim_extend", dim_extend, 0)
+        self._dim_extend = 0
+        self._gives_room = False
         self._is_pinned = pin_memory
         if pin_memory:
             assert_can_pin(self._name)
+        self._is_shared = shared
+        self._is_compilable = bool(compilable)
         self._iterator: Iterator[Any] | None = None
         self._written = 0
         self._add_name = f"{self._name}.add"
-        if not isinstance(self._lock, RingLock):
-            self._writer.attach(self._storage)
-        if transform is not None:
-            self.append_transform(transform)
+        self._sources: PartSources | None = PartSources(storage, sampler, writer, transform, transform_factory)
+        self._building = threading.Lock()
+        self._lock: Any = FirstUse(self._built)  # threading.RLock is a function, not a type
+        is_delayed = transform_factory is not None if delayed_init is None else delayed_init
+        if not is_delayed:
+            self._built()
+
+    def _built(self) -> Lock:
+        """The lock around the parts, which are made now if they have not been."""
+        with self._building:
+            sources = self._sources
+            if sources is not None:
+                self._storage = made_storage(self._name, sources.storage, default_storage)
+                self._sampler = made_sampler(self._name, sources.sampler, RandomSampler)
+                self._writer = made_writer(self._name, sources.writer, RoundRobinWriter)
+                self._assert_fits()
+                factory = sources.transform_factory
+                transform = sources.transform if factory is None else factory()
+                if transform is not None:
+                    self._transforms, self._inverses = self._with(0, transform, invert=False)
+                lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
+                if not isinstance(lock, RingLock):
+                    self._writer.attach(self._storage)
+                self._sources = None
+                self._lock = lock
+        lock_now: Lock = self._lock
+        return lock_now
+
+    def _assert_fits(self) -> None:
+        """The storage goes with what the buffer was told."""
+        ring = self._storage.ring
+        is_shared = ring is not None and ring.is_shared
+        if self._ahead is not None:
+            self._assert_can_be_ahead()
+        if self._is_compilable and (is_shared or self._is_shared):
+            problem = "compilable=True for rows that several processes share: compiled code cannot wait for them"
+            raise ValueError(message(self._name, problem, fix="Leave compilable out"))
+        if self._is_shared and not is_shared:
+            raise self._not_shared()
+        self._dim_extend = self._valid_dim_extend(self._given_dim)
+        self._gives_room = self._sampler.consumes_rows and self._storage.ndim == 1 and not is_shared
+
+    def _not_shared(self) -> ValueError:
+        fix = (
+            "Give it LazyMemmapStorage(max_size, scratch_dir=folder, shared_init=True); a folder in /dev/shm is memory"
+        )
+        return ValueError(message(self._name, f"{self._storage!r} is not shared between processes", fix=fix))
+
+    def share(self, shared: bool = True) -> Self:
+        """Assert that the rows may be used by several processes at once, each with this buffer, pickled, or its own.
+
+        Args:
+            shared: False asserts nothing.
+        Raises:
+            ValueError: the storage is not one that processes share.
+        """
+        self._built()
+        ring = self._storage.ring
+        if shared and (ring is None or not ring.is_shared):
+            raise self._not_shared()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but locks and threads; what is written meanwhile may or may not be part of it."""
+        with self._building:
+            state = self.__dict__.copy()
+        if state["_sources"] is None:
+            with self._lock:
+                if self._is_ahead:
+                    self._take_back()
+                state = self.__dict__.copy()
+                state["_lock"] = self._lock.seen if isinstance(self._lock, RingLock) else None
+        else:
+            state["_lock"] = None
+        state["_ahead"] = 0 if self._ahead is None else self._ahead.depth
+        beside: dict[str, Any] = {"_building": None, "_iterator": None, "_saves": None, "_ensemble": None}
+        return {**state, **beside, "_saving": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on with copies of the parts, or the same files."""
+        self.__dict__.update(state)
+        self._ahead = Lookahead(state["_ahead"]) if state["_ahead"] else None
+        self._is_ahead = self._ahead is not None
+        self._building = threading.Lock()
+        self._saves = threading.RLock()
+        if self._sources is None:
+            self._lock = buffer_lock(self._name, self._storage, self._sampler, self._writer, seen=state["_lock"])
+        else:
+            self._lock = FirstUse(self._built)
 
     @property
     def _name(self) -> str:
@@ -84,16 +185,19 @@ class BufferParts:
     @property
     def storage(self) -> Storage:
         """Where the rows are."""
+        self._built()
         return self._storage
 
     @property
     def sampler(self) -> Sampler:
         """What chooses rows."""
+        self._built()
         return self._sampler
 
     @property
     def writer(self) -> Writer:
         """What decides where rows go."""
+        self._built()
         return self._writer
 
     @property
@@ -102,12 +206,19 @@ class BufferParts:
         return self._batch_size
 
     @property
+    def initialized(self) -> bool:
+        """Whether storage, sampler, writer and transform are made; with `delayed_init` at first use."""
+        return self._sources is None
+
+    @property
     def write_count(self) -> int:
         """Rows given to `extend` and `add` so far, as transforms made them; those overwritten since count too."""
         return self._written
 
     def __len__(self) -> int:
         """Number of rows stored; with a sampler that consumes rows, of those that can still be drawn."""
+        if self._sources is not None:
+            self._built()
         if not self._sampler.consumes_rows:
             return len(self._storage)
         with self._lock:
@@ -116,6 +227,8 @@ class BufferParts:
             return self._sampler.left(self._storage)
 
     def __repr__(self) -> str:
+        if self._sources is not None:
+            return f"{self._name}(not built yet, batch_size={self._batch_size})"
         return (
             f"{self._name}(storage={self._storage!r}, sampler={self._sampler!r}, writer={self._writer!r}, "
             f"batch_size={self._batch_size})"
@@ -143,11 +256,16 @@ class BufferParts:
         with self._lock:
             if self._is_ahead:
                 self._take_back()
-            transforms = self._transforms.copy()
-            transforms.insert(index, InvertedTransform(transform) if invert else transform)
-            self._inverses = [each.inv for each in reversed(transforms) if isinstance(each, InverseTransform)]
-            self._transforms = transforms
+            self._transforms, self._inverses = self._with(index, transform, invert=invert)
         return self
+
+    def _with(
+        self, index: int, transform: Transform, *, invert: bool
+    ) -> tuple[list[Transform], list[Callable[[Any], Any]]]:
+        """The transforms and one more; and those that act on what is stored, in their order."""
+        transforms = self._transforms.copy()
+        transforms.insert(index, InvertedTransform(transform) if invert else transform)
+        return transforms, [each.inv for each in reversed(transforms) if isinstance(each, InverseTransform)]
 
     def join(self, lock: RLock, take_back: Callable[[], None]) -> None:
         """Batches of this buffer and of others are chosen ahead by an ensemble.
@@ -158,6 +276,7 @@ class BufferParts:
         Raises:
             ValueError: its batches are chosen ahead already, or other processes write to its storage.
         """
+        self._built()
         self._assert_can_be_ahead()
         if self._ahead is not None:
             fix = "Give prefetch to the ensemble alone"
@@ -247,15 +366,10 @@ class BufferParts:
             )
         return self._batch_size
 
-    def _whole_number(self, name: str, value: int) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ValueError(message(self._name, name, expected="an integer >= 0", found=repr(value)))
-        return value
-
     def _valid_dim_extend(self, dim: int | None) -> int:
         """Which dimension of data is to be exchanged with the first; storages of several lanes do that themselves."""
         ndim = self._storage.ndim
-        if dim is None or self._whole_number("dim_extend", dim) == ndim - 1:
+        if dim is None or whole_number(self._name, "dim_extend", dim, 0) == ndim - 1:
             return 0
         if ndim > 1:
             expected = f"{ndim - 1}, which is where the storage has time"
@@ -263,6 +377,9 @@ class BufferParts:
         return dim
 
     def _valid_batch_size(self, batch_size: int) -> int:
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-            raise ValueError(message(self._name, "batch_size", expected="an integer >= 1", found=repr(batch_size)))
-        return batch_size
+        return whole_number(self._name, "batch_size", batch_size, 1)
+
+
+def default_storage() -> Storage:
+    """The storage of a buffer that is given none."""
+    return ListStorage(1000)

@@ -11,7 +11,7 @@ from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._lazy_tensor_storage import resolved
 from rl_buffers._raw import raw_bytes
 from rl_buffers._structure import Structure, infer, parse
-from rl_buffers._zstd import zstd_functions
+from rl_buffers._zstd import Zstd
 from rl_specs import message
 
 Packer: TypeAlias = Callable[[Tensor], Tensor]
@@ -51,7 +51,9 @@ class CompressedListStorage(BaseListStorage):
             fix = "Give both, or neither for zstd"
             raise ValueError(message("CompressedListStorage", "one of compression_fn and decompression_fn", fix=fix))
         if compression_fn is None or decompression_fn is None:
-            self._compress, self._decompress = zstd_functions("CompressedListStorage", compression_level)
+            zstd = Zstd("CompressedListStorage", compression_level)
+            self._compress: Callable[[Tensor], Tensor] = zstd.compress
+            self._decompress: Callable[[Tensor], Tensor] = zstd.decompress
             self._method = "zstd"
         else:
             self._compress, self._decompress = compression_fn, decompression_fn

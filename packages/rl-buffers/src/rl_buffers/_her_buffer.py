@@ -52,6 +52,8 @@ class HERReplayBuffer(TensorDictBufferBase):
     Source: Andrychowicz et al. 2017, https://arxiv.org/abs/1707.01495
     """
 
+    fixed_parts = "Build a HERReplayBuffer of the parts that it is to have"
+
     @named_arguments
     def __init__(
         self,

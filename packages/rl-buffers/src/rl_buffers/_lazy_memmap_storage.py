@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Never, final
 
 import torch
 
@@ -85,6 +85,11 @@ class LazyMemmapStorage(MappedStorage):
             raise TypeError(message("LazyMemmapStorage", "files without a name cannot be handed on", fix=fix))
         device = "auto" if self._follows_data else str(self._batch_device or "cpu")
         return _opened, (self._capacity, self.scratch_dir, device, self._ndim, self._is_shared)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Never:
+        """Refused: a copy would be the same files."""
+        fix = "Save the buffer with dumps, and load it into another; or copy its rows with extend(buffer[:])"
+        raise TypeError(message("LazyMemmapStorage", "files cannot be copied by copy.deepcopy", fix=fix))
 
     def __repr__(self) -> str:
         return f"LazyMemmapStorage(max_size={self._max_size}, length={self._length}, scratch_dir={self.scratch_dir})"

@@ -6,8 +6,8 @@ from typing import Any, TypedDict
 
 import torch
 
+from rl_buffers._part_sources import SamplerSource, StorageSource, Transform, WriterSource
 from rl_buffers._sampler import Sampler
-from rl_buffers._storage import Storage
 from rl_buffers._writer import Writer
 
 
@@ -15,7 +15,7 @@ class BatchOptions(TypedDict, total=False):
     """How the rows that were drawn become a batch; see `ReplayBuffer`."""
 
     collate_fn: Callable[[Any], Any] | None
-    transform: Callable[[Any], Any] | None
+    transform: Transform | None
     generator: torch.Generator | None
     prefetch: int | None
     pin_memory: bool
@@ -26,14 +26,18 @@ class RingOptions(BatchOptions, total=False):
 
     batch_size: int | None
     dim_extend: int | None
+    shared: bool
+    compilable: bool | None
 
 
 class BufferOptions(RingOptions, total=False):
     """All that a `ReplayBuffer` can be told."""
 
-    storage: Storage | None
-    sampler: Sampler | None
-    writer: Writer | None
+    storage: StorageSource | None
+    sampler: SamplerSource | None
+    writer: WriterSource | None
+    transform_factory: Callable[[], Transform] | None
+    delayed_init: bool | None
 
 
 class DatasetOptions(BatchOptions, total=False):

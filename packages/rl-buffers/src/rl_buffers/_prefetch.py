@@ -72,6 +72,11 @@ class Lookahead:
         self._executor: ThreadPoolExecutor | None = None
         self._process = os.getpid()
 
+    @property
+    def depth(self) -> int:
+        """How many."""
+        return self._depth
+
     def take(self, batch_size: int, is_pass: bool, steps: Steps) -> _Result:
         """The next batch and what is known of it; None at the end of a pass.
 

@@ -8,15 +8,15 @@ import torch
 from rl_buffers._arguments import named_arguments
 from rl_buffers._beta_schedule import LinearAnnealing
 from rl_buffers._buffer import BufferBase
+from rl_buffers._buffer_parts import default_storage
 from rl_buffers._options import RingOptions
+from rl_buffers._part_sources import SamplerSource, StorageSource, WriterSource, made_sampler, made_storage, nothing
 from rl_buffers._prioritized_sampler import PrioritizedSampler
 from rl_buffers._prioritized_sampler_base import Normalization
 from rl_buffers._priority_values import Reduction
 from rl_buffers._storage import Storage
 from rl_buffers._tensordict_buffer import TensorDictBufferBase
 from rl_buffers.samplers import Sampler
-from rl_buffers.storages import ListStorage
-from rl_buffers.writers import Writer
 from rl_specs import NestedKey, message
 
 
@@ -51,14 +51,14 @@ class PrioritizedReplayBuffer(BufferBase):
         dtype: torch.dtype = torch.float32,
         reduction: Reduction = "max",
         normalization: Normalization = "buffer",
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
+        storage: StorageSource | None = None,
+        sampler: SamplerSource | None = None,
+        writer: WriterSource | None = None,
         **options: Unpack[RingOptions],
     ) -> None:
-        storage = storage if storage is not None else ListStorage(1000)
-        sampler = _sampler(self, storage, sampler, alpha, beta, eps, dtype, reduction, normalization)
-        super().__init__(storage=storage, sampler=sampler, writer=writer, **options)
+        rows = made_storage(self._name, storage, default_storage)
+        drawn = _sampler(self, rows, sampler, alpha, beta, eps, dtype, reduction, normalization)
+        super().__init__(storage=rows, sampler=drawn, writer=writer, **options)
 
     def _accept(self, data: Any, method: str) -> Any:
         return data
@@ -101,20 +101,20 @@ class TensorDictPrioritizedReplayBuffer(TensorDictBufferBase):
         dtype: torch.dtype = torch.float32,
         reduction: Reduction = "max",
         normalization: Normalization = "buffer",
-        storage: Storage | None = None,
-        sampler: Sampler | None = None,
-        writer: Writer | None = None,
+        storage: StorageSource | None = None,
+        sampler: SamplerSource | None = None,
+        writer: WriterSource | None = None,
         **options: Unpack[RingOptions],
     ) -> None:
-        storage = storage if storage is not None else ListStorage(1000)
-        sampler = _sampler(self, storage, sampler, alpha, beta, eps, dtype, reduction, normalization)
-        super().__init__(storage=storage, sampler=sampler, writer=writer, priority_key=priority_key, **options)
+        rows = made_storage(self._name, storage, default_storage)
+        drawn = _sampler(self, rows, sampler, alpha, beta, eps, dtype, reduction, normalization)
+        super().__init__(storage=rows, sampler=drawn, writer=writer, priority_key=priority_key, **options)
 
 
 def _sampler(
     buffer: BufferBase,
     storage: Storage,
-    sampler: Sampler | None,
+    sampler: SamplerSource | None,
     alpha: float,
     beta: float | LinearAnnealing,
     eps: float,
@@ -131,7 +131,8 @@ def _sampler(
         return PrioritizedSampler(
             storage.max_size, alpha, beta, eps=eps, dtype=dtype, reduction=reduction, normalization=normalization
         )
-    if not (isinstance(sampler, Sampler) and sampler.keeps_priorities):
+    given = made_sampler(type(buffer).__name__, sampler, nothing)
+    if not given.keeps_priorities:
         expected = "a sampler that keeps priorities"
-        raise TypeError(message(type(buffer).__name__, "sampler", expected=expected, found=repr(sampler)))
-    return sampler
+        raise TypeError(message(type(buffer).__name__, "sampler", expected=expected, found=repr(given)))
+    return given

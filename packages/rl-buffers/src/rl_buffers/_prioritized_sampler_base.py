@@ -2,7 +2,6 @@
 
 import sys
 from abc import abstractmethod
-from math import inf
 from math import pow as power
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rl_buffers._arguments import is_exponent, whole_number
 from rl_buffers._beta_schedule import LinearAnnealing
 from rl_buffers._priority_values import REDUCTIONS, Reduction
 from rl_buffers._sampler import Sampler
@@ -44,10 +44,9 @@ class PrioritizedSamplerBase(Sampler):
         max_priority_within_buffer: bool,
         normalization: Normalization,
     ) -> None:
-        if not isinstance(max_capacity, int) or isinstance(max_capacity, bool) or max_capacity < 1:
-            raise ValueError(self._wrong("max_capacity", "an integer >= 1", max_capacity))
+        max_capacity = whole_number(type(self).__name__, "max_capacity", max_capacity, 1)
         for name, value in (("alpha", alpha), ("eps", eps)):
-            if not 0.0 <= value < inf:
+            if not is_exponent(value):
                 raise ValueError(self._wrong(name, "a finite number >= 0", value))
         if reduction not in REDUCTIONS:
             raise ValueError(self._wrong("reduction", f"one of {', '.join(REDUCTIONS)}", reduction))
@@ -55,6 +54,8 @@ class PrioritizedSamplerBase(Sampler):
             raise ValueError(
                 self._wrong("normalization", f"one of {', '.join(get_args(Normalization))}", normalization)
             )
+        if not dtype.is_floating_point:
+            raise ValueError(self._wrong("dtype", "a floating-point dtype, for weights from 0 to 1", dtype))
         self._capacity = max_capacity
         self._alpha = float(alpha)
         self._eps = float(eps)
@@ -85,7 +86,7 @@ class PrioritizedSamplerBase(Sampler):
     def beta(self, beta: float | LinearAnnealing) -> None:
         self._schedule = beta if isinstance(beta, LinearAnnealing) else None
         ends = (beta.start, beta.end) if isinstance(beta, LinearAnnealing) else (beta,)
-        if not all(0.0 <= end < inf for end in ends):
+        if not all(is_exponent(end) for end in ends):
             raise ValueError(self._wrong("beta", "a finite number >= 0, or a schedule of such", beta))
         self._beta = float(ends[0])
         self._set_exponent(self.beta)

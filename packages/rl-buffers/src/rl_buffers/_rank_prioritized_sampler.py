@@ -1,6 +1,5 @@
 """Draws by the rank of priorities."""
 
-from math import inf
 from typing import Any, final
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rl_buffers._arguments import is_exponent
 from rl_buffers._beta_schedule import LinearAnnealing
 from rl_buffers._prioritized_sampler import PrioritizedSampler, stratified_targets
 from rl_buffers._prioritized_sampler_base import Normalization
@@ -60,8 +60,8 @@ class RankPrioritizedSampler(Sampler):
         max_priority_within_buffer: bool = True,
         normalization: Normalization = "buffer",
     ) -> None:
-        if not 0.0 <= alpha < inf:
-            raise ValueError(message(_NAME, "alpha", expected="a finite number >= 0", found=alpha))
+        if not is_exponent(alpha):
+            raise ValueError(message(_NAME, "alpha", expected="a finite number >= 0", found=repr(alpha)))
         if renew_after is not None and renew_after < 1:
             raise ValueError(message(_NAME, "renew_after", expected="an integer >= 1, or None", found=renew_after))
         self._rows = PrioritizedSampler(

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from rl_buffers._arguments import whole_number
 from rl_specs import message
 
 Span: TypeAlias = bool | int | tuple[bool | int, bool | int]
@@ -35,13 +36,19 @@ class SliceForm:
             found = f"num_slices={self.num_slices}, slice_len={self.slice_len}"
             raise ValueError(message(self.component, "size of the slices", expected=expected, found=found))
         for name, value in (("num_slices", self.num_slices), ("slice_len", self.slice_len)):
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ValueError(message(self.component, name, expected="an integer >= 1", found=repr(value)))
+            if value is not None:
+                object.__setattr__(self, name, whole_number(self.component, name, value, 1))
         if self.uniform_over not in ("trajectories", "starts"):
             expected = '"trajectories" or "starts"'
             raise ValueError(message(self.component, "uniform_over", expected=expected, found=repr(self.uniform_over)))
-        for side in self._sides():
-            if not isinstance(side, int) or side < 0 or (self.slice_len is not None and side >= max(self.slice_len, 2)):
+        sides = self._sides()
+        for side in sides:
+            if (
+                len(sides) != 2
+                or not isinstance(side, int)
+                or side < 0
+                or (self.slice_len is not None and side >= max(self.slice_len, 2))
+            ):
                 expected = "booleans or integers from 0 to slice_len - 1, one or a pair"
                 raise ValueError(message(self.component, "span", expected=expected, found=repr(self.span)))
 

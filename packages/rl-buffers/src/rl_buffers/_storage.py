@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Size, Tensor
 
+from rl_buffers._arguments import whole_number
 from rl_buffers._checkpointer import Hook, StorageCheckpointerBase, checked
 from rl_buffers._list_checkpointer import ListStorageCheckpointer
 from rl_buffers._rows import FrozenRows, RowStore
@@ -70,8 +71,7 @@ class Storage(RowStore):
     """
 
     def __init__(self, max_size: int, checkpointer: StorageCheckpointerBase | None = None) -> None:
-        if not isinstance(max_size, int) or isinstance(max_size, bool) or max_size < 1:
-            raise ValueError(message(type(self).__name__, "max_size", expected="an integer >= 1", found=repr(max_size)))
+        max_size = whole_number(type(self).__name__, "max_size", max_size, 1)
         self._capacity = max_size
         self._max_size = max_size
         self._numbers: list[int] | memoryview[int] = [0]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from math import nextafter
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -50,6 +50,10 @@ class SumTree:
         self._stale_groups: list[NDArray[np.int64]] = []
         self._stale_ranges: list[tuple[int, int]] = []
         self._extremes = Extremes(self._tables[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A tree with these leaves: its arrays share memory, which copies of each would not."""
+        return _loaded, (self._capacity, self.leaves.copy())
 
     def __len__(self) -> int:
         """Number of leaves."""
@@ -175,6 +179,12 @@ class SumTree:
                 groups = groups >> _SHIFT
         self._stale_groups, self._stale_ranges = [], []
         torch.cumsum(self._top_tensor, 0, out=self._ends_tensor)
+
+
+def _loaded(capacity: int, leaves: NDArray[np.float64]) -> SumTree:
+    tree = SumTree(capacity)
+    tree.load(leaves)
+    return tree
 
 
 def _row_sums(rows: Tensor) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """Integer weights of numbered slots: changed a few at a time, drawn from in proportion."""
 
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,15 @@ class Tally:
         self._sums = np.zeros(blocks, dtype=np.int64)
         self._running = self._sums
         self._is_stale = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what shares the memory of another array."""
+        return {name: value for name, value in self.__dict__.items() if name != "_slots"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a state."""
+        self.__dict__.update(state)
+        self._slots = self._weights.reshape(-1)
 
     @property
     def total(self) -> int:

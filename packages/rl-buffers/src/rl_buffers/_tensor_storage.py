@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
+from rl_buffers._arguments import whole_number
 from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._chunks import Chunks
 from rl_buffers._lanes import by_time, joined, lane_refusal, no_room_for_lanes
@@ -55,9 +56,7 @@ class BaseTensorStorage(Storage, TensorStore):
         checkpointer: StorageCheckpointerBase | None = None,
     ) -> None:
         super().__init__(max_size, checkpointer if checkpointer is not None else TensorStorageCheckpointer())
-        if not isinstance(ndim, int) or isinstance(ndim, bool) or ndim < 1:
-            raise ValueError(message(type(self).__name__, "ndim", expected="an integer >= 1", found=repr(ndim)))
-        self._ndim = ndim
+        self._ndim = whole_number(type(self).__name__, "ndim", ndim, 1)
         self._lane_shape = Size()
         self._lanes = 1
         self._device = device
@@ -328,6 +327,16 @@ class BaseTensorStorage(Storage, TensorStore):
     def values(self) -> Any:
         """See `Rows.values`."""
         return self.read(slice(0, self._length))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the tables, whose rows are copied: whoever reads the state writes to tables of its own."""
+        tables: dict[str, Any] = {"_structure": None, "_tables": [], "_views": [], "_entries": {}, "_numbers": [0]}
+        return {**self.__dict__, **tables, "rows": BaseTensorStorage.state_dict(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a state."""
+        self.__dict__.update({name: value for name, value in state.items() if name != "rows"})
+        BaseTensorStorage.load_state_dict(self, state["rows"])
 
     def _layout(self) -> Layout | None:
         if self._structure is None:

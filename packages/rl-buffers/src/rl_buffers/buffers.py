@@ -24,14 +24,15 @@ class ReplayBuffer(BufferBase):
     and transforms run outside the lock.
 
     Args:
-        storage: where the rows are kept; None for `ListStorage(1000)`.
-        sampler: which rows make a batch; None for `RandomSampler()`.
-        writer: which rows new ones overwrite; None for `RoundRobinWriter()`.
+        storage: where the rows are kept, or a callable that makes it; None for `ListStorage(1000)`.
+        sampler: which rows make a batch, or a callable that makes it; None for `RandomSampler()`.
+        writer: which rows new ones overwrite, or a callable that makes it; None for `RoundRobinWriter()`.
         collate_fn: makes a batch of what the storage returns: a list of rows for `ListStorage`, one value with all rows
             for the others. None stacks a list of rows and leaves the rest as it is.
         batch_size: rows in a batch, for `sample()` and iteration.
         transform: callable applied to every batch; with a method `inv`, which acts on what is stored, it is an
             `InverseTransform`. See also `append_transform`.
+        transform_factory: makes the transform, in place of `transform`.
         generator: source of randomness; None for torch's global one.
         prefetch: how many batches a thread makes ahead; None for none. They are the batches that would be made without,
             in the same order: whatever changes the buffer takes back those that wait, so that it pays where several
@@ -41,6 +42,10 @@ class ReplayBuffer(BufferBase):
         pin_memory: copy batches to page-locked memory, for a fast way to a GPU; needs one.
         dim_extend: which dimension of the data given to `extend` counts rows; None for the first one, or the last batch
             dimension of a storage with `ndim` > 1. `add` is not affected.
+        shared: assert that the storage is one that several processes use; see `share`.
+        compilable: assert that it is none: compiled code that calls the buffer cannot wait for other processes.
+        delayed_init: make storage, sampler, writer and transform at first use, so that a buffer of callables can be
+            handed to another process before; None to do so with a `transform_factory`. See `initialized`.
     """
 
     def _accept(self, data: Any, method: str) -> Any:
