@@ -11,7 +11,7 @@ from rl_buffers._arguments import whole_number
 from rl_buffers._checkpointer import Hook, StorageCheckpointerBase, checked
 from rl_buffers._list_checkpointer import ListStorageCheckpointer
 from rl_buffers._rows import FrozenRows, RowStore
-from rl_specs import NestedKey, message
+from rl_specs import NestedKey
 
 Where: TypeAlias = int | slice | Tensor
 
