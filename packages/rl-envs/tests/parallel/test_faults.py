@@ -143,7 +143,7 @@ def test_supervisor_killed(
     os.kill(supervisor, signal.SIGKILL)
     for worker in started - {supervisor}:
         assert is_gone(worker)
-    with pytest.raises(WorkerError, match="supervises the workers ended"):
+    with pytest.raises(WorkerError, match="supervises the workers was killed by SIGKILL"):
         env.rollout(50)
     env.close()
 
