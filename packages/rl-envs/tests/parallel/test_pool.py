@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 
-from rl_envs import WorkerError, WorkerTimeoutError
+from rl_envs import ClosedEnvError, WorkerError, WorkerTimeoutError
 from rl_envs.parallel import PoolOptions, Table, Task, TensorForm, WorkerPool
 
 
@@ -244,6 +244,8 @@ def test_a_worker_that_cannot_map(leaves_nothing: None) -> None:
         pool.share({"section": {"entry": TensorForm((1 << 26,), torch.uint8)}})
     assert "Pool: raised in worker 1" in caught.value.__notes__[0]
     assert pool.is_closed
+    with pytest.raises(ClosedEnvError, match="its workers have been closed"):
+        pool.share({})
 
 
 def test_input_stays_the_parents(leaves_nothing: None) -> None:

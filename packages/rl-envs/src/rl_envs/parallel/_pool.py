@@ -126,6 +126,7 @@ class WorkerPool:
             MemoryError: there is no room for it; the pool is closed.
             OSError: a worker cannot map it, or this process, under a limit of theirs; the pool is closed.
         """
+        self.check_usable()
         whole: dict[str, Mapping[NestedKey, TensorForm]] = {
             **layout,
             "pool": {"finished": TensorForm((len(self._workers),), torch.int64)},
