@@ -6,6 +6,7 @@ import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cloudpickle  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 
@@ -43,3 +44,11 @@ def wait_until_gone(pid: int, limit_s: float = 30.0) -> bool:
 def is_gone() -> Callable[[int], bool]:
     """`wait_until_gone`."""
     return wait_until_gone
+
+
+@pytest.fixture
+def fresh_interpreters_have_this(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Sends what a test module defines to workers with all that it needs: they cannot import it."""
+    cloudpickle.register_pickle_by_value(request.module)
+    yield
+    cloudpickle.unregister_pickle_by_value(request.module)

@@ -3,6 +3,8 @@
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +15,17 @@ import torch
 from tensordict import TensorDictBase
 
 from rl_collectors import Collector, Overlap
-from rl_envs import ClosedEnvError, EnvBase, PendulumEnv, StepCounter, TransformedEnv, WorkerError, WorkerTimeoutError
+from rl_envs import (
+    ClosedEnvError,
+    Compose,
+    EnvBase,
+    PendulumEnv,
+    StepCounter,
+    Transform,
+    TransformedEnv,
+    WorkerError,
+    WorkerTimeoutError,
+)
 
 
 def forked(batches: int = 1, timeout_s: float | None = None) -> Overlap:
@@ -157,3 +169,173 @@ def test_a_killed_learner_takes_its_worker_along(tmp_path: Path, is_gone: Callab
     os.kill(learner, signal.SIGKILL)
     os.waitpid(learner, 0)
     assert is_gone(worker)
+
+
+def assert_same(found: TensorDictBase, expected: TensorDictBase) -> None:
+    """Two batches are equal to the last bit."""
+    assert set(found.keys(True, True)) == set(expected.keys(True, True))
+    for key in expected.keys(True, True):
+        assert torch.equal(found[key], expected[key]), key
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2])
+@pytest.mark.parametrize("how", ["killed", "raised"])
+def test_a_state_of_before_the_fault_goes_on_exactly(
+    how: str, ahead: int, tmp_path: Path, leaves_nothing: None
+) -> None:
+    """A run whose worker broke goes on from its last saved state, in another collector or in the one that can still be
+    used, to the batches that would have come.
+    """
+    faults = {"killed": lambda: os.kill(os.getpid(), signal.SIGKILL), "raised": refuse}
+    fault, mark = faults[how], tmp_path / "mark"
+
+    def make() -> EnvBase:
+        return TransformedEnv(PendulumEnv(), Compose(StepCounter(max_steps=7), Armed(mark, fault)))
+
+    def collector() -> Collector:
+        made = Collector(make, None, frames_per_batch=5, total_frames=40, overlap=forked(ahead))
+        made.set_seed(3)
+        return made
+
+    torch.manual_seed(1)
+    first = collector()
+    first.rollout()
+    state, random = first.state_dict(), torch.get_rng_state()
+    expected = [first.rollout() for _ in range(4)]
+    first.shutdown()
+
+    torch.manual_seed(1)
+    second = collector()
+    second.rollout()
+    mark.touch()
+    with pytest.raises((WorkerError, ArithmeticError)):
+        list(second)
+    assert not mark.exists()
+    if how == "killed":
+        second.shutdown()
+        second = collector()
+    second.load_state_dict(state)
+    torch.set_rng_state(random)
+    found = [second.rollout() for _ in range(4)]
+    second.shutdown()
+    for one, other in zip(found, expected, strict=True):
+        assert_same(one, other)
+
+
+class Armed(Transform):
+    """Fails once when there is a mark, and removes it."""
+
+    def __init__(self, mark: Path, fail: Callable[[], object]) -> None:
+        super().__init__(["reward"])
+        self._mark, self._fail = mark, fail
+
+    def _apply_transform(self, value: torch.Tensor) -> torch.Tensor:
+        if self._mark.exists():
+            self._mark.unlink()
+            self._fail()
+        return value
+
+
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+
+from rl_collectors import Collector, Overlap
+from rl_envs.testing import CountingEnv
+
+class Hanging(CountingEnv):
+    def __init__(self, phase):
+        super().__init__()
+        self.phase, self.steps = phase, 0
+        self.meet("start")
+
+    def meet(self, phase):
+        if phase == self.phase:
+            os.write(1, b"%s\\n" % phase.encode())
+            time.sleep(1000)
+
+    def _step(self, data):
+        self.steps += 1
+        if self.steps == 10:
+            for phase in ("collect", "state", "busy"):
+                self.meet(phase)
+        return super()._step(data)
+
+    def _close(self):
+        self.meet("close")
+        super()._close()
+
+def descendants():
+    found = [os.getpid()]
+    for pid in found:
+        found += [int(pid) for pid in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return len(found) - 1
+
+method, *phases = sys.argv[1:]
+for phase in phases:
+    try:
+        collector = Collector(lambda: Hanging(phase), None, frames_per_batch=8, overlap=Overlap(1, start_method=method))
+        collector.rollout()
+        if phase == "state":
+            collector.state_dict()
+        elif phase == "collect":
+            collector.rollout()
+        collector.shutdown()
+    except KeyboardInterrupt:
+        found = time.monotonic()
+    print(phase, found, descendants(), len(os.listdir("/proc/self/fd")), flush=True)
+"""
+PHASES = ("start", "collect", "state", "busy", "close")
+METHODS = ["fork", *(pytest.param(name, marks=pytest.mark.slow) for name in ("forkserver", "spawn"))]
+
+
+@pytest.mark.parametrize("start_method", METHODS)
+def test_ctrl_c_in_each_phase(start_method: str, tmp_path: Path) -> None:
+    """In a program of its own, Ctrl-C while the worker hangs in its start, in a batch that is waited for or that a
+    state or the end waits for, or in its end is heard at once, and no process or descriptor stays.
+    """
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-u", str(script), start_method, *PHASES]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, text=True)
+    assert program.stdout is not None
+    descriptors = set()
+    with program:
+        for phase in PHASES:
+            assert program.stdout.readline() == f"{phase}\n"
+            time.sleep(0.2)  # so that the program waits for its worker
+            sent = time.monotonic()
+            os.killpg(program.pid, signal.SIGINT)
+            told = program.stdout.readline().split()
+            assert told[0] == phase
+            assert 0 < float(told[1]) - sent < 4.0
+            assert told[2] == "0"
+            descriptors.add(told[3])
+    assert program.returncode == 0
+    assert len(descriptors) == 1
+
+
+ENDING = """
+import os
+from pathlib import Path
+
+from rl_collectors import Collector, Overlap
+from rl_envs.testing import CountingEnv
+
+make = CountingEnv
+collector = Collector(make, None, frames_per_batch=200, overlap=Overlap(2, start_method="fork"))
+collector.rollout()
+children = lambda pid: Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+print(*(pid for child in children(os.getpid()) for pid in (child, *children(child))))
+"""
+
+
+def test_a_program_that_ends_without_shutdown(tmp_path: Path) -> None:
+    """At the end of a program that shuts nothing down, with batches under way, no worker is left."""
+    script = tmp_path / "script.py"
+    script.write_text(ENDING)
+    result = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    workers = [int(pid) for pid in result.stdout.split()]
+    assert len(workers) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)

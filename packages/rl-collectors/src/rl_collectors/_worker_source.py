@@ -1,7 +1,8 @@
 """Collection in a worker process, beside this one."""
 
+import contextlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, final
 
@@ -90,10 +91,11 @@ class WorkerSource:
         """See `BatchSource`."""
         while len(self._asked) >= _MOST_ASKED:
             self._ready.append(self._take())
-        policy = self._policy_to_send()
-        table = self._fitting_table()
-        self._weights.write(table[weights_section(self._slot)])
-        self._pool.post("collect", [Ask(request, self._slot, self._random_state_to_send(), policy)])
+        with self._released_on_failure():
+            policy = self._policy_to_send()
+            table = self._fitting_table()
+            self._weights.write(table[weights_section(self._slot)])
+            self._pool.post("collect", [Ask(request, self._slot, self._random_state_to_send(), policy)])
         self._asked.append(self._slot)
         self._slot = (self._slot + 1) % self._slots
 
@@ -147,7 +149,8 @@ class WorkerSource:
 
     def _call(self, method: str, argument: Any) -> Any:
         self._wait_for_all()
-        return self._pool.call(method, [argument])[0]
+        with self._released_on_failure():
+            return self._pool.call(method, [argument])[0]
 
     def _wait_for_all(self) -> None:
         while self._asked:
@@ -156,7 +159,8 @@ class WorkerSource:
     def _take(self) -> FlatDict:
         """Entries of the oldest batch asked for and not ready, copied out of shared memory."""
         slot = self._asked.popleft()
-        answer: Answer = self._pool.answers()[0]
+        with self._released_on_failure():
+            answer: Answer = self._pool.answers()[0]
         self._last_random_state = answer.random_state
         if not self._batches_ahead:
             set_random_state(answer.random_state)
@@ -165,6 +169,16 @@ class WorkerSource:
             return answer.entries
         assert self._table is not None
         return {key: value.clone() for key, value in self._table[batch_section(slot)].items()}
+
+    @contextlib.contextmanager
+    def _released_on_failure(self) -> Iterator[None]:
+        """Let go of the shared memory where what is done in the block closes the pool."""
+        try:
+            yield
+        except BaseException:
+            if self._pool.is_closed:
+                self._table = None
+            raise
 
     def _policy_to_send(self) -> Policy | None:
         """The policy where its weights in shared memory are not enough: it is no module, or its modules are others."""

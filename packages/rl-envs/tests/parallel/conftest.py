@@ -6,6 +6,7 @@ import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cloudpickle  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 
@@ -87,6 +88,14 @@ def workers_of() -> Callable[[], list[int]]:
         return sorted(pid for pid in started if _parent(pid) != os.getpid())
 
     return workers
+
+
+@pytest.fixture
+def fresh_interpreters_have_this(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Sends what a test module defines to workers with all that it needs: they cannot import it."""
+    cloudpickle.register_pickle_by_value(request.module)
+    yield
+    cloudpickle.unregister_pickle_by_value(request.module)
 
 
 def _parent(pid: int) -> int:

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]  # ships no types
 import gymnasium
 import numpy as np
 import pytest
@@ -218,15 +217,6 @@ def test_fault(fault: str, kind: str, tmp_path: Path, request: pytest.FixtureReq
     ):  # a thread that hangs cannot be ended, and this one does not hang for ever
         time.sleep(0.05)
     check_outcome(fault, kind, error)
-
-
-@pytest.fixture
-def fresh_interpreters_have_this() -> Iterator[None]:
-    """Sends what is defined here to workers with all that it needs: they cannot import this file."""
-    module = sys.modules[__name__]
-    cloudpickle.register_pickle_by_value(module)
-    yield
-    cloudpickle.unregister_pickle_by_value(module)
 
 
 @pytest.mark.slow

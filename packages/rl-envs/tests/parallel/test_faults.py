@@ -143,7 +143,7 @@ def test_supervisor_killed(
     os.kill(supervisor, signal.SIGKILL)
     for worker in started - {supervisor}:
         assert is_gone(worker)
-    with pytest.raises(WorkerError, match="supervises the workers ended"):
+    with pytest.raises(WorkerError, match="supervises the workers was killed by SIGKILL"):
         env.rollout(50)
     env.close()
 
@@ -260,6 +260,32 @@ def test_parent_killed(
     os.kill(pid, number)
     os.waitpid(pid, 0)
     assert all(is_gone(process) for process in below)
+
+
+def test_parent_killed_beside_a_copy(
+    tmp_path: Path, descendants_now: Callable[[int], set[int]], is_gone: Callable[[int], bool]
+) -> None:
+    """A copy of the parent, which has its descriptors too, does not keep the workers of a killed parent alive."""
+    note = tmp_path / "copy"
+
+    def leave_a_copy() -> None:
+        env = faulty("nothing")
+        env.reset()
+        copy = os.fork()
+        if copy:
+            note.write_text(str(copy))
+            os.write(3, b"+")
+        time.sleep(1000)
+
+    pid, below = in_a_fork(leave_a_copy, descendants_now)
+    copy = int(note.read_text())
+    try:
+        assert len(below) == 5
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert all(is_gone(process) for process in below - {copy})
+    finally:
+        os.kill(copy, signal.SIGKILL)
 
 
 SCRIPT = """

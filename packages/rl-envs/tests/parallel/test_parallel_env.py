@@ -254,24 +254,41 @@ def test_mode_reaches_the_workers() -> None:
 
 
 class GlobalRandomEnv(CountingEnv):  # type: ignore[misc]  # final, and a stand-in for careless environments
-    """Draws from the global generators."""
+    """Draws from one of the global generators."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        super().__init__()
+        self._draw = draw
 
     def _reset(self, data: TensorMap | None) -> FlatDict:
-        return {"observation": torch.rand(1) + float(np.random.rand()) + random.random()}
+        return {"observation": torch.tensor([self._draw()])}
 
 
-def test_global_generators_differ_between_workers() -> None:
-    """Environments that draw from the global generators differ, and follow the seed of this process."""
+DRAWS: dict[str, Callable[[], float]] = {
+    "torch": lambda: torch.rand(()).item(),
+    "numpy": lambda: float(np.random.rand()),
+    "python": random.random,
+}
 
-    def first_observations() -> torch.Tensor:
-        torch.manual_seed(3)
-        with ParallelEnv(4, GlobalRandomEnv, start_method="fork") as env:
-            observation: torch.Tensor = env.reset()["observation"]
-            return observation
 
-    first = first_observations()
-    assert len(set(first.flatten().tolist())) == 4
-    assert torch.equal(first, first_observations())
+@pytest.mark.parametrize("name", DRAWS)
+def test_global_generators_differ_between_workers(name: str) -> None:
+    """No two workers share the stream of a global generator, and all of them follow the torch seed of this process,
+    whatever its other generators have drawn.
+    """
+    draw = DRAWS[name]
+
+    def observations(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        with ParallelEnv(4, lambda: GlobalRandomEnv(draw), start_method="fork") as env:
+            rows = [env.reset()["observation"] for _ in range(3)]
+        draw()
+        return torch.cat(rows)
+
+    first = observations(3)
+    assert len(set(first.flatten().tolist())) == 12
+    assert torch.equal(first, observations(3))
+    assert not set(first.flatten().tolist()) & set(observations(4).flatten().tolist())
 
 
 def test_two_at_once(leaves_nothing: None) -> None:

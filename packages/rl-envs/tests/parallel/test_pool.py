@@ -1,6 +1,7 @@
 """Tests of `rl_envs.parallel._pool`: calls and their answers, whatever goes wrong on the way."""
 
 import contextlib
+import errno
 import gc
 import os
 import resource
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from rl_envs import WorkerError, WorkerTimeoutError
-from rl_envs.parallel import PoolOptions, Table, Task, WorkerPool
+from rl_envs import ClosedEnvError, WorkerError, WorkerTimeoutError
+from rl_envs.parallel import PoolOptions, Table, Task, TensorForm, WorkerPool
 
 
 class CallTask(Task):
@@ -179,26 +181,71 @@ def test_an_interpreter_that_does_not_start(size: int, leaves_nothing: None, mon
         assert ballast is not None
         return CallTask()
 
-    with pytest.raises(WorkerError, match="supervises the workers ended"):
+    with pytest.raises(WorkerError, match=r"supervises the workers ended with exit code 1.*standard error"):
         WorkerPool([make], PoolOptions("Pool"))
     gc.collect()
 
 
+@contextlib.contextmanager
+def limited(kind: int, most: int) -> Iterator[None]:
+    """A limit of the system on this process."""
+    soft, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, (soft, hard))
+
+
 def test_too_few_descriptors(leaves_nothing: None) -> None:
-    """Wherever the system refuses a further descriptor, those taken so far are given back."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """Wherever the system refuses a further descriptor, the error says what to do, and those taken are given back."""
     held = len(list(Path("/proc/self/fd").iterdir()))
-    refusals = 0
+    refusals = []
     for spare in range(16):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (held + spare, hard))
-        try:
-            make_pool().close()
-        except OSError:
-            refusals += 1
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with limited(resource.RLIMIT_NOFILE, held + spare):
+            try:
+                make_pool().close()
+            except OSError as error:
+                refusals.append(str(error))
         assert len(list(Path("/proc/self/fd").iterdir())) == held
-    assert refusals > 8
+    assert len(refusals) > 8
+    for spare, text in enumerate(refusals):
+        assert (
+            f"[Errno {errno.EMFILE}] Pool: the system does not let 2 workers be started (Too many open files)" in text
+        )
+        assert f"limit of open files, which is {held + spare} (ulimit -n)" in text
+
+
+def test_too_many_processes(leaves_nothing: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system refuses a further process, the error says what to do."""
+
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", refuse)
+    with pytest.raises(BlockingIOError, match=r"does not let 2 workers be started .*ulimit -u"):
+        make_pool()
+
+
+class SmallTask(CallTask):
+    """Has no room for shared memory."""
+
+    def describe(self) -> int:
+        """The process; what it has now is all that it gets."""
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize(), resource.RLIM_INFINITY))
+        return os.getpid()
+
+
+def test_a_worker_that_cannot_map(leaves_nothing: None) -> None:
+    """A worker whose limits leave no room for the shared memory is named, and the pool closed."""
+    pool = WorkerPool([CallTask, SmallTask], PoolOptions("Pool", "fork"))
+    with pytest.raises(OSError, match="Cannot allocate memory") as caught:
+        pool.share({"section": {"entry": TensorForm((1 << 26,), torch.uint8)}})
+    assert "Pool: raised in worker 1" in caught.value.__notes__[0]
+    assert pool.is_closed
+    with pytest.raises(ClosedEnvError, match="its workers have been closed"):
+        pool.share({})
 
 
 def test_input_stays_the_parents(leaves_nothing: None) -> None:

@@ -165,6 +165,31 @@ def test_the_others_do_not_notice(
     assert re.search(TOLD[fault], caplog.text)
 
 
+@pytest.mark.parametrize("fault", ["raise", "kill"])
+def test_two_at_once(fault: str, tmp_path: Path, leaves_nothing: None) -> None:
+    """Workers that fail in the same step are both started anew, and nothing of that round disturbs those after it."""
+    folders = [tmp_path / "0", tmp_path / "1"]
+    for folder in folders:
+        folder.mkdir()
+    options = [{"marks": folder, "fault": fault} for folder in folders]
+    expected = seeded_rollout(SerialEnv(3, WalkEnv), 30)
+    env = ParallelEnv(
+        3,
+        WalkEnv,
+        create_env_kwargs=[*options, {}],
+        start_method="fork",
+        timeout_s=5.0,
+        restart_on_failure=1,
+    )
+    with env:
+        found = seeded_rollout(env, 30)
+    assert_same_rows(found, expected, [2])
+    for row in (0, 1):
+        assert_same_rows(found[:, :FAULT_STEP], expected[:, :FAULT_STEP], [row])
+        assert_broken_off(found[row], FAULT_STEP)
+        assert found[row]["next", "truncated"].sum() == 1
+
+
 def test_streams_begin_anew(tmp_path: Path) -> None:
     """What is started anew draws from its stream from the start: the first draws went into a reset that nobody sees."""
     with walks(tmp_path) as env:
@@ -310,6 +335,7 @@ def test_failing_while_it_is_started_anew(tmp_path: Path, leaves_nothing: None) 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fresh_interpreters_have_this")
 @pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
 def test_fresh_interpreters(start_method: str, tmp_path: Path, leaves_nothing: None) -> None:
     """Workers of fresh interpreters are started anew likewise."""

@@ -1,6 +1,7 @@
 """Tests of `rl_envs.parallel._segment`."""
 
 import os
+import resource
 import sys
 
 import pytest
@@ -57,5 +58,19 @@ def test_more_than_there_is() -> None:
         MemoryError, match=r"Test: no room for shared memory. Expected at most .* MiB, found 1,073,741,8"
     ):
         reserve(fd, 1 << 50, "Test")
+    assert os.fstat(fd).st_size == 0
+    os.close(fd)
+
+
+def test_a_limit_of_this_process() -> None:
+    """What a limit of this process forbids is refused with what the system says of it."""
+    fd = create_segment()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises(MemoryError, match=r"Test: .*refuses 1\.0 MiB of shared memory \(File too large\).*ulimit"):
+            reserve(fd, 1 << 20, "Test")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert os.fstat(fd).st_size == 0
     os.close(fd)

@@ -1,7 +1,9 @@
 """What the parent raises when a worker fails."""
 
+import errno
 import os
 import pickle
+import resource
 import signal
 
 from rl_envs._errors import WorkerError, WorkerTimeoutError
@@ -48,17 +50,20 @@ def _loaded(failure: Failure) -> BaseException | None:
     return found if isinstance(found, BaseException) else None
 
 
-def died(component: str, exits: dict[int, int], *, outcome: str = _CLOSED) -> WorkerError:
+def died(component: str, exits: dict[int, int], *, outcome: str = _CLOSED, supervisor_status: int = 0) -> WorkerError:
     """Workers ended unasked.
 
     Args:
         component: who owns the workers.
         exits: wait status by worker; empty when their supervisor has ended.
         outcome: what became of them.
+        supervisor_status: that of their supervisor; 0: not known.
     """
     if not exits:
-        problem = "the process that supervises the workers ended, and all workers with it"
-        return WorkerError(message(component, problem, fix=_MEMORY))
+        how = _end(supervisor_status) if supervisor_status else "ended"
+        problem = f"the process that supervises the workers {how}, and all workers with it"
+        fix = "Look at what it has written to the standard error" if os.WIFEXITED(supervisor_status) else _MEMORY
+        return WorkerError(message(component, problem, fix=fix))
     ends = ", ".join(f"worker {worker} {_end(status)}" for worker, status in sorted(exits.items()))
     is_killed = any(os.WIFSIGNALED(status) for status in exits.values())
     fix = _MEMORY if is_killed else "Look for os._exit, or a crash in native code; without workers a debugger shows it"
@@ -80,6 +85,25 @@ def timed_out(
     fix = "Look for an environment that waits, or pass a longer timeout_s"
     problem = f"{names} did not finish within {timeout_s:g} s, {outcome}"
     return WorkerTimeoutError(message(component, problem, fix=fix))
+
+
+def not_started(component: str, workers: int, error: OSError) -> OSError:
+    """The system has refused what workers need.
+
+    Args:
+        component: who wants them.
+        workers: how many.
+        error: what the system said.
+    Returns:
+        An error of the same kind, with its number, that says what to do.
+    """
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        fix = f"Raise the limit of open files, which is {limit} (ulimit -n), or use fewer processes"
+    else:
+        fix = "Look at the limits of processes and memory (ulimit -u, ulimit -v), or use fewer processes"
+    problem = f"the system does not let {workers} workers be started ({error.strerror})"
+    return OSError(error.errno, message(component, problem, fix=fix))
 
 
 _SIGNAL_NAMES = {each.value: each.name for each in signal.Signals}

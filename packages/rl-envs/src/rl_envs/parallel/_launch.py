@@ -29,8 +29,8 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM
 class Supervisor(Protocol):
     """A supervisor that has been started."""
 
-    def wait(self) -> None:
-        """Wait for its end, once it is known to have ended or to have been killed."""
+    def wait(self) -> int:
+        """Wait for its end, once it is known to have ended or to have been killed; its wait status."""
 
     def kill(self) -> None:
         """Kill it."""
@@ -56,9 +56,9 @@ class ForkedSupervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
-    def wait(self) -> None:
+    def wait(self) -> int:
         """See `Supervisor`."""
-        os.waitpid(self._pid, 0)
+        return os.waitpid(self._pid, 0)[1]
 
     def kill(self) -> None:
         """See `Supervisor`."""
@@ -83,9 +83,10 @@ class FreshSupervisor:
             env={**os.environ, **_ONE_THREAD},
         )
 
-    def wait(self) -> None:
+    def wait(self) -> int:
         """See `Supervisor`."""
-        self._process.wait()
+        code = self._process.wait()
+        return code << 8 if code >= 0 else -code
 
     def kill(self) -> None:
         """See `Supervisor`."""

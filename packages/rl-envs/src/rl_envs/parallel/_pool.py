@@ -15,7 +15,7 @@ import cloudpickle  # type: ignore[import-untyped]  # ships no types
 import torch
 
 from rl_envs._errors import ClosedEnvError, WorkerError, WorkerTimeoutError
-from rl_envs.parallel._failures import broken, died, raised, timed_out
+from rl_envs.parallel._failures import broken, died, not_started, raised, timed_out
 from rl_envs.parallel._launch import START_METHODS, StartMethod
 from rl_envs.parallel._processes import Processes
 from rl_envs.parallel._recovery import Recovery
@@ -74,6 +74,7 @@ class WorkerPool:
         make_tasks: for each worker a callable that makes its task there.
         options: how to run them.
     Raises:
+        OSError: the system refuses so many processes or descriptors.
         WorkerError: a worker could not make its task; the message has its traceback.
     """
 
@@ -96,13 +97,22 @@ class WorkerPool:
         self._workers = range(len(make_tasks))
         self._table: Table | None = None
         self._wake_up = select.poll()
-        for fd in (self._processes.done, *self._processes.statuses):
-            self._wake_up.register(fd, select.POLLIN)
         try:
+            self._start()
             self.descriptions: list[Any] = self._unpacked(self._frames(None))
         except BaseException as error:
             self.close(grace_s=_MADE_WAIT_S if isinstance(error, Exception) else 0.0)  # others may have made theirs
             raise
+
+    def _start(self) -> None:
+        try:
+            self._processes.start()
+        except BrokenPipeError:
+            raise self._failure() from None
+        except OSError as error:
+            raise not_started(self._options.component, len(self._workers), error) from error
+        for fd in (self._processes.done, *self._processes.statuses):
+            self._wake_up.register(fd, select.POLLIN)
 
     @property
     def is_closed(self) -> bool:
@@ -114,21 +124,23 @@ class WorkerPool:
 
         Raises:
             MemoryError: there is no room for it; the pool is closed.
+            OSError: a worker cannot map it, or this process, under a limit of theirs; the pool is closed.
         """
+        self.check_usable()
         whole: dict[str, Mapping[NestedKey, TensorForm]] = {
             **layout,
             "pool": {"finished": TensorForm((len(self._workers),), torch.int64)},
         }
         try:
             reserve(self._processes.segment, table_bytes(whole), self._options.component)
+            self._table = table = Table(map_segment(self._processes.segment), whole)
+            table["pool"]["finished"].zero_()
+            self._rounds = [0 for _ in self._workers]
+            self.call(SHARE, [whole] * len(self._workers), is_lasting=True)
         except BaseException:
             self.close()
             raise
-        self._table = Table(map_segment(self._processes.segment), whole)
-        self._table["pool"]["finished"].zero_()
-        self._rounds = [0 for _ in self._workers]
-        self.call(SHARE, [whole] * len(self._workers), is_lasting=True)
-        return self._table
+        return table
 
     def run(self, command: bytes, workers: Sequence[int] | None = None) -> Sequence[int]:
         """Have workers step or reset, and wait for the last of them.
@@ -261,9 +273,9 @@ class WorkerPool:
 
     def close(self, *, grace_s: float = 5.0) -> None:
         """End the workers: they are told to, and killed after `grace_s`. Calling it again does nothing."""
-        self._finalize.cancel()
         self._table = None
         self._processes.close(grace_s)
+        self._finalize.cancel()  # not before: where this is interrupted, that is how the workers end
 
     def _wait(self, workers: Sequence[int]) -> Sequence[int]:
         limit = self._options.timeout_s
@@ -359,7 +371,9 @@ class WorkerPool:
         exits = self._processes.exits(now + _FAILURE_WAIT_S) if report is None else {}
         self.close(grace_s=0.0)
         component = self._options.component
-        return died(component, exits) if report is None else broken(component, *report)
+        if report is not None:
+            return broken(component, *report)
+        return died(component, exits, supervisor_status=self._processes.supervisor_status)
 
     def _late(self, workers: list[int]) -> WorkerTimeoutError:
         self.close(grace_s=0.0)

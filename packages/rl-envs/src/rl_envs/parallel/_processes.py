@@ -11,7 +11,7 @@ from typing import Any, final
 
 import cloudpickle  # type: ignore[import-untyped]  # ships no types
 
-from rl_envs.parallel._failures import died
+from rl_envs.parallel._interrupts import DeferredInterrupts
 from rl_envs.parallel._launch import ForkedSupervisor, FreshSupervisor, StartMethod, Supervisor
 from rl_envs.parallel._segment import create_segment
 from rl_envs.parallel._supervisor import Orders
@@ -38,7 +38,7 @@ _KILL_WAIT_S = 5.0
 
 @final
 class Processes:
-    """Supervisors and workers, running.
+    """Supervisors and workers, from `start` on.
 
     Args:
         component: who owns them, for messages.
@@ -49,7 +49,6 @@ class Processes:
         can_restart: see `Orders`.
     Raises:
         TypeError: a callable cannot be pickled, where the start method needs it.
-        WorkerError: a supervisor ended at once.
     """
 
     def __init__(
@@ -62,10 +61,15 @@ class Processes:
         *,
         can_restart: bool = False,
     ) -> None:
+        self._start_method = start_method
+        self._orders: list[Orders] = []
         tasks: list[Any] = list(make_tasks)
         if start_method != "fork":
             tasks = [_pickled(component, make) for make in make_tasks]
-        self._component = component
+        size = 1 if start_method == "spawn" else len(tasks)
+        for first in range(0, len(tasks), size):
+            group = tasks[first : first + size]
+            self._orders.append(Orders(first, group, os.getpid(), torch_seed, preload, can_restart))
         self.commands: list[int] = []
         self.replies: list[int] = []
         self.statuses: list[int] = []
@@ -74,28 +78,33 @@ class Processes:
         self._common: list[int] = []
         self._supervisors: list[Supervisor] = []
         self.is_closed = False
+        self.supervisor_status = 0
+        """Wait status of a supervisor that did not end as it should; 0: none is known."""
         self._owner = os.getpid()
-        common_child_ends: list[int] = []
-        try:
-            self.segment = create_segment()
-            self._common.append(self.segment)
-            tokens, self.tokens = _pipe_to_child(common_child_ends, self._common)
-            os.set_blocking(tokens, False)
-            self._tokens_left = os.dup(tokens)
-            self._common.append(self._tokens_left)
-            self.done, done = _pipe_from_child(common_child_ends, self._common)
-            count = len(tasks)
-            size = 1 if start_method == "spawn" else count
-            for first in range(0, count, size):
-                group = tasks[first : first + size]
-                self._start(
-                    start_method, Orders(first, group, os.getpid(), torch_seed, preload, can_restart), tokens, done
-                )
-        except BaseException:
-            self.close(0.0)
-            raise
-        finally:
-            close_all(common_child_ends)
+
+    def start(self) -> None:
+        """Start them; what goes wrong leaves those that have been started to `close`.
+
+        Raises:
+            OSError: the system refuses another process or descriptor.
+            BrokenPipeError: a supervisor ended at once.
+        """
+        child_ends: list[int] = []
+        started: list[GroupEnds] = []
+        with DeferredInterrupts():
+            try:
+                self.segment = create_segment()
+                self._common.append(self.segment)
+                tokens, self.tokens = _pipe_to_child(child_ends, self._common)
+                os.set_blocking(tokens, False)
+                self._tokens_left = os.dup(tokens)
+                self._common.append(self._tokens_left)
+                self.done, done = _pipe_from_child(child_ends, self._common)
+                for orders in self._orders:
+                    started.append(self._start(orders, tokens, done))
+            finally:
+                close_all(child_ends)
+        self._send_orders(started)
 
     def exits(self, deadline: float) -> dict[int, int]:
         """Wait statuses, by worker, of those that have ended; waits for one until `deadline`."""
@@ -142,20 +151,23 @@ class Processes:
     def close(self, grace_s: float = 5.0) -> None:
         """Tell the workers to quit, kill them after `grace_s`, and release everything; a second time does nothing.
 
-        In a fork of the process that made them it does nothing either: the workers are not the copy's.
+        An interrupt shortens the wait, and is raised when all is released. In a fork of the process that made them it
+        does nothing: the workers are not the copy's.
         """
         if self.is_closed or os.getpid() != self._owner:
             return
-        self.is_closed = True
-        try:
-            for fd in self._controls:
-                _write_if_read(fd, ORDER.pack(END, ALL))
-            for fd in self.commands:
-                _write_if_read(fd, QUIT)
-            close_all(self.commands)
-            self._await_end(grace_s)
-        finally:  # an interrupt must not leave a worker either
-            self._end()
+        with DeferredInterrupts() as interrupts:
+            self.is_closed = True
+            try:
+                for fd in self._controls:
+                    _write_if_read(fd, ORDER.pack(END, ALL))
+                for fd in self.commands:
+                    _write_if_read(fd, QUIT)
+                close_all(self.commands)
+                with interrupts.lifted():
+                    self._await_end(grace_s)
+            finally:
+                self._end()
 
     def _await_end(self, grace_s: float) -> bool:
         """Whether all supervisors ended in time; each holds its status pipe to its end."""
@@ -177,12 +189,12 @@ class Processes:
             for supervisor in self._supervisors:
                 supervisor.kill()
         for supervisor in self._supervisors:
-            supervisor.wait()
+            self.supervisor_status = supervisor.wait() or self.supervisor_status
         for fds in (self._controls, self.statuses, self.replies, self._common):
             close_all(fds)
 
-    def _start(self, start_method: StartMethod, orders: Orders, tokens: int, done: int) -> None:
-        """Start a supervisor with its workers."""
+    def _start(self, orders: Orders, tokens: int, done: int) -> GroupEnds:
+        """Start a supervisor, which starts its workers; its descriptors and theirs, closed here."""
         child_ends: list[int] = []
         try:
             workers = []
@@ -194,7 +206,7 @@ class Processes:
             self._control_of += [parent_control] * len(workers)
             _, status = _pipe_from_child(child_ends, self.statuses)
             ends = GroupEnds(control, status, done, tokens, self.segment, tuple(workers))
-            if start_method == "fork":
+            if self._start_method == "fork":
                 parent_ends = [*self.commands, *self.replies, *self.statuses, *self._controls, self.tokens, self.done]
                 parent_ends.append(self._tokens_left)
                 self._supervisors.append(ForkedSupervisor(orders, ends, parent_ends))
@@ -202,11 +214,15 @@ class Processes:
                 self._supervisors.append(FreshSupervisor(ends))
         finally:
             close_all(child_ends)
-        if start_method != "fork":
-            try:
-                write_frame(parent_control, cloudpickle.dumps((orders, ends)))
-            except BrokenPipeError:
-                raise died(self._component, {}) from None
+        return ends
+
+    def _send_orders(self, started: Sequence[GroupEnds]) -> None:
+        """Tell supervisors that are fresh interpreters what to do; a copy of this process knows."""
+        orders, self._orders = self._orders, []
+        if self._start_method == "fork":
+            return
+        for control, each, ends in zip(self._controls, orders, started, strict=True):
+            write_frame(control, cloudpickle.dumps((each, ends)))
 
 
 def _pipe_to_child(child_ends: list[int], parent_ends: list[int]) -> tuple[int, int]:

@@ -26,17 +26,23 @@ def reserve(fd: int, size: int, component: str) -> None:
     """Give the segment `size` bytes.
 
     Raises:
-        MemoryError: the machine, or the control group of this process, has less memory left; nothing is taken.
+        MemoryError: the machine, or the control group of this process, has less memory left, or a limit of this
+            process forbids it; nothing is taken.
     """
     available = available_bytes(fd)
     if size > available:
         fix = "Use fewer environments, smaller or lower-precision observations, or a machine with more memory"
         expected, found = f"at most {available / 2**20:,.1f} MiB", f"{size / 2**20:,.1f} MiB"
         raise MemoryError(message(component, "no room for shared memory", expected=expected, found=found, fix=fix))
-    if sys.platform == "linux":
-        os.posix_fallocate(fd, 0, size)
-    else:
-        os.ftruncate(fd, size)
+    try:
+        if sys.platform == "linux":
+            os.posix_fallocate(fd, 0, size)
+        else:
+            os.ftruncate(fd, size)
+    except OSError as error:
+        problem = f"the system refuses {size / 2**20:,.1f} MiB of shared memory ({error.strerror})"
+        fix = "Look at the limits of file sizes and memory (ulimit -f, ulimit -v)"
+        raise MemoryError(message(component, problem, fix=fix)) from error
 
 
 def map_segment(fd: int) -> mmap.mmap:
