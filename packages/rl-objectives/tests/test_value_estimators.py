@@ -261,7 +261,8 @@ def test_recursions_refuse_samples_of_several_steps(
     expected = estimator(data.clone())["value_target"]
     data["steps_to_next_obs"] = torch.full((2, 5, 1), 3)
     for run in (estimator, estimator.value_estimate):
-        with pytest.raises(ValueError, match=rf'{type(estimator).__name__}: .*several.*"steps_to_next_obs".*TD0Estimator'):
+        says = rf'{type(estimator).__name__}: .*several.*"steps_to_next_obs".*TD0Estimator'
+        with pytest.raises(ValueError, match=says):
             run(data)
     data.rename_key_("steps_to_next_obs", "n")
     torch.testing.assert_close(estimator(data)["value_target"], expected)

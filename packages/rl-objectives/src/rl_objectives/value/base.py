@@ -34,7 +34,7 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
     Reads `("next", "reward")`, `("next", "done")`, `("next", "terminated")`, each `[*B, T, 1]`, and what the value
     network reads, at the root and under `"next"`. Writes `"advantage"`, `"value_target"`, `"state_value"` and
     `("next", "state_value")`. Time is the batch dimension named "time", else the last one. Subclasses write
-    `_estimate`. Each row is one step: samples of several, which hold `"steps_to_next_obs"`, are for `TD0Estimator` alone.
+    `_estimate`. Each row is one step: samples of several, which hold `"steps_to_next_obs"`, are for `TD0Estimator`.
 
     Args:
         gamma: discount in [0, 1], per step.
@@ -56,7 +56,7 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
     """
 
     accepts_several_steps: ClassVar[bool] = False
-    """Whether a row may be a sample of several steps: its reward a sum over them, its next observation that after them."""
+    """Whether a row may be a sample of several steps: its reward their sum, its next observation that after them."""
 
     def __init__(
         self,
@@ -169,26 +169,25 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
     def _check_steps(self, tensordict: TensorDictBase) -> None:
         """Check that rows are single steps, unless the estimator takes others.
 
-        A row of several steps holds the sum of their rewards: a recursion over such rows would count each reward as often
-        as there are rows that hold it, and the value of its next observation is not that of the following row.
+        A row of several steps holds the sum of their rewards: a recursion over such rows would count each reward as
+        often as there are rows that hold it, and the value of its next observation is not that of the following row.
         """
         if self.accepts_several_steps and not (self.shifted and self.value_network is not None):
             return
         key = self._keys.steps_to_next_obs
         if tensordict.get(key, None) is None:
             return
-        fix = "Give it single steps, without MultiStep or MultiStepTransform (if all are of one step, delete the entry)"
+        fix = "give it single steps, without MultiStep or MultiStepTransform (if all are of one step, delete the entry)"
+        component, way_out = type(self).__name__, "Use TD0Estimator for n-step targets"
         if self.accepts_several_steps:
-            component, fix = f"{type(self).__name__}(shifted=True)", f"Leave out shifted=True, or: {fix[0].lower()}{fix[1:]}"
-        else:
-            component, fix = type(self).__name__, f"Use TD0Estimator for n-step targets, or: {fix[0].lower()}{fix[1:]}"
+            component, way_out = f"{component}(shifted=True)", "Leave out shifted=True"
         raise ValueError(
             message(
                 component,
                 "the data are samples of several steps, and it takes single ones",
                 expected=f'no entry "{key_str(key)}"',
                 found=f'"{key_str(key)}"',
-                fix=fix,
+                fix=f"{way_out}, or: {fix}",
             )
         )
 
