@@ -250,6 +250,37 @@ def test_td0_discounts_by_the_steps_of_each_sample(gamma: float | Tensor) -> Non
         estimator(data)
 
 
+@pytest.mark.parametrize("kind", ["gae", "td1", "td_lambda", "vtrace"])
+def test_recursions_refuse_samples_of_several_steps(
+    kind: str, make_actor: Make, make_critic: Make, make_batch: Make
+) -> None:
+    """Rewards of 3-step samples overlap, so an estimator that adds up rows names the entry and TD0 in its place."""
+    actor, critic = make_actor(), make_critic()
+    data = make_batch(actor, 2, 5, estimates=False)
+    estimator = build(kind, actor, critic)
+    expected = estimator(data.clone())["value_target"]
+    data["steps_to_next_obs"] = torch.full((2, 5, 1), 3)
+    for run in (estimator, estimator.value_estimate):
+        says = rf'{type(estimator).__name__}: .*several.*"steps_to_next_obs".*TD0Estimator'
+        with pytest.raises(ValueError, match=says):
+            run(data)
+    data.rename_key_("steps_to_next_obs", "n")
+    torch.testing.assert_close(estimator(data)["value_target"], expected)
+    with pytest.raises(ValueError, match=r'several.*"n"'):
+        build(kind, actor, critic).set_keys(steps_to_next_obs="n")(data)
+
+
+def test_shifted_td0_refuses_samples_of_several_steps(make_actor: Make, make_critic: Make, make_batch: Make) -> None:
+    """The value of the following row is not that of a next observation three steps on; values in the data are."""
+    data = make_batch(make_actor(), 2, 5, estimates=False)
+    data["steps_to_next_obs"] = torch.full((2, 5, 1), 3)
+    with pytest.raises(ValueError, match=r"TD0Estimator\(shifted=True\).*Leave out shifted"):
+        TD0Estimator(gamma=0.9, value_network=make_critic(), shifted=True)(data)
+    plain = TD0Estimator(gamma=0.9, value_network=make_critic())(data.clone())
+    stored = TD0Estimator(gamma=0.9, value_network=None, shifted=True)(plain.clone())
+    torch.testing.assert_close(stored["value_target"], plain["value_target"])
+
+
 def test_target_parameters_value_the_next_observations(make_actor: Make, make_critic: Make, make_batch: Make) -> None:
     """`target_params` are used for next observations alone, and the network is left as it was."""
     critic = make_critic()

@@ -57,6 +57,12 @@ def random_mask(batch: Batch, blocks: list[int], seed: int | None) -> Tensor | N
     return torch.cat(masks, -1)
 
 
+def bounds_by_place(batch: Batch) -> Bounded:
+    """Numbers that differ from place to place, so that a sample tells where it is from."""
+    low = torch.arange(float(Size(batch).numel())).reshape(batch)
+    return Bounded(low, low + 0.5, batch)
+
+
 @st.composite
 def leaves(draw: st.DrawFn, batch: Batch) -> LeafSpec:
     """A spec of one tensor whose shape starts with `batch`."""
@@ -68,6 +74,7 @@ def leaves(draw: st.DrawFn, batch: Batch) -> LeafSpec:
     number = draw(st.sampled_from([torch.float16, torch.float32, torch.float64, torch.int32, torch.int64]))
     kinds: list[Callable[[], LeafSpec]] = [
         lambda: Bounded(low, high, batch, dtype=torch.float32),
+        lambda: bounds_by_place(batch),
         lambda: Bounded(-n, n * 7, (*batch, n), dtype=number),
         lambda: Unbounded(batch, dtype=number),
         lambda: Categorical(n, batch, dtype=torch.int32, mask=random_mask(batch, [n], seed)),
@@ -270,6 +277,73 @@ def operations(draw: st.DrawFn, batch: Batch) -> Op:
             lambda x: x.index_select(dim, rows % batch[dim]) if isinstance(x, (Tensor, TensorSpec)) else selected(x),
         ]
     return draw(st.sampled_from(ops))
+
+
+@st.composite
+def rearrangements(draw: st.DrawFn, batch: Batch) -> Op:
+    """An operation that picks, repeats or reorders places along the dimensions of `batch`."""
+    k = len(batch)
+    dim, other = draw(st.integers(0, k - 1)), draw(st.integers(0, k - 1))
+    size = batch[dim]
+    part, shift = draw(st.integers(1, size + 1)), draw(st.integers(-5, 5))
+    cut = draw(st.integers(0, size))
+    some = draw(st.lists(st.integers(0, k - 1), min_size=1, max_size=k, unique=True))
+    times = torch.tensor(draw(st.lists(st.integers(0, 2), min_size=size, max_size=size)))
+    seed = draw(st.integers(0, 99))
+    generator = torch.Generator().manual_seed(seed)
+    numbers = torch.randint(0, size, (*batch[:dim], part, *batch[dim + 1 :]), generator=generator)
+    mask = torch.rand(batch, generator=generator) < 0.6
+    behind = (slice(None),) * dim
+    ops: list[Op] = [
+        lambda x: x.split(part, dim)[-1],
+        lambda x: x.split([cut, size - cut], dim)[seed % 2],
+        lambda x: x.chunk(part, dim)[-1],
+        lambda x: x.tensor_split(part, dim)[0],
+        lambda x: x.tensor_split([cut], dim)[1],
+        lambda x: x.narrow(dim, cut, size - cut),
+        lambda x: x.narrow(dim, -size, cut),
+        lambda x: x.movedim(dim, other),
+        lambda x: x.moveaxis(tuple(some), tuple(reversed(some))),
+        lambda x: x.swapaxes(dim, other),
+        lambda x: x.swapdims(dim, other),
+        lambda x: x.flip(dim),
+        lambda x: x.flip(tuple(some)),
+        lambda x: x.roll(shift, dim),
+        lambda x: x.roll((shift,) * len(some), tuple(some)),
+        lambda x: x.roll(shift) if len(x.shape) == k else x.roll(shift, 0),
+        lambda x: x.repeat(2, *[1] * dim, 2, *[1] * (len(x.shape) - dim - 1)),
+        lambda x: x.repeat_interleave(2, dim),
+        lambda x: x.repeat_interleave(times, dim),
+        lambda x: x.gather(dim, numbers if x.ndim == k else trailing(numbers, x.shape[k:])),
+        lambda x: x[(*behind, slice(None, None, 3))],
+        lambda x: x.masked_select(mask) if x.ndim == k else x[mask],
+        lambda x: x[(*behind, torch.tensor([[0, -1], [-1, 0]]))],
+        lambda x: x[(..., *[slice(None)] * (x.ndim - k), None)],
+    ]
+    return draw(st.sampled_from(ops))
+
+
+def trailing(index: Tensor, sizes: Batch) -> Tensor:
+    """`index` with dimensions of `sizes` behind, along which it is the same."""
+    return index.reshape(*index.shape, *[1] * len(sizes)).expand(*index.shape, *sizes)
+
+
+@settings(quick, max_examples=150)
+@given(st.data(), some_batches)
+def test_rearrangements_commute_with_samples(data: st.DataObject, batch: Batch) -> None:
+    """Each place of the spec after an operation holds what the operation brings there of a sample."""
+    spec = data.draw(specs(batch, ragged=False))
+    op = data.draw(rearrangements(batch))
+    sample, moved = spec.rand(), op(spec)
+    if isinstance(sample, Tensor):
+        assert moved.shape == op(sample).shape
+        assert moved.is_in(op(sample))
+        return
+    numbers = op(torch.arange(Size(batch).numel()).reshape(batch))
+    assert moved.shape == numbers.shape
+    for place in list(itertools.product(*map(range, numbers.shape)))[:: 1 + numbers.numel() // 8]:
+        origin = tuple(int(i) for i in torch.unravel_index(numbers[place], batch))
+        assert moved[place].is_in(sample[origin])
 
 
 def is_lazy(value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Generator, Size
 
+from rl_specs._placed import Placed
 from rl_specs._shape_ops import (
     SizeLike,
     check_dim,
@@ -15,13 +16,13 @@ from rl_specs._shape_ops import (
     only,
     stacked,
 )
-from rl_specs._shaped import Shaped
+from rl_specs._torch_methods import TORCH_METHODS
 from rl_specs.difference import Difference, difference_table, fixes
 from rl_specs.errors import ShapeError, SpecError, message
 from rl_specs.keys import NestedKey
 
 
-class TensorSpec(Shaped):
+class TensorSpec(Placed):
     """What a value looks like: shape, dtype, device and domain.
 
     A spec is a value. Operations return new specs; only `Composite` can be changed, through its items.
@@ -165,7 +166,9 @@ class TensorSpec(Shaped):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """`torch.stack` and `torch.cat` of specs, and the shape operations of torch's own namespace."""
-        run = _TORCH_FUNCTIONS.get(func)
+        if func in _OF_MANY:
+            return _OF_MANY[func](*args, **(kwargs or {}))
+        run = TORCH_METHODS.get(func)
         return NotImplemented if run is None else run(*args, **(kwargs or {}))
 
     def _owned(self) -> Self:
@@ -250,29 +253,11 @@ def _of_one_kind(component: str, specs: Sequence[TensorSpec]) -> tuple[TensorSpe
     return first, others
 
 
-def _method(name: str) -> Callable[..., Any]:
-    def run(input: TensorSpec, *args: Any, **kwargs: Any) -> Any:  # torch's own name for it
-        return getattr(input, name)(*args, **kwargs)
-
-    return run
-
-
-_TORCH_FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+_OF_MANY: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.stack: stack_specs,
     torch.cat: cat_specs,
     torch.concat: cat_specs,
     torch.concatenate: cat_specs,
-    torch.flatten: _method("flatten"),
-    torch.index_select: _method("index_select"),
-    torch.permute: lambda input, dims: input.permute(dims),
-    torch.reshape: lambda input, shape: input.reshape(shape),
-    torch.squeeze: _method("squeeze"),
-    torch.swapaxes: _method("transpose"),
-    torch.swapdims: _method("transpose"),
-    torch.transpose: _method("transpose"),
-    torch.unbind: _method("unbind"),
-    torch.unflatten: _method("unflatten"),
-    torch.unsqueeze: _method("unsqueeze"),
 }
 
 

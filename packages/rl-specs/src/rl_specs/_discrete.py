@@ -9,7 +9,7 @@ from torch import Size, Tensor
 
 from rl_specs._leaf import LeafSpec, as_tensor, dtype_str
 from rl_specs._one_hot_math import check_whole_numbers
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, known, moved_size, shape_fits
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, known, moved_size, readable, shape_fits
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 
 
@@ -75,10 +75,14 @@ def moved_shape(specs: Sequence[LeafSpec], op: ShapeOp) -> Size:
     Raises:
         ShapeError: `op` moves the last dimension or cuts it.
     """
-    last, device = specs[0].shape[-1], specs[0].device
+    last, device = specs[0].shape[-1], readable(specs[0].device)
     marks = torch.arange(last, device=device)
     moved = op([marks.expand(known(spec.shape)) for spec in specs])
-    if moved.ndim == 0 or moved.shape[-1] != last or not bool((moved == marks).all()):
+    is_whole = moved.ndim > 0 and moved.shape[-1] == last and bool((moved == marks).all())
+    if is_whole and last > 1:
+        rows = op(_row_numbers([known(spec.shape)[:-1] for spec in specs], last, device))
+        is_whole = bool((rows == rows[..., :1]).all())
+    if not is_whole:
         raise ShapeError(
             message(
                 type(specs[0]).__name__,
@@ -89,6 +93,13 @@ def moved_shape(specs: Sequence[LeafSpec], op: ShapeOp) -> Size:
             )
         )
     return moved_size([spec.shape for spec in specs], device, op)
+
+
+def _row_numbers(batches: Sequence[Size], last: int, device: torch.device | None) -> list[Tensor]:
+    """For values of batch shapes `batches`: the number of each row, `[*batch, last]`, along which it is the same."""
+    counts = [batch.numel() for batch in batches]
+    numbers = torch.functional.split(torch.arange(sum(counts), device=device), counts)
+    return [row.reshape(*batch, 1).expand(*batch, last) for row, batch in zip(numbers, batches, strict=True)]
 
 
 def check_nvec(component: str, nvec: Sequence[int] | Tensor) -> tuple[int, ...]:

@@ -2,21 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Self
 
+from tensordict import TensorDictBase
 from torch import Size, Tensor
 
 from rl_specs._shape_ops import (
     ShapeOp,
     SizeLike,
+    as_size,
     as_sizes,
     check_dim,
-    check_whole,
     front_dim,
     front_sizes,
-    full_index,
     solve_sizes,
-    split_index,
     unflattened,
 )
 from rl_specs.errors import ShapeError, message
@@ -48,6 +47,10 @@ class Shaped(ABC):
         size = front_sizes(as_sizes(sizes), self.shape, k, type(self).__name__)
         return self._apply("expand", lambda t: t.expand((*size, *t.shape[k:])))
 
+    def expand_as(self, other: "Tensor | TensorDictBase | Shaped") -> Self:
+        """The spec expanded to the shape of `other`."""
+        return self.expand(other.shape)
+
     def reshape(self, *sizes: SizeLike) -> Self:
         """The spec of a reshaped value; one size can be -1."""
         k, component = self._front, type(self).__name__
@@ -64,6 +67,10 @@ class Shaped(ABC):
             return self.unsqueeze(0)
         start, end = self._front_dim(start_dim), self._front_dim(end_dim)
         return self._apply("flatten", lambda t: t.flatten(start, end))
+
+    def ravel(self) -> Self:
+        """The spec with one dimension."""
+        return self.flatten()
 
     def unflatten(self, dim: int, sizes: Sequence[int]) -> Self:
         """The spec with dimension `dim` split into `sizes`; one size can be -1."""
@@ -100,25 +107,26 @@ class Shaped(ABC):
         first, second = self._front_dim(dim0), self._front_dim(dim1)
         return self._apply("transpose", lambda t: t.transpose(first, second))
 
-    def index_select(self, dim: int, index: Tensor) -> Self:
-        """The spec of the places `index`, int `[n]`, along dimension `dim`."""
-        at = self._front_dim(dim)
-        return self._apply("index_select", lambda t: t.index_select(at, index.to(t.device)))
+    def swapaxes(self, axis0: int, axis1: int) -> Self:
+        """Same as `transpose`."""
+        return self.transpose(axis0, axis1)
 
-    def unbind(self, dim: int = 0) -> tuple[Self, ...]:
-        """The specs along dimension `dim`."""
-        at = self._front_dim(dim)
-        return tuple(self.index((slice(None),) * at + (i,)) for i in range(self.shape[at]))
+    def swapdims(self, dim0: int, dim1: int) -> Self:
+        """Same as `transpose`."""
+        return self.transpose(dim0, dim1)
 
-    def index(self, index: Any) -> Self:
-        """The spec of `value[index]`: integers, slices, `None`, `...`, bools, masks, index tensors, tuples of these."""
-        component = type(self).__name__
-        ahead, behind = split_index(full_index(index, self.ndim, component), self._front)
-        check_whole(behind, component)
-        return self._apply("index", lambda t: t[ahead])
+    def movedim(self, source: SizeLike, destination: SizeLike) -> Self:
+        """The spec with dimension `source`, or several, moved to where `destination` says; the others keep their order.
 
-    def __getitem__(self, index: Any) -> Any:
-        return self.index(index)
+        Raises:
+            ShapeError: more or fewer places than dimensions are given, or one of them twice.
+        """
+        from_, to = (tuple(self._front_dim(dim) for dim in as_size(dims)) for dims in (source, destination))
+        return self._apply("movedim", lambda t: t.movedim(from_, to))
+
+    def moveaxis(self, source: SizeLike, destination: SizeLike) -> Self:
+        """Same as `movedim`."""
+        return self.movedim(source, destination)
 
     @property
     def _front(self) -> int:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from tensordict import TensorDictBase
@@ -13,7 +13,7 @@ from rl_objectives._arguments import check_factor, check_value_network
 from rl_objectives._keys import TensorKeys, read
 from rl_objectives.functional.reduce import standardize
 from rl_objectives.value._network import evaluate, evaluate_shifted, resolve_time_dim
-from rl_specs import MissingKeyError, NestedKey, join_key
+from rl_specs import MissingKeyError, NestedKey, join_key, key_str, message
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
     Reads `("next", "reward")`, `("next", "done")`, `("next", "terminated")`, each `[*B, T, 1]`, and what the value
     network reads, at the root and under `"next"`. Writes `"advantage"`, `"value_target"`, `"state_value"` and
     `("next", "state_value")`. Time is the batch dimension named "time", else the last one. Subclasses write
-    `_estimate`.
+    `_estimate`. Each row is one step: samples of several, which hold `"steps_to_next_obs"`, are for `TD0Estimator`.
 
     Args:
         gamma: discount in [0, 1], per step.
@@ -54,6 +54,9 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
         TypeError: `value_network` is a module that knows no keys.
         ValueError: `gamma` is outside of [0, 1].
     """
+
+    accepts_several_steps: ClassVar[bool] = False
+    """Whether a row may be a sample of several steps: its reward their sum, its next observation that after them."""
 
     def __init__(
         self,
@@ -123,6 +126,7 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
         Raises:
             MissingKeyError: an entry is missing.
             ShapeError: entries differ in shape.
+            ValueError: the data are samples of several steps, and the estimator takes single ones.
         """
         advantage, target, data = self._run(tensordict, params, target_params)
         if self.average_gae:
@@ -153,6 +157,7 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
     ) -> tuple[Tensor, Tensor, Trajectories]:
         with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
             time_dim = resolve_time_dim(type(self).__name__, tensordict, self.time_dim)
+            self._check_steps(tensordict)
             done = self._read(tensordict, self._done, "done")
             terminated = self._read(tensordict, self._terminated, "terminated")
             value, next_value = self._values(tensordict, done, time_dim, params, target_params)
@@ -160,6 +165,31 @@ class ValueEstimatorBase(TensorDictModuleBase, ABC):
             data = Trajectories(value, next_value, reward, done, terminated, time_dim)
             advantage, target = self._estimate(data, tensordict)
         return advantage, target, data
+
+    def _check_steps(self, tensordict: TensorDictBase) -> None:
+        """Check that rows are single steps, unless the estimator takes others.
+
+        A row of several steps holds the sum of their rewards: a recursion over such rows would count each reward as
+        often as there are rows that hold it, and the value of its next observation is not that of the following row.
+        """
+        if self.accepts_several_steps and not (self.shifted and self.value_network is not None):
+            return
+        key = self._keys.steps_to_next_obs
+        if tensordict.get(key, None) is None:
+            return
+        fix = "give it single steps, without MultiStep or MultiStepTransform (if all are of one step, delete the entry)"
+        component, way_out = type(self).__name__, "Use TD0Estimator for n-step targets"
+        if self.accepts_several_steps:
+            component, way_out = f"{component}(shifted=True)", "Leave out shifted=True"
+        raise ValueError(
+            message(
+                component,
+                "the data are samples of several steps, and it takes single ones",
+                expected=f'no entry "{key_str(key)}"',
+                found=f'"{key_str(key)}"',
+                fix=f"{way_out}, or: {fix}",
+            )
+        )
 
     def _values(
         self,

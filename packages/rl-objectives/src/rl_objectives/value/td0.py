@@ -1,6 +1,6 @@
 """One-step temporal differences over a batch."""
 
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from tensordict import TensorDictBase
@@ -18,7 +18,7 @@ class TD0Estimator(ValueEstimatorBase):
     """One-step return and its advantage; see `td0_return_estimate` for the equation.
 
     Where the data hold `"steps_to_next_obs"`, int `[*B, T, 1]`, as n-step samples do, the discount of each sample is
-    `gamma` to the power of it.
+    `gamma` to the power of it; such samples need `shifted=False`.
 
     Args:
         gamma: discount in [0, 1], per step.
@@ -27,6 +27,8 @@ class TD0Estimator(ValueEstimatorBase):
         advantage_key, value_target_key, value_key, shifted, device, time_dim: likewise.
     Source: Sutton and Barto 2018, section 6.1, http://incompleteideas.net/book/the-book-2nd.html
     """
+
+    accepts_several_steps: ClassVar[bool] = True
 
     def __init__(
         self,
