@@ -116,6 +116,30 @@ def test_trajectories_are_told_apart_without_an_end() -> None:
     assert _pairs(buffer) == {0: {0, 1}, 1: {0, 1}, 2: {2, 3, 4}, 3: {2, 3, 4}, 4: {2, 3, 4}, 5: {5}}
 
 
+@pytest.mark.parametrize("key", ["episode", ("collector", "traj_ids")])
+def test_ids_of_collectors_are_found(key: Any) -> None:
+    """Where the rows have an entry that collectors or data sets name trajectories by, it needs no mention."""
+    buffer = _buffer(strategy="episode", her_ratio=1.0)
+    rows = _rows(0, [False] * 5)
+    buffer.extend(rows.set(key, torch.tensor([4, 4, 4, 7, 7])))
+    assert _pairs(buffer) == {0: {0, 1, 2}, 1: {0, 1, 2}, 2: {0, 1, 2}, 3: {3, 4}, 4: {3, 4}}
+
+
+def test_sequences_are_not_taken_for_rows() -> None:
+    """Data [2, 3] for a storage of rows are refused with the storage that they need, which takes them."""
+    data = _grid(0, torch.zeros(2, 3, dtype=torch.bool), torch.zeros(2, 3))
+    buffer = _buffer()
+    with pytest.raises(ShapeError, match=r"extend.*Expected 1 .*ndim=1, found \[2, 3\].*ndim=2.*flatten"):
+        buffer.extend(data)
+    with pytest.raises(ShapeError, match=r"add.*Expected 0 .* found \[3\]"):
+        buffer.add(data[0])
+    assert len(buffer) == 0
+    buffer.extend(data.reshape(-1))
+    lanes = _buffer(storage=LazyTensorStorage(6, ndim=2))
+    lanes.extend(data)
+    assert len(lanes) == len(buffer) == 6
+
+
 WRITES = st.lists(
     st.one_of(
         st.tuples(st.just("extend"), st.lists(st.tuples(st.booleans(), st.integers(0, 1)), min_size=1, max_size=11)),

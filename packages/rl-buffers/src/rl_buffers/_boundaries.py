@@ -72,7 +72,7 @@ class Boundaries:
         """
         if not self._is_resolved:
             self._is_resolved = True
-            self._traj_key = next((key for key in (_EPISODE, _COLLECTED) if _has(storage, key)), None)
+            self._traj_key = id_entry(storage)
             self._end_key = None if self._traj_key == _EPISODE else _DONE
         for name, value in (("ends", self._ends), ("trajectories", self._ids)):
             if value is not None and len(value) != len(storage):
@@ -130,6 +130,11 @@ class Boundaries:
         except MissingKeyError as error:
             fix = f"It says where trajectories end: name another entry with {self._component}({argument}=...)"
             raise MissingKeyError(f"{self._component}: {error} {fix}.") from error
+
+
+def id_entry(storage: Storage) -> NestedKey | None:
+    """The entry that has ids of trajectories by its name: `"episode"` or `("collector", "traj_ids")`."""
+    return next((key for key in (_EPISODE, _COLLECTED) if _has(storage, key)), None)
 
 
 def _has(storage: Storage, key: NestedKey) -> bool:

@@ -48,7 +48,8 @@ class HERReplayBuffer(TensorDictBufferBase):
             `"next"` where it is there.
         reward_key: the reward.
         end_key: true in the last row of an episode.
-        trajectory_key: differs between episodes, `("collector", "traj_ids")` say; None where `end_key` is enough.
+        trajectory_key: differs between episodes; None for `"episode"` or `("collector", "traj_ids")`, which collectors
+            write, where the rows have one, and for `end_key` alone where not.
     Source: Andrychowicz et al. 2017, https://arxiv.org/abs/1707.01495
     """
 
@@ -103,8 +104,19 @@ class HERReplayBuffer(TensorDictBufferBase):
         if "goal_index" in data:
             data = data.exclude("goal_index", "is_relabelled")
         if not self._is_checked:
+            self._check_dims(data, method)
             self._check_entries(data)
+            self._is_checked = True
         return data
+
+    def _check_dims(self, data: TensorDictBase, method: str) -> None:
+        """A row is one step."""
+        dims = self._storage.ndim - (method == "add")
+        if method != "__setitem__" and data.ndim > dims:
+            problem = "dimensions of the data, where a row is one step"
+            expected, found = f"{dims} for a storage with ndim={self._storage.ndim}", list(data.batch_size)
+            fix = f"Give the storage ndim={self._storage.ndim + data.ndim - dims} for data [*B, T], or flatten them"
+            raise ShapeError(message(f"{self._name}.{method}", problem, expected=expected, found=found, fix=fix))
 
     def _check_entries(self, data: TensorDictBase) -> None:
         """The entries that relabelling reads are there, and goals are alike."""
@@ -123,11 +135,11 @@ class HERReplayBuffer(TensorDictBufferBase):
             problem = f"the shape of {key_str(self._achieved_key)}"
             fix = "A goal is replaced by what was achieved: name entries of one meaning"
             raise ShapeError(message(self._name, problem, expected=expected, found=list(achieved.shape), fix=fix))
-        self._is_checked = True
 
     def _choose(self, count: int) -> tuple[Tensor, dict[str, Any]]:
         if not self._is_checked and len(self):
             self._check_entries(self._collate(self._storage.read(slice(0, 1))))
+            self._is_checked = True
         return super()._choose(count)
 
     def _read(self, index: Tensor, info: dict[str, Any]) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from rl_buffers._boundaries import id_entry
 from rl_buffers._episode_index import EpisodeIndex
 from rl_buffers._priority_values import Numbers
 from rl_buffers._sampler import Sampler
@@ -65,7 +66,8 @@ class HindsightSampler(Sampler):
         ratio: part of the rows that are relabelled, on average.
         strategy: where goals come from.
         end_key: entry that is true in the last row of an episode, `[1]` or `[]`.
-        trajectory_key: entry that differs between the rows of different episodes; None to go by `end_key` alone.
+        trajectory_key: entry that differs between the rows of different episodes; None for `"episode"` or
+            `("collector", "traj_ids")` where the rows have one.
     """
 
     def __init__(
@@ -116,6 +118,8 @@ class HindsightSampler(Sampler):
                 start = self._episodes.written * lanes
                 self._note(storage, self._episodes, torch.arange(start, start + pending).remainder_(size))
             return self._episodes
+        if self._trajectory_key is None:
+            self._trajectory_key = id_entry(storage)
         order = self._writer.order(storage)
         self._episodes = EpisodeIndex(size // lanes, lanes)
         self._episodes.extend(int(order[0]) // lanes, _NONE, _NONE)
