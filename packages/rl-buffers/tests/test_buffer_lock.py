@@ -191,3 +191,20 @@ def test_storages_of_one_buffer_have_a_plain_lock() -> None:
     plain = type(ReplayBuffer()._lock)
     for storage in (LazyTensorStorage(3), LazyMemmapStorage(3)):
         assert type(buffer_lock("test", storage, RandomSampler(), RoundRobinWriter())) is plain
+
+
+def test_buffers_on_one_folder_follow_each_other_without_a_lock(tmp_path: Path) -> None:
+    """Two buffers used in turn on a folder that is not shared write one ring; each sampler knows all of its rows."""
+    one = ReplayBuffer(
+        storage=LazyMemmapStorage(6, scratch_dir=tmp_path), sampler=PrioritizedSampler(6, 1.0, 1.0, eps=0.0)
+    )
+    one.extend(torch.arange(2))
+    other = ReplayBuffer(
+        storage=LazyMemmapStorage(6, scratch_dir=tmp_path, existsok=True),
+        sampler=PrioritizedSampler(6, 1.0, 1.0, eps=0.0),
+    )
+    other.extend(torch.arange(2, 5))
+    assert one.extend(torch.arange(5, 7)).tolist() == [5, 0]
+    assert other.add(torch.tensor(7)) == 1
+    assert one[:].tolist() == other[:].tolist() == [6, 7, 2, 3, 4, 5]
+    assert set(one.sample(6).tolist()) == set(other.sample(6).tolist()) == {2, 3, 4, 5, 6, 7}

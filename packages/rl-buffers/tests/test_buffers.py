@@ -7,7 +7,15 @@ import torch
 from tensordict import TensorDict
 from torch import nn
 
-from rl_buffers import LazyTensorStorage, RandomSampler, ReplayBuffer, SamplerWithoutReplacement, TensorDictReplayBuffer
+from rl_buffers import (
+    LazyTensorStorage,
+    ListStorage,
+    RandomSampler,
+    ReplayBuffer,
+    SamplerWithoutReplacement,
+    Storage,
+    TensorDictReplayBuffer,
+)
 from rl_specs import SpecError
 
 
@@ -199,3 +207,13 @@ def test_emptying_counts_anew() -> None:
     buffer.extend(torch.arange(2))
     buffer.empty()
     assert (len(buffer), buffer.write_count) == (0, 0)
+
+
+@pytest.mark.parametrize("storage", [LazyTensorStorage(4), ListStorage(4)])
+def test_a_list_of_no_rows_is_nothing_to_store(storage: Storage) -> None:
+    """`extend([])` stores nothing and changes nothing, as a batch of no rows does, before and after the first row."""
+    buffer = ReplayBuffer(storage=storage)
+    for count in (0, 1):
+        assert buffer.extend([]).tolist() == []
+        assert (len(buffer), buffer.write_count) == (count, count)
+        buffer.add(torch.tensor(1))

@@ -175,3 +175,14 @@ def test_nothing_to_draw() -> None:
     buffer.update_priority(4, 0.0)
     with pytest.raises(RuntimeError, match="priority 0"):
         buffer.sample(3)
+
+
+def test_the_argument_of_slice_samplers_that_changes_nothing() -> None:
+    """`cache_values` is accepted, as by `SliceSampler`: trajectories are indexed as rows are written in either case."""
+    sampler = PrioritizedSliceSampler(8, 1.0, 1.0, slice_len=2, cache_values=True)
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(8), sampler=sampler)
+    for first in (0, 4):
+        done = torch.tensor([False, False, False, True]).unsqueeze(-1)
+        buffer.extend(TensorDict({"a": torch.arange(first, first + 4), "next": {"done": done}}, [4]))
+        starts = {int(start) for _ in range(40) for start in buffer.sample(8)["a"][::2]}
+        assert starts == {0, 1, 2} | ({4, 5, 6} if first else set())

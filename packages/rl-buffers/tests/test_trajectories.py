@@ -121,3 +121,11 @@ def test_what_is_missing_is_named() -> None:
         list(iter_trajectories(data.reshape(-1)))
     with pytest.raises(ShapeError, match="Flatten it"):
         list(iter_trajectories(data))
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3), ()])
+def test_a_batch_without_steps_has_no_trajectories_to_split(shape: tuple[int, ...]) -> None:
+    """A batch of no steps cannot be padded to the longest of its trajectories, and is refused by name."""
+    done = torch.zeros(*shape, 1, dtype=torch.bool)
+    with pytest.raises(ShapeError, match=r"split_trajectories: the batch has no step\. Expected at least one step"):
+        split_trajectories(TensorDict({"next": {"done": done}}, shape))

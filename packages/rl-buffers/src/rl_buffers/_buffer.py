@@ -41,7 +41,10 @@ class BufferBase(ChangedParts, SavedBuffer, ABC):
         with self._lock:
             if self._is_ahead:
                 self._take_back()
-            if self._dim_extend and type(data) is not list:
+            if type(data) is list:
+                if not data:
+                    return torch.empty(0, dtype=torch.int64)
+            elif self._dim_extend:
                 data = dim_first(data, self._dim_extend, f"{self._name}.extend")
             data = self._accept(data, "extend")
             if self._inverses:

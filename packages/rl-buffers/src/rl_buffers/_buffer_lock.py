@@ -3,7 +3,8 @@
 A storage in named files keeps the writer's place beside its rows, so that a buffer opened on it later goes on where the
 last one stopped. With `shared_init=True` several buffers, each with a sampler of its own, use the rows at once: whoever
 enters first waits for the others, takes over the place in the ring, and tells its sampler which rows were written
-meanwhile. All of that happens here; storages, samplers and writers know nothing of each other's processes.
+meanwhile. Buffers opened on one folder without it take turns only by luck, but each follows what the last one wrote.
+All of that happens here; storages, samplers and writers know nothing of each other's processes.
 """
 
 import threading
@@ -110,7 +111,7 @@ class RingLock:
     def __enter__(self) -> object:
         self._threads.acquire()
         self._depth += 1
-        if self._depth == 1 and self._ring.is_shared:
+        if self._depth == 1 and (self._ring.is_shared or self._is_behind()):
             try:
                 self._catch_up()
             except BaseException:
@@ -130,12 +131,17 @@ class RingLock:
             self._threads.release()
         return None
 
+    def _is_behind(self) -> bool:
+        """Whether another buffer wrote to the rows."""
+        ring = self._ring
+        return (ring.clears, ring.written, ring.replaced) != self._seen
+
     def _catch_up(self) -> None:
         ring, storage = self._ring, self._storage
         ring.acquire()
         try:
             storage.refresh()
-            if (ring.clears, ring.written, ring.replaced) != self._seen:
+            if self._is_behind():
                 self._tell_sampler()
         except BaseException:
             ring.release()

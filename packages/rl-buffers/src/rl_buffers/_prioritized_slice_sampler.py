@@ -49,6 +49,7 @@ class PrioritizedSliceSampler(Sampler):
         traj_key: see `SliceSampler`.
         ends: see `SliceSampler`.
         trajectories: see `SliceSampler`.
+        cache_values: see `SliceSampler`; the index of starts is kept in either case.
         truncated_key: see `SliceSampler`.
         strict_length: leave out trajectories shorter than a slice. If False such a trajectory is drawn whole, by the
             priority of its first row.
@@ -76,6 +77,7 @@ class PrioritizedSliceSampler(Sampler):
         traj_key: NestedKey | None = None,
         ends: Tensor | None = None,
         trajectories: Tensor | None = None,
+        cache_values: bool = False,
         truncated_key: NestedKey | None = ("next", "truncated"),
         strict_length: bool = True,
     ) -> None:

@@ -105,9 +105,13 @@ def split_trajectories(
         TensorDict `[N, L]`: `N` trajectories in the order in which they appear, `L` the length of the longest; `"mask"`
         beside the ids, bool `[N, L]`, is true on real steps.
     Raises:
+        ShapeError: the batch has no step.
         MissingKeyError: nothing says where trajectories end.
     """
     data = rollout_tensordict
+    if not data.ndim or not data.batch_size.numel():
+        expected, found = "at least one step, [*B, T]", list(data.shape)
+        raise ShapeError(message("split_trajectories", "the batch has no step", expected=expected, found=found))
     if prefix is None:
         prefix = "collector" if "collector" in data else ()
     root = (prefix,) if isinstance(prefix, str) else tuple(prefix)
