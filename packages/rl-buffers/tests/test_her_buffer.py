@@ -15,7 +15,9 @@ from rl_buffers import (
     HindsightStrategy,
     LazyTensorStorage,
     ListStorage,
+    PrioritizedSampler,
     SamplerWithoutReplacement,
+    TensorStorage,
 )
 from rl_specs import MissingKeyError, ShapeError, SpecError
 
@@ -273,3 +275,11 @@ def test_what_cannot_be_relabelled_is_refused_at_once() -> None:
         _buffer(strategy="futur")
     with pytest.raises(TypeError, match="Did you mean her_ratio"):
         _buffer(herratio=0.5)
+
+
+def test_rows_that_were_there_before_take_priorities() -> None:
+    """With a prioritized sampler, rows that the storage was made with can be given priorities before the first draw."""
+    sampler = PrioritizedSampler(3, 1.0, 1.0, eps=0.0)
+    buffer = _buffer(storage=TensorStorage(_rows(0, [False, False, True])), sampler=sampler, her_ratio=0.0)
+    buffer.update_priority(torch.arange(3), torch.tensor([0.0, 1.0, 0.0]))
+    assert buffer.sample(5)["index"].tolist() == [1] * 5

@@ -140,8 +140,7 @@ class CudaPrioritizedSampler(Sampler):
             RuntimeError: every row has priority 0, or their sum is infinite.
         """
         self._faults.raise_seen()
-        if len(storage) > self._count:
-            self._enter(storage, self._count, len(storage))
+        self.take_in(storage)
         total = self._trees.sums[-1]
         if self._device.type == "cpu":
             self._assert_total(float(total))
@@ -166,6 +165,11 @@ class CudaPrioritizedSampler(Sampler):
         if self._trees.minima is not None:
             return self._trees.minima[-1]
         return self._trees.sums[-1] if self._normalization == "batch" else self._trees.sums[-1] / self._count
+
+    def take_in(self, storage: Storage) -> None:
+        """See `Sampler.take_in`."""
+        if len(storage) > self._count:
+            self._enter(storage, self._count, len(storage))
 
     def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
         """See `Sampler.update_priority`; on an accelerator, errors of values are raised by a later call."""
