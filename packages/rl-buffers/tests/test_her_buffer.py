@@ -16,9 +16,11 @@ from rl_buffers import (
     HindsightStrategy,
     LazyTensorStorage,
     ListStorage,
+    PrioritizedSampler,
     ReplayBuffer,
     SamplerWithoutReplacement,
     SliceSampler,
+    TensorStorage,
 )
 from rl_specs import MissingKeyError, ShapeError, SpecError
 
@@ -454,3 +456,11 @@ def test_rows_of_a_storage_are_checked_before_they_are_sampled() -> None:
         _buffer(reward_fn=3)
     with pytest.raises(ValueError, match="her_ratio"):
         _buffer(her_ratio="all")
+
+
+def test_rows_that_were_there_before_take_priorities() -> None:
+    """With a prioritized sampler, rows that the storage was made with can be given priorities before the first draw."""
+    sampler = PrioritizedSampler(3, 1.0, 1.0, eps=0.0)
+    buffer = _buffer(storage=TensorStorage(_rows(0, [False, False, True])), sampler=sampler, her_ratio=0.0)
+    buffer.update_priority(torch.arange(3), torch.tensor([0.0, 1.0, 0.0]))
+    assert buffer.sample(5)["index"].tolist() == [1] * 5

@@ -238,3 +238,13 @@ def test_a_storage_of_50_gigabytes_stays_small_in_memory(tmp_path: Path) -> None
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "table_0.bin").stat().st_size == 50_000_000_000
     assert int(run.stdout) < 2000
+
+
+def test_an_empty_batch_is_written_to_files_that_were_opened_again(tmp_path: Path) -> None:
+    """Nothing is reserved for no rows, wherever they would go: the buffer stays as it is and takes rows on."""
+    first = ReplayBuffer(storage=LazyMemmapStorage(8, scratch_dir=tmp_path))
+    first.extend(torch.arange(3))
+    again = ReplayBuffer(storage=LazyMemmapStorage(8, scratch_dir=tmp_path, existsok=True))
+    assert again.extend(torch.arange(0)).tolist() == []
+    assert again.extend(torch.arange(3, 5)).tolist() == [3, 4]
+    assert again[:].tolist() == [0, 1, 2, 3, 4]

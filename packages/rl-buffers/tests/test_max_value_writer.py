@@ -32,6 +32,19 @@ def _buffer(size: int, **settings: Any) -> TensorDictReplayBuffer:
     )
 
 
+def test_a_step_of_lanes_may_be_left_out() -> None:
+    """With two lanes `add` returns the last row kept of a step, and None where none of its rows ranks high enough."""
+    buffer = TensorDictReplayBuffer(
+        storage=LazyTensorStorage(2, ndim=2),
+        sampler=SamplerWithoutReplacement(),
+        writer=TensorDictMaxValueWriter(rank_key="key"),
+    )
+    assert buffer.add(_rows([3.0, 1.0])) == 1
+    assert buffer.add(_rows([2.0, 0.5], 2)) == 1
+    assert buffer.add(_rows([0.0, 1.0], 4)) is None
+    assert buffer[:]["obs"].tolist() == [[0], [2]]
+
+
 def test_one_place_holds_the_highest_so_far() -> None:
     """Of 0..9, then 10..19, then 0..9 again, a buffer of one row holds 9, then 19, and 19 still."""
     buffer = _buffer(1)

@@ -12,9 +12,13 @@ from rl_buffers import (
     ListStorage,
     PrioritizedReplayBuffer,
     PrioritizedSampler,
+    PrioritizedSliceSampler,
     RandomSampler,
+    RankPrioritizedSampler,
+    Sampler,
     TensorDictPrioritizedReplayBuffer,
     TensorDictReplayBuffer,
+    TensorStorage,
 )
 from rl_specs import MissingKeyError
 
@@ -75,6 +79,23 @@ def test_rows_overwritten_since_the_batch_keep_their_priority() -> None:
     batch["td_error"] = torch.full((4,), 3.0)
     buffer.update_tensordict_priority(batch)
     assert _leaves(buffer) == [1.0, 1.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        PrioritizedSampler(4, 1.0, 0.5),
+        RankPrioritizedSampler(4, 1.0, 0.5),
+        PrioritizedSliceSampler(4, 1.0, 0.5, slice_len=1, traj_key="a"),
+    ],
+)
+def test_rows_that_were_there_before_take_priorities(sampler: Sampler) -> None:
+    """Rows that the storage was made with can be given priorities before the first draw."""
+    buffer = TensorDictReplayBuffer(storage=TensorStorage(_rows(4)), sampler=sampler)
+    buffer.update_priority(torch.arange(4), torch.tensor([1e-9, 2e9, 1e-9, 1e-9]))
+    assert (buffer.sample(2)["a"] == 1).any()
+    state = sampler.state_dict()
+    assert state.get("priorities", state)["leaves"].tolist() == pytest.approx([0.0, 2e9, 0.0, 0.0], abs=1e-7)
 
 
 def test_a_batch_can_be_stored_again() -> None:

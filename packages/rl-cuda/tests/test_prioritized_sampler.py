@@ -18,6 +18,7 @@ from rl_buffers import (
     ReplayBuffer,
     Sampler,
     TensorDictPrioritizedReplayBuffer,
+    TensorStorage,
 )
 from rl_specs import ShapeError
 
@@ -244,6 +245,14 @@ def test_a_row_of_priority_zero_is_never_drawn(device: torch.device) -> None:
     batch = buffer.sample()
     assert set(batch["index"].tolist()) == {1}
     assert set(batch["_weight"].tolist()) == {1.0}
+
+
+def test_rows_that_were_there_before_take_priorities(device: torch.device) -> None:
+    """Rows that the storage was made with can be given priorities before the first draw."""
+    sampler = rl_cuda.CudaPrioritizedSampler(3, 1.0, 1.0, eps=0.0, device=device)
+    buffer = ReplayBuffer(storage=TensorStorage(torch.arange(3), device=device), sampler=sampler)
+    buffer.update_priority(torch.arange(3), torch.tensor([0.0, 1.0, 0.0]))
+    assert buffer.sample(5).tolist() == [1] * 5
 
 
 def test_values_of_beta_reach_the_weights_in_place(device: torch.device) -> None:

@@ -83,8 +83,9 @@ class BufferBase(ChangedParts, SavedBuffer, ABC):
                         self._sampler.add(self._storage, place)
                 else:
                     places = self._writer.extend(self._storage, block)
-                    self._sampler.extend(self._storage, places)
-                    place = int(places[-1])
+                    place = int(places[-1]) if len(places) else None
+                    if place is not None:
+                        self._sampler.extend(self._storage, places)
                 if key is not None and place is not None:
                     self._prioritize(key, place if block.count == 1 else places)
             except KeyboardInterrupt:
@@ -228,6 +229,7 @@ class BufferBase(ChangedParts, SavedBuffer, ABC):
             stamp: `info["_stamp"]`, for rows overwritten since to keep the priorities that they have.
         """
         with self._lock:
+            self._sampler.take_in(self._storage)
             self._sampler.update_priority(index, priority, stamp)
 
     def empty(self, empty_write_count: bool = True) -> None:

@@ -192,6 +192,10 @@ class HindsightSampler(Sampler):
         self._episodes = None
         self._sampler.overwrite(storage, where)
 
+    def take_in(self, storage: Storage) -> None:
+        """See `Sampler.take_in`."""
+        self._sampler.take_in(storage)
+
     def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
         """See `Sampler.update_priority`."""
         self._sampler.update_priority(index, priority, stamp)

@@ -86,7 +86,7 @@ class MappedFiles(Pager):
 
     def before_write(self, start: int, stop: int) -> None:
         """See `Pager.before_write`."""
-        if stop > self._reserved:
+        if start < stop > self._reserved:
             self._reserve(start, stop)
 
     def after_write(self, count: int) -> None:

@@ -150,6 +150,10 @@ class PrioritizedSliceSampler(Sampler):
         info["_stamp"] = torch.from_numpy(self._rows.stamps(rows)).to(device)
         return index, info
 
+    def take_in(self, storage: Storage) -> None:
+        """See `PrioritizedSampler.take_in`."""
+        self._rows.take_in(storage)
+
     def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
         """See `Sampler.update_priority`."""
         self._rows.update_priority(index, priority, stamp)

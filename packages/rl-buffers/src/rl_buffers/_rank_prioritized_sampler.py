@@ -143,6 +143,10 @@ class RankPrioritizedSampler(Sampler):
             reach = max(count, min(2 * len(self._ends), len(self._rows.leaves)))
             self._ends = (np.arange(1, reach + 1) ** -self._alpha).cumsum()
 
+    def take_in(self, storage: Storage) -> None:
+        """See `PrioritizedSampler.take_in`."""
+        self._rows.take_in(storage)
+
     def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
         """See `Sampler.update_priority`."""
         self._rows.update_priority(index, priority, stamp)

@@ -78,6 +78,9 @@ class Sampler(ABC):
     def overwrite(self, storage: Storage, where: Where) -> None:
         """Rows were replaced where they are, by `buffer[...] = rows`."""
 
+    def take_in(self, storage: Storage) -> None:  # noqa: B027  # nothing to do without priorities
+        """Priorities are about to be updated: learn of rows that nobody told of, which the storage was made with."""
+
     def update_priority(self, index: Numbers, priority: Numbers, stamp: Tensor | None = None) -> None:
         """Give rows other priorities.
 
