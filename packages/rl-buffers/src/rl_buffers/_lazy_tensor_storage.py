@@ -72,13 +72,13 @@ class LazyTensorStorage(MappedStorage):
     def __getstate__(self) -> dict[str, Any]:
         """Where shared memory is; or all that there is, if it is not shared."""
         if self.scratch_dir is None:
-            return self.__dict__.copy()
+            return super().__getstate__()
         return {"folder": self.scratch_dir, "max_size": self._capacity, "ndim": self._ndim}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """The storage with the same memory, if it is shared."""
         if "folder" not in state:
-            self.__dict__.update(state)
+            super().__setstate__(state)
             return
         LazyTensorStorage.__init__(self, state["max_size"], ndim=state["ndim"])
         self._share(state["folder"], is_removed=False)
