@@ -7,7 +7,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_buffers._layout import stack_rows
-from rl_buffers._ring_writes import NO_ROWS, ring_fill, ring_order, ring_places, ring_start
+from rl_buffers._ring_writes import ring_fill, ring_order, ring_places, ring_start
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._writer import Writer, write_whole
 from rl_specs import message
@@ -24,7 +24,7 @@ class TensorDictRoundRobinWriter(Writer):
 
     def __init__(self) -> None:
         self._cursor = 0
-        self._free = NO_ROWS
+        self._free: Tensor | None = None
 
     def attach(self, storage: Storage) -> None:
         """Go on after the rows that are there.
@@ -39,7 +39,7 @@ class TensorDictRoundRobinWriter(Writer):
 
     def offer(self, rows: Tensor) -> None:
         """See `Writer.offer`; the next write takes them before it goes on round the ring."""
-        self._free = rows
+        self._free = rows if len(rows) else None
 
     def prepare(self, storage: Storage, data: Any, *, is_row: bool, where: Where | None = None) -> Any:
         """`data` with the numbers that its rows will have.
@@ -69,10 +69,10 @@ class TensorDictRoundRobinWriter(Writer):
 
     def _next(self) -> int:
         """Where the next row goes."""
-        return int(self._free[0]) if len(self._free) else self._cursor
+        return int(self._free[0]) if self._free is not None else self._cursor
 
     def _numbers(self, storage: Storage, count: int, where: Where | None) -> Tensor:
-        if where is None and len(self._free) and count < storage.max_size:
+        if where is None and self._free is not None and count < storage.max_size:
             return ring_places(storage.max_size, count, self._cursor, self._free)[0]
         if where is None:
             return torch.arange(self._cursor, self._cursor + count).remainder_(storage.max_size)
@@ -81,17 +81,16 @@ class TensorDictRoundRobinWriter(Writer):
     def extend(self, storage: Storage, block: Block) -> Tensor:
         """See `RoundRobinWriter.extend`."""
         index, self._cursor = ring_fill(storage, block, self._cursor, self._free)
-        self._free = NO_ROWS
+        self._free = None
         return index
 
     def add(self, storage: Storage, block: Block) -> int:
         """See `Writer.add`; every row is kept."""
         index = self._next()
         write_whole(storage, index, block)
-        if len(self._free):
-            self._free = NO_ROWS
-        else:
+        if self._free is None:
             self._cursor = (index + 1) % storage.max_size
+        self._free = None
         return index
 
     def overwrite(self, storage: Storage, where: Where, block: Block) -> None:

@@ -327,7 +327,8 @@ class BaseTensorStorage(Storage, TensorStore):
 
     def values(self) -> Any:
         """See `Rows.values`."""
-        return self.read(slice(0, self._length))
+        leaves = (view[: self._length].to("cpu", copy=True) for view in self._views)
+        return self._known_structure().build(leaves, (self._length,), torch.device("cpu"))
 
     def _layout(self) -> Layout | None:
         if self._structure is None:
