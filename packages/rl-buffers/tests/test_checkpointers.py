@@ -21,7 +21,6 @@ from torch import Tensor
 
 from rl_buffers import (
     CompressedListStorage,
-    ConsumingSampler,
     FlatStorageCheckpointer,
     H5StorageCheckpointer,
     LazyMemmapStorage,
@@ -30,19 +29,12 @@ from rl_buffers import (
     ListStorage,
     ListStorageCheckpointer,
     NestedStorageCheckpointer,
-    PrioritizedSampler,
     RandomSampler,
     ReplayBuffer,
-    RoundRobinWriter,
     SamplerWithoutReplacement,
-    SliceSampler,
-    SliceSamplerWithoutReplacement,
     Storage,
     StorageCheckpointerBase,
-    StreamingSliceSampler,
-    TensorDictMaxValueWriter,
     TensorDictReplayBuffer,
-    TensorDictRoundRobinWriter,
     TensorStorage,
     TensorStorageCheckpointer,
 )
@@ -58,24 +50,6 @@ TENSOR_KINDS: list[Any] = [
     H5StorageCheckpointer,
     ListStorageCheckpointer,
 ]
-STORAGES: list[Any] = [LazyTensorStorage, LazyMemmapStorage, ListStorage, CompressedListStorage, LazyStackStorage]
-
-
-SAMPLERS: dict[str, Any] = {
-    "consuming": ConsumingSampler,
-    "full batches": lambda: SamplerWithoutReplacement(drop_last=True),
-    "passes": SamplerWithoutReplacement,
-    "prioritized": lambda: PrioritizedSampler(12, 0.7, 0.5),
-    "random": RandomSampler,
-    "slice passes": lambda: SliceSamplerWithoutReplacement(slice_len=2, end_key=("next", "done")),
-    "slices": lambda: SliceSampler(slice_len=2, end_key=("next", "done")),
-    "streaming": lambda: StreamingSliceSampler(slice_len=2, end_key=("next", "done")),
-}
-WRITERS: dict[str, Any] = {
-    "highest": lambda: TensorDictMaxValueWriter("rank"),
-    "numbered": TensorDictRoundRobinWriter,
-    "ring": RoundRobinWriter,
-}
 
 
 def _steps(first: int, count: int) -> TensorDict:
@@ -157,32 +131,6 @@ def test_lanes_are_saved_in_every_format(kind: Any, tmp_path: Path) -> None:
     other.loads(tmp_path)
     assert _same(buffer[:], other[:])
     assert _same(buffer.sample(), other.sample())
-
-
-@pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
-def test_every_combination_is_saved(storage: Any, sampler: str, tmp_path: Path) -> None:
-    """Any storage, sampler and writer come back, in a folder used before, with the same next batches and places."""
-    for name, writer in WRITERS.items():
-        buffer, other = (
-            TensorDictReplayBuffer(
-                storage=storage(12),
-                sampler=SAMPLERS[sampler](),
-                writer=writer(),
-                generator=torch.Generator().manual_seed(seed),
-                batch_size=2,
-            )
-            for seed in range(2)
-        )
-        buffer.extend(_steps(0, 9))
-        buffer.extend(_steps(9, 9))
-        buffer.sample()
-        buffer.dumps(tmp_path)
-        other.loads(tmp_path)
-        for _ in range(2):
-            assert _same(buffer.sample().to_tensordict(), other.sample().to_tensordict()), name
-        assert torch.equal(buffer.extend(_steps(18, 2)), other.extend(_steps(18, 2))), name
-        assert _same(buffer.sample().to_tensordict(), other.sample().to_tensordict()), name
 
 
 def test_plain_tensors_and_unused_buffers_are_saved(tmp_path: Path) -> None:

@@ -180,3 +180,16 @@ def test_a_collate_function_gets_the_parts() -> None:
     assert ensemble.sample(6).tolist() == [0, 0, 0, 1, 1, 1]
     assert ensemble.next is not None
     assert next(iter(_ensemble(batch_size=4))).shape == (2, 2)
+
+
+def test_saves_follow_one_another(tmp_path: Path) -> None:
+    """Saves of an ensemble in the background end in the order in which they began; the last one is there in the end."""
+    ensemble = ReplayBufferEnsemble(*(ReplayBuffer(storage=LazyTensorStorage(4)) for _ in range(2)), batch_size=2)
+    for number in range(10):
+        for buffer in (ensemble[0], ensemble[1]):
+            buffer.extend(torch.full((4,), number))
+        saving = ensemble.dumps_in_background(tmp_path)
+    ensemble[0].empty()
+    assert saving.copied_rows == 8
+    ensemble.loads(tmp_path)
+    assert ensemble[0][:].tolist() == ensemble[1][:].tolist() == [9] * 4

@@ -66,9 +66,10 @@ class StorageCheckpointerBase(ABC):
         """Save what a callable makes of the rows, after the hooks registered before.
 
         Args:
-            hook: called with all rows in the order of their numbers, one value `[n, ...]` or a list of rows, and with
-                the folder of the checkpoint. Returns the rows to save, of any number and make; those it was given are a
-                copy. It is not called where there are no rows. What it raises ends the save; the earlier one is whole.
+            hook: called with all rows in the order of their numbers, one value `[n, ...]` on the CPU or a list of
+                rows, and with the folder of the checkpoint. Returns the rows to save, of any number and make; those it
+                was given are a copy. It is not called where there are no rows. What it raises ends the save; the
+                earlier one is whole.
         """
         self._assert_callable("save hook", hook)
         self._save_hooks.append(hook)

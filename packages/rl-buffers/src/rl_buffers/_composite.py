@@ -39,6 +39,7 @@ class CompositeBuffer(ABC):
         self._generator = generator
         self._lock = threading.RLock()
         self._ahead: Lookahead | None = None
+        self._saving: PendingSave | None = None
         self._is_pinned = pin_memory
         if pin_memory:
             assert_can_pin(self._name)
@@ -144,17 +145,33 @@ class CompositeBuffer(ABC):
 
         The rows of the members are in that file, too: their checkpointers and hooks have no part in it.
         """
-        write_folder(Path(path), self.state_dict())
+        with self._lock:
+            self._await_save()
+            write_folder(Path(path), self.state_dict())
 
     def dumps_in_background(self, path: str | Path) -> PendingSave:
-        """Save as `dumps` does while the program goes on; see `ReplayBuffer.dumps_in_background`."""
-        state = self.state_dict()
-        count = len(self)
-        return PendingSave(lambda: write_folder(Path(path), state), lambda: count)
+        """Save as `dumps` does while the program goes on; a copy of all rows is made first, and written.
+
+        See `ReplayBuffer.dumps_in_background`, which copies less: members can be saved one by one, too.
+        """
+        with self._lock:
+            self._await_save()
+            state = self.state_dict()
+            count = sum(len(buffer.storage) for buffer in self._buffers)
+            self._saving = PendingSave(lambda: write_folder(Path(path), state), lambda: count)
+            return self._saving
 
     def loads(self, path: str | Path) -> None:
         """Load what `dumps` saved. See `load_state_dict`."""
-        self.load_state_dict(read_folder(self._name, Path(path)))
+        with self._lock:
+            self._await_save()
+            self.load_state_dict(read_folder(self._name, Path(path)))
+
+    def _await_save(self) -> None:
+        """Wait for the end of a save in the background: saves of one folder follow one another."""
+        if self._saving is not None:
+            self._saving.join()
+            self._saving = None
 
     def empty(self) -> None:
         """Forget the rows of all members; one whose data set is immutable refuses."""

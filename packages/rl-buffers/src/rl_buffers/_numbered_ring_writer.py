@@ -7,7 +7,7 @@ from tensordict import TensorDictBase
 from torch import Size, Tensor
 
 from rl_buffers._extend_dim import stack_steps
-from rl_buffers._ring_writes import NO_ROWS, ring_fill, ring_order, ring_places, ring_start
+from rl_buffers._ring_writes import ring_fill, ring_order, ring_places, ring_start
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._writer import Writer, write_whole
 from rl_specs import message
@@ -24,7 +24,7 @@ class TensorDictRoundRobinWriter(Writer):
 
     def __init__(self) -> None:
         self._cursor = 0
-        self._free = NO_ROWS
+        self._free: Tensor | None = None
 
     def attach(self, storage: Storage) -> None:
         """Go on after the rows that are there."""
@@ -32,7 +32,7 @@ class TensorDictRoundRobinWriter(Writer):
 
     def offer(self, rows: Tensor) -> None:
         """See `Writer.offer`; the next write takes them before it goes on round the ring."""
-        self._free = rows
+        self._free = rows if len(rows) else None
 
     def prepare(self, storage: Storage, data: Any, *, is_row: bool, where: Where | None = None) -> Any:
         """`data` with the numbers that its rows will have.
@@ -68,13 +68,13 @@ class TensorDictRoundRobinWriter(Writer):
 
     def _next(self) -> int:
         """Where the next row goes."""
-        return int(self._free[0]) if len(self._free) else self._cursor
+        return int(self._free[0]) if self._free is not None else self._cursor
 
     def _next_numbers(self, storage: Storage, lead: Size, *, has_time: bool) -> Tensor:
         """Numbers `[*B, T]`, or `[*B]` of one step, of the rows that are written next."""
         if not has_time:
             return self._next_numbers(storage, Size((*lead, 1)), has_time=True).squeeze(-1)
-        if len(self._free) and lead.numel() < storage.max_size:  # rows side by side are never given back
+        if self._free is not None and lead.numel() < storage.max_size:  # rows side by side are never given back
             return ring_places(storage.max_size, lead.numel(), self._cursor, self._free)[0]
         lanes = lead[:-1].numel()
         size = storage.max_size - storage.max_size % max(1, lanes)  # before the first data lanes are not decided
@@ -84,17 +84,16 @@ class TensorDictRoundRobinWriter(Writer):
     def extend(self, storage: Storage, block: Block) -> Tensor:
         """See `RoundRobinWriter.extend`."""
         index, self._cursor = ring_fill(storage, block, self._cursor, self._free)
-        self._free = NO_ROWS
+        self._free = None
         return index
 
     def add(self, storage: Storage, block: Block) -> int:
         """See `Writer.add`; every row is kept."""
         index = self._next()
         write_whole(storage, index, block)
-        if len(self._free):
-            self._free = NO_ROWS
-        else:
+        if self._free is None:
             self._cursor = (index + 1) % storage.max_size
+        self._free = None
         return index
 
     def overwrite(self, storage: Storage, where: Where, block: Block) -> None:

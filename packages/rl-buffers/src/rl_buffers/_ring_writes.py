@@ -6,8 +6,6 @@ from torch import Tensor
 from rl_buffers._storage import Block, Storage
 from rl_buffers._writer import write_whole
 
-NO_ROWS = torch.empty(0, dtype=torch.int64)
-
 
 def ring_extend(storage: Storage, block: Block, cursor: int) -> tuple[Tensor, int]:
     """Write a batch from row `cursor` on, and from the first row again after the last.
@@ -31,9 +29,9 @@ def ring_extend(storage: Storage, block: Block, cursor: int) -> tuple[Tensor, in
     return (index if head == kept else index.remainder_(size)), (start + kept) % size
 
 
-def ring_fill(storage: Storage, block: Block, cursor: int, free: Tensor) -> tuple[Tensor, int]:
+def ring_fill(storage: Storage, block: Block, cursor: int, free: Tensor | None) -> tuple[Tensor, int]:
     """As `ring_extend`, with the first rows in the places `free`; a batch of `max_size` rows or more goes round."""
-    if not len(free) or block.count >= storage.max_size:
+    if free is None or block.count >= storage.max_size:
         return ring_extend(storage, block, cursor)
     index, cursor = ring_places(storage.max_size, block.count, cursor, free)
     if len(index):

@@ -4,7 +4,7 @@ from typing import Any, final
 
 from torch import Tensor
 
-from rl_buffers._ring_writes import NO_ROWS, ring_fill, ring_order, ring_start
+from rl_buffers._ring_writes import ring_fill, ring_order, ring_start
 from rl_buffers._storage import Block, Storage, Where
 from rl_buffers._writer import Writer, write_whole
 
@@ -19,7 +19,7 @@ class RoundRobinWriter(Writer):
 
     def __init__(self) -> None:
         self._cursor = 0
-        self._free = NO_ROWS
+        self._free: Tensor | None = None
 
     def attach(self, storage: Storage) -> None:
         """Go on after the rows that are there."""
@@ -27,7 +27,7 @@ class RoundRobinWriter(Writer):
 
     def offer(self, rows: Tensor) -> None:
         """See `Writer.offer`; the next write takes them before it goes on round the ring."""
-        self._free = rows
+        self._free = rows if len(rows) else None
 
     def prepare(self, storage: Storage, data: Any, *, is_row: bool, where: Where | None = None) -> Any:
         """`data`: nothing is added."""
@@ -36,13 +36,13 @@ class RoundRobinWriter(Writer):
     def extend(self, storage: Storage, block: Block) -> Tensor:
         """See `Writer.extend`; for a batch larger than the storage, numbers of the rows kept."""
         index, self._cursor = ring_fill(storage, block, self._cursor, self._free)
-        self._free = NO_ROWS
+        self._free = None
         return index
 
     def add(self, storage: Storage, block: Block) -> int:
         """See `Writer.add`; every row is kept."""
-        if len(self._free):
-            return self._reuse(storage, block)
+        if self._free is not None:
+            return self._reuse(storage, block, self._free)
         index = self._cursor
         try:
             storage.write(index, block)
@@ -52,10 +52,10 @@ class RoundRobinWriter(Writer):
         self._cursor = (index + 1) % storage.max_size
         return index
 
-    def _reuse(self, storage: Storage, block: Block) -> int:
+    def _reuse(self, storage: Storage, block: Block, free: Tensor) -> int:
         """Write one row where nobody needs the one that is there."""
-        index = int(self._free[0])
-        self._free = NO_ROWS
+        index = int(free[0])
+        self._free = None
         write_whole(storage, index, block)
         return index
 

@@ -27,7 +27,7 @@ class Rows(ABC):
 
     @abstractmethod
     def values(self) -> Any:
-        """Copy of all rows in the order of their numbers: one value `[n, ...]`, or a list of rows."""
+        """Copy of all rows in the order of their numbers: one value `[n, ...]` on the CPU, or a list of rows."""
 
 
 class FrozenRows(Rows):

@@ -19,7 +19,8 @@ class Snapshot(TensorRows, FrozenRows):
 
     The storage says before each write which rows it is about to overwrite, and these are copied first, once each.
     Whoever reads gets the copies in their place, so that it does not matter whether the write is done, half done or
-    still to come. Rows that were read for the last time (`done`) are not copied any more.
+    still to come. Rows that were read for the last time (`done`) are not copied any more. Copies, and what is read, are
+    on the CPU.
 
     Args:
         head: that of the storage, which nobody changes.
@@ -50,11 +51,14 @@ class Snapshot(TensorRows, FrozenRows):
         self._length: int = head["length"]
         self._lock = threading.Lock()
         self._places: Tensor | None = None
-        self._copies = [view.new_empty(0, *view.shape[1:]) for view in self._views]
+        self._copies = [torch.empty(0, *view.shape[1:], dtype=view.dtype) for view in self._views]
         self._copied = 0
         self._done = 0
         self._is_over = False
         self._process = os.getpid()
+        for view in self._views[:1]:
+            if view.device.type != "cpu":
+                view[:1].cpu()  # what was written by now is written: whoever reads does so in another stream
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -91,26 +95,26 @@ class Snapshot(TensorRows, FrozenRows):
 
     def state_dict(self) -> dict[str, Any]:
         """See `Rows.state_dict`."""
-        columns = [column[:].cpu().contiguous() for column in self.columns().values()]
+        columns = [column[:].contiguous() for column in self.columns().values()]
         return {**self._head, "columns": columns}
 
     def values(self) -> Any:
         """See `Rows.values`."""
         assert self._structure is not None
         leaves = (column[:] for column in self.columns().values())
-        return self._structure.build(leaves, (self._length,), self._views[0].device)
+        return self._structure.build(leaves, (self._length,), torch.device("cpu"))
 
     def read(self, number: int, index: slice | Tensor) -> Tensor:
-        """Copy of one entry of some rows, as they were."""
+        """Copy of one entry of some rows, as they were, on the CPU."""
         view = self._views[number]
         with self._lock:
-            rows = view[index].clone() if isinstance(index, slice) else view[index.to(view.device)]
+            rows = view[index if isinstance(index, slice) else index.to(view.device)].to("cpu", copy=True)
             if self._places is not None:
                 places = self._places[index]
                 is_copied = places >= 0
                 if bool(is_copied.any()):
                     copies = self._copies[number]
-                    rows[is_copied.to(rows.device)] = copies[places[is_copied].long().to(copies.device)]
+                    rows[is_copied] = copies[places[is_copied].long()]
         return rows
 
     def before_write(self, where: Where) -> bool:
@@ -155,10 +159,11 @@ class Snapshot(TensorRows, FrozenRows):
         for number, view in enumerate(self._views):
             copies = self._copies[number]
             if len(copies) < stop:
-                more = view.new_empty(min(max(stop, 2 * len(copies)), self._length), *view.shape[1:])
+                size = min(max(stop, 2 * len(copies)), self._length)
+                more = torch.empty(size, *view.shape[1:], dtype=view.dtype)
                 more[:start] = copies[:start]
                 self._copies[number] = copies = more
-            copies[start:stop] = torch.index_select(view, 0, rows.to(view.device))
+            copies[start:stop] = torch.index_select(view, 0, rows.to(view.device)).cpu()
         self._places[rows] = torch.arange(start, stop, dtype=torch.int32)
         self._copied = stop
 

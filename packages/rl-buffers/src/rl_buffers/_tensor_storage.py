@@ -326,7 +326,8 @@ class BaseTensorStorage(Storage, TensorStore):
 
     def values(self) -> Any:
         """See `Rows.values`."""
-        return self.read(slice(0, self._length))
+        leaves = (view[: self._length].to("cpu", copy=True) for view in self._views)
+        return self._known_structure().build(leaves, (self._length,), torch.device("cpu"))
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the tables, whose rows are copied: whoever reads the state writes to tables of its own."""
