@@ -29,6 +29,7 @@ FAMILY = Family(
     "Growth",
     "Time of one step of the collection loop, random actions: of several CartPole-v1 in one process, and of a "
     "synthetic environment that returns the same tensors again, so that only the library is timed. `added by one` is "
-    "what each transform adds to such a step.",
+    "what each transform adds to such a step (crops and the like come with the `PermuteTransform` before them; "
+    "TorchRL's need torchvision, which is not among the peers).",
     _comparisons,
 )

@@ -41,7 +41,7 @@ def _spy(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(5,), (1, 5), (8, 5), (300, 5)])
+@pytest.mark.parametrize("shape", [(5,), (1, 5), (8, 5), (300, 5), (5000, 5), (2, 3, 5), (4, 0, 5)])
 def test_numbers_are_those_of_the_layers(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], dtype: torch.dtype, activation: Callable[..., nn.Module]
 ) -> None:
@@ -52,7 +52,7 @@ def test_numbers_are_those_of_the_layers(
     before = value.clone()
     with torch.no_grad():
         out = network(value)
-    assert on_arrays == [True]
+    assert on_arrays == [value.numel() > 0]
     assert out.dtype == dtype
     tolerance = 1e-6 if dtype == torch.float32 else 1e-14
     torch.testing.assert_close(out, _with_torch(network, value), rtol=tolerance, atol=tolerance)
@@ -103,13 +103,12 @@ def test_a_copy_has_weights_of_its_own(copied: Callable[[MLP], MLP]) -> None:
 
 
 def test_torch_stays_in_charge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gradients, large or oddly shaped values, autocast, vmap and other layers."""
+    """Gradients, large values, autocast, vmap and other layers."""
     on_arrays = _spy(monkeypatch)
     network = _network()
     network(torch.randn(5))
     with torch.no_grad():
-        network(torch.randn(10_000, 5))
-        network(torch.randn(2, 3, 5))
+        network(torch.randn(20_000, 5))
         network(torch.randn(4, 5, requires_grad=True))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert network(torch.randn(4, 5)).dtype == torch.bfloat16

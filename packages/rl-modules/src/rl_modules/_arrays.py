@@ -3,6 +3,9 @@
 There the work of an operation is nothing and its dispatch everything, which numpy does in a third of the time: acting
 in one environment, or in a few dozen, is that case. Values agree with torch's to rounding. It is a module itself that
 takes this way, so that a policy gives the same numbers whoever calls it.
+
+Batches up to a few thousand rows, those of a value estimate, leave the matrix products to torch and the activations to
+numpy, whose `tanh` is seven times as fast on one core.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +16,7 @@ from typing import Any, Final, cast, final
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Array = np.ndarray[Any, Any]
 
@@ -21,6 +25,8 @@ _DTYPES: Final = (torch.float32, torch.float64)
 _VECTOR_PRODUCTS: Final = 8_192
 _MATRIX_PRODUCTS: Final = 262_144
 """Multiplications of one layer up to which numpy's BLAS stays in the calling thread, and dispatch is what counts."""
+_MOST_ACTIVATED: Final = 262_144
+"""Entries of one activation from which on several threads of torch's make up for its `tanh`, seven times slower."""
 
 
 def as_small_arrays(*tensors: Tensor, most: int = 512) -> list[Array] | None:
@@ -59,6 +65,8 @@ class ArrayLayers:
         products = [layer.weight.numel() for layer in layers if isinstance(layer, nn.Linear)]
         self._most_rows = _MATRIX_PRODUCTS // max(products)
         self._takes_vectors = max(products) <= _VECTOR_PRODUCTS
+        widest = max(layer.out_features for layer in layers if isinstance(layer, nn.Linear))
+        self._most_activated_rows = _MOST_ACTIVATED // widest
         self._calls: list[Callable[[Any], Any]] = [_array_call(layer) for layer in layers]
 
     @classmethod
@@ -81,20 +89,35 @@ class ArrayLayers:
         return [parameter.data_ptr() for layer in layers for parameter in _held(layer)] == self._addresses
 
     def __call__(self, value: Tensor) -> Tensor | None:
-        """What the layers make of `value`, `[F]` or `[B, F]`; None where that is left to torch."""
+        """What the layers make of `value`, `[*B, F]`; None where that is left to torch."""
         if type(value) is not Tensor or value.dtype is not self._dtype or value.requires_grad or not value.is_cpu:
             return None
         shape = value.shape
         dims = len(shape)
-        is_small = self._takes_vectors if dims == 1 else dims == 2 and 0 < shape[0] <= self._most_rows
-        if not is_small or shape[-1] != self._features or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        rows = value.numel() // self._features
+        is_small = self._takes_vectors if dims == 1 else dims == 2 and 0 < rows <= self._most_rows
+        is_medium = dims > 1 and 0 < rows <= self._most_activated_rows
+        if not (is_small or is_medium) or shape[-1] != self._features or torch.is_grad_enabled():
             return None
-        if torch._C._are_functorch_transforms_active() or torch.is_autocast_enabled("cpu"):
+        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return None
+        if torch.is_autocast_enabled("cpu") or torch._C._len_torch_dispatch_stack():
+            return None
+        if not is_small:
+            return self._run_rows(value)
         array = value.numpy()
         for call in self._calls:
             array = call(array)
         return torch.from_numpy(array)
+
+    def _run_rows(self, value: Tensor) -> Tensor:
+        """Matrix products by torch, activations by numpy, in place."""
+        for layer, call in zip(self._layers, self._calls, strict=True):
+            if isinstance(layer, nn.Linear):
+                value = F.linear(value, layer.weight, layer.bias)
+            else:
+                call(value.numpy())
+        return value
 
 
 def _held(layer: nn.Module) -> list[Tensor]:
