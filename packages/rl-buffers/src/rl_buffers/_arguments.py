@@ -35,6 +35,17 @@ def named_arguments(init: Callable[Concatenate[_Self, _P], None]) -> Callable[Co
     return checked
 
 
+def whole_number(component: str, name: str, value: int, *, least: int) -> int:
+    """An argument that is an integer of at least `least`.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(message(component, name, expected=f"an integer >= {least}", found=repr(value)))
+    return value
+
+
 def _written_out(signature: inspect.Signature) -> inspect.Signature:
     """A signature with the keys of `**options: Unpack[SomeTypedDict]` as keyword arguments that may be left out."""
     parameters: list[Parameter] = []

@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from rl_buffers._arguments import named_arguments
+from rl_buffers._arguments import named_arguments, whole_number
 from rl_buffers._buffer_lock import Lock, RingLock, RLock, buffer_lock
 from rl_buffers._pinned import assert_can_pin
 from rl_buffers._prefetch import Lookahead
@@ -56,7 +56,8 @@ class BufferParts:
         self._inverses: list[Callable[[Any], Any]] = []
         self._generator = generator
         self._lock: Lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
-        self._ahead = None if not self._whole_number("prefetch", prefetch or 0) else Lookahead(prefetch or 0)
+        depth = whole_number(self._name, "prefetch", prefetch or 0, least=0)
+        self._ahead = Lookahead(depth) if depth else None
         self._is_ahead = self._ahead is not None
         self._ensemble: weakref.WeakMethod[Callable[[], None]] | None = None
         self._dim_extend = self._valid_dim_extend(dim_extend)
@@ -238,15 +239,10 @@ class BufferParts:
             )
         return self._batch_size
 
-    def _whole_number(self, name: str, value: int) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ValueError(message(self._name, name, expected="an integer >= 0", found=repr(value)))
-        return value
-
     def _valid_dim_extend(self, dim: int | None) -> int:
         """Which dimension of data is to be exchanged with the first; storages of several lanes do that themselves."""
         ndim = self._storage.ndim
-        if dim is None or self._whole_number("dim_extend", dim) == ndim - 1:
+        if dim is None or whole_number(self._name, "dim_extend", dim, least=0) == ndim - 1:
             return 0
         if ndim > 1:
             expected = f"{ndim - 1}, which is where the storage has time"
@@ -254,6 +250,4 @@ class BufferParts:
         return dim
 
     def _valid_batch_size(self, batch_size: int) -> int:
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-            raise ValueError(message(self._name, "batch_size", expected="an integer >= 1", found=repr(batch_size)))
-        return batch_size
+        return whole_number(self._name, "batch_size", batch_size, least=1)
