@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from rl_buffers._arguments import whole_number
 from rl_buffers._buffer import BufferBase
 from rl_buffers._pinned import assert_can_pin, pinned
 from rl_buffers._prefetch import Lookahead
@@ -34,7 +35,7 @@ class CompositeBuffer(ABC):
         self._buffers = tuple(buffers)
         self._batch_size = batch_size
         if batch_size is not None:
-            self._valid_batch_size(batch_size)
+            whole_number(self._name, "batch_size", batch_size, 1)
         self._transforms: list[Callable[[Any], Any]] = []
         self._generator = generator
         self._lock = threading.RLock()
@@ -79,7 +80,7 @@ class CompositeBuffer(ABC):
                 problem = "the batch size is not known"
                 fix = f"Give batch_size to {self._name}(...) or to sample(batch_size)"
                 raise ValueError(message(f"{self._name}.sample", problem, fix=fix))
-        batch, info = self._draw(self._valid_batch_size(batch_size))
+        batch, info = self._draw(whole_number(self._name, "batch_size", batch_size, 1))
         return (batch, info) if return_info else batch
 
     def __iter__(self) -> Iterator[Any]:
@@ -246,8 +247,3 @@ class CompositeBuffer(ABC):
         if differences:
             problem = "the state does not fit: " + "; ".join(differences)
             raise SpecError(message(self._name, problem, fix="Nothing was loaded"))
-
-    def _valid_batch_size(self, batch_size: int) -> int:
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-            raise ValueError(message(self._name, "batch_size", expected="an integer >= 1", found=repr(batch_size)))
-        return batch_size

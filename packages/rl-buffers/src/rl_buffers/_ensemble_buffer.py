@@ -8,7 +8,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from rl_buffers._arguments import named_arguments
+from rl_buffers._arguments import named_arguments, whole_number
 from rl_buffers._buffer import BufferBase
 from rl_buffers._composite import CompositeBuffer
 from rl_buffers._ensembles import SamplerEnsemble, StorageEnsemble, WriterEnsemble, ensemble_refusal, one_each
@@ -81,11 +81,9 @@ class ReplayBufferEnsemble(CompositeBuffer):
         super().__init__(
             members, batch_size=batch_size, transform=transform, generator=generator, pin_memory=pin_memory
         )
-        if prefetch is not None and (not isinstance(prefetch, int) or isinstance(prefetch, bool) or prefetch < 0):
-            expected = "an integer >= 0"
-            raise ValueError(message("ReplayBufferEnsemble", "prefetch", expected=expected, found=repr(prefetch)))
-        if prefetch:
-            self._look_ahead(prefetch)
+        depth = whole_number("ReplayBufferEnsemble", "prefetch", prefetch or 0, 0)
+        if depth:
+            self._look_ahead(depth)
 
     @property
     def storages(self) -> StorageEnsemble:

@@ -1,9 +1,11 @@
 """Which goals replace those of a batch in hindsight."""
 
 from enum import StrEnum
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rl_buffers._boundaries import id_entry
@@ -14,7 +16,8 @@ from rl_buffers._storage import Storage, Where
 from rl_buffers._writer import Writer
 from rl_specs import NestedKey, ShapeError, key_str, message
 
-_NONE = torch.empty(0, dtype=torch.int64)
+Rows: TypeAlias = NDArray[np.int64]
+_NONE = np.empty(0, dtype=np.int64)
 _SEAM = "rows_since_seam"
 
 
@@ -32,28 +35,28 @@ class HindsightStrategy(StrEnum):
 
 
 def goal_rows(
-    strategy: HindsightStrategy, episodes: EpisodeIndex, index: Tensor, chance: Tensor, length: int
-) -> Tensor:
+    strategy: HindsightStrategy, episodes: EpisodeIndex, index: Rows, chance: NDArray[np.float64], length: int
+) -> Rows:
     """Rows whose achieved goals replace the goals of others.
 
     Args:
         strategy: which rows come into question.
         episodes: of the ring.
-        index: int64 `[n]` rows that get a goal.
-        chance: float64 `[n]` in `[0, 1)`, uniform: which of the rows that come into question is taken.
+        index: `[n]` rows that get a goal.
+        chance: `[n]` in `[0, 1)`, uniform: which of the rows that come into question is taken.
         length: number of rows stored.
     Returns:
-        int64 `[n]` row numbers.
+        `[n]` row numbers.
     Source: Andrychowicz et al. 2017, section 4.5, https://arxiv.org/abs/1707.01495
     """
     if strategy is HindsightStrategy.RANDOM:
-        return (chance * length).long().clamp_(max=length - 1)
+        return np.minimum((chance * length).astype(np.int64), length - 1)
     lane, number, first, stop = episodes.bounds(index)
     if strategy is HindsightStrategy.FINAL:
         return episodes.rows(lane, stop - 1)
     low = number if strategy is HindsightStrategy.FUTURE else first
     span = stop - low
-    return episodes.rows(lane, low + torch.minimum((chance * span).long(), span - 1))
+    return episodes.rows(lane, low + np.minimum((chance * span).astype(np.int64), span - 1))
 
 
 @final
@@ -88,7 +91,7 @@ class HindsightSampler(Sampler):
         self._end_key = end_key
         self._trajectory_key = trajectory_key
         self._episodes: EpisodeIndex | None = None
-        self._last: Tensor | None = None
+        self._last: NDArray[Any] | None = None
         self._pending = 0
         self._is_told = False
         self._since_seam: int | None = None
@@ -104,7 +107,7 @@ class HindsightSampler(Sampler):
         chance = torch.rand(2, count, generator=generator, device=where, dtype=torch.float64).cpu()
         rows = index.cpu()
         is_relabelled = chance[0] < self._ratio
-        goals = goal_rows(self._strategy, episodes, rows, chance[1], len(storage))
+        goals = torch.from_numpy(goal_rows(self._strategy, episodes, rows.numpy(), chance[1].numpy(), len(storage)))
         info["goal_index"] = torch.where(is_relabelled, goals, rows).to(index.device)
         info["is_relabelled"] = is_relabelled.to(index.device)
         return index, info
@@ -131,18 +134,17 @@ class HindsightSampler(Sampler):
         """Rows `index` were written, one after the other; their episodes end where flags, ids or the seam say."""
         lanes = storage.lanes
         steps = len(index) // lanes
-        is_new = torch.zeros(lanes, steps + 1, dtype=torch.bool)  # whether an episode ends before a step
-        is_new[:, 1:] = _by_lane(storage.read_entry(self._end_key, index), self._end_key, lanes).bool()
+        is_new = np.zeros((lanes, steps + 1), dtype=np.bool_)  # whether an episode ends before a step
+        is_new[:, 1:] = _by_lane(storage.read_entry(self._end_key, index), self._end_key, lanes) != 0
         if self._trajectory_key is not None:
             name = _by_lane(storage.read_entry(self._trajectory_key, index), self._trajectory_key, lanes)
             is_new[:, 1:steps] |= name[:, 1:] != name[:, :-1]
             if self._last is not None:
                 is_new[:, 0] = self._last != name[:, 0]
-            self._last = name[:, -1]
+            self._last = name[:, -1].copy()
         if self._since_seam is not None and self._since_seam <= len(index):
             is_new[:, steps - self._since_seam // lanes] = True
-        lane, ends = is_new.nonzero().unbind(1)
-        episodes.extend(steps, lane, ends)
+        episodes.extend(steps, *is_new.nonzero())
 
     def next_batch_size(self, storage: Storage, batch_size: int) -> int:
         """See `Sampler.next_batch_size`."""
@@ -232,7 +234,7 @@ class HindsightSampler(Sampler):
         return f"HindsightSampler({self._sampler!r}, ratio={self._ratio}, strategy={str(self._strategy)!r})"
 
 
-def _by_lane(entry: Tensor, key: NestedKey, lanes: int) -> Tensor:
+def _by_lane(entry: Tensor, key: NestedKey, lanes: int) -> NDArray[Any]:
     """`[lanes, steps]` from the entries `[n]` or `[n, 1]` of rows in the order of time."""
     if entry.numel() != len(entry):
         fix = "Name an entry of one value a row with end_key or trajectory_key"
@@ -240,4 +242,5 @@ def _by_lane(entry: Tensor, key: NestedKey, lanes: int) -> Tensor:
         raise ShapeError(
             message("HERReplayBuffer", problem, expected="one value a row", found=list(entry.shape), fix=fix)
         )
-    return entry.reshape(-1, lanes).t().cpu()
+    array: NDArray[Any] = entry.cpu().numpy().reshape(-1, lanes).T
+    return array

@@ -7,6 +7,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
 from rl_specs import NestedKey, ShapeError, canonical_key, message, missing_key
+from rl_specs.windows import window_lengths, window_returns
 
 _FLAGS = ("done", "terminated", "truncated")
 
@@ -112,45 +113,6 @@ class MultiStep(nn.Module):
     def extra_repr(self) -> str:
         """Discount and steps."""
         return f"gamma={self.gamma}, n_steps={self.n_steps}"
-
-
-def window_lengths(is_last: Tensor, longest: int) -> Tensor:
-    """Steps in the window that begins at each step: `longest`, or fewer where a trajectory or the data end before.
-
-    Args:
-        is_last: bool `[*B, T]`, whether a trajectory ends with the step.
-        longest: at least 1.
-    Returns:
-        int64 `[*B, T]`.
-    """
-    count = is_last.shape[-1]
-    numbers = torch.arange(count, device=is_last.device)
-    ends = torch.where(is_last, numbers, count - 1).flip(-1).cummin(-1).values.flip(-1)
-    return (ends - numbers + 1).clamp_max(longest)
-
-
-def window_returns(reward: Tensor, lengths: Tensor, gamma: float) -> Tensor:
-    """Discounted sum of the rewards in each window.
-
-        R_t = sum_{i=0}^{l_t - 1} gamma^i r_{t+i}
-
-    Args:
-        reward: `[*B, T, *F]`; integers are summed as floats of torch's default dtype.
-        lengths: int64 `[*B, T]`, the `l_t`.
-        gamma: discount.
-    Returns:
-        `[*B, T, *F]`, a new tensor.
-    """
-    time, count = lengths.ndim - 1, lengths.shape[-1]
-    total = reward.clone() if reward.is_floating_point() else reward.to(torch.get_default_dtype())
-    more = (1,) * (reward.ndim - lengths.ndim)
-    for offset in range(1, int(lengths.max()) if lengths.numel() else 1):
-        kept = count - offset
-        is_inside = lengths.narrow(time, 0, kept) > offset
-        later = reward.narrow(time, offset, kept)
-        later = torch.where(is_inside.reshape(*is_inside.shape, *more), later, 0)
-        total.narrow(time, 0, kept).add_(later, alpha=gamma**offset)
-    return total
 
 
 def _taken(data: TensorDictBase, positions: Tensor) -> TensorDict:

@@ -11,13 +11,13 @@ from rl_collectors._collection_loop import CollectionLoop
 from rl_collectors._devices import Devices, move_policy
 from rl_collectors._overlap import Overlap, as_overlap
 from rl_collectors._source import BatchSource, EnvSource, Policy, Request, Setup
-from rl_collectors._split import split_trajectories
 from rl_collectors._step_calls import compile_options
 from rl_collectors._weights import copy_weights
 from rl_collectors._wiring import check_count, check_exploration
 from rl_collectors._worker_source import WorkerSource
 from rl_envs import EnvBase, ExplorationType
 from rl_specs import message, missing_key
+from rl_specs.trajectories import split_trajectories
 
 _STATE_ENTRIES = {"collected_frames", "policy_version", "next_traj_id", "traj_ids", "root", "env_state_dict"}
 

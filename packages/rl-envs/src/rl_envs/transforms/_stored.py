@@ -2,7 +2,6 @@
 
 from typing import TypeVar
 
-import torch
 from tensordict import TensorDictBase
 from torch import Size, Tensor
 
@@ -82,15 +81,3 @@ class Borrowed(list[_Module]):
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Borrowed[_Module]":
         return self
-
-
-def last_of(is_last: Tensor) -> Tensor:
-    """Position, int64 `[*B, T]`, of the last step of the trajectory that each step belongs to.
-
-    Args:
-        is_last: bool `[*B, T]`, whether a trajectory ends with the step; the data end one too.
-    """
-    length = is_last.shape[-1]
-    positions = torch.arange(length, device=is_last.device).expand(is_last.shape)
-    ends = torch.where(is_last, positions, length - 1)
-    return ends.flip(-1).cummin(-1).values.flip(-1)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._stored import as_trajectories, beside, frame_flags, read_stored, stored_only, under_next
-from rl_envs.transforms._windows import window_lengths, window_returns
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import NestedKey, SpecError, TensorMap, canonical_key, canonical_keys, key_str, message
+from rl_specs.windows import window_lengths, window_returns
 
 _FLAGS = ("done", "terminated", "truncated")
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms._returns import reward_to_go
 from rl_envs.transforms._stored import as_trajectories, beside, frame_flags, read_stored, stored_only, under_next
-from rl_envs.transforms._windows import reward_to_go
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import NestedKey, TensorMap, canonical_key, message
 

@@ -1,13 +1,11 @@
 """Windows of steps, and the returns over them."""
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rl_envs.transforms._windows import reward_to_go, window_lengths, window_returns
-from rl_specs import ShapeError
+from rl_specs.windows import window_lengths, window_returns
 
 
 def _flags(*values: int) -> Tensor:
@@ -43,16 +41,7 @@ def test_rewards_outside_a_window_do_not_count() -> None:
     """An infinite reward after the end of an episode leaves the returns before it finite."""
     reward = torch.tensor([1.0, 2.0, torch.inf])
     assert window_returns(reward, window_lengths(_flags(0, 1, 0), 3), 0.0).tolist() == [1.0, 2.0, torch.inf]
-    assert reward_to_go(reward, _flags(0, 1, 0), 0.5, 0).tolist() == [2.0, 2.0, torch.inf]
-
-
-def test_reward_to_go_by_hand() -> None:
-    """Rewards 1, 2, 4, 8 with a discount of 1/2 and an end after the second: 2, 2, 8, 8."""
-    reward, is_last = torch.tensor([[1.0], [2.0], [4.0], [8.0]]), _flags(0, 1, 0, 0).unsqueeze(-1)
-    assert reward_to_go(reward, is_last, 0.5, 0).squeeze(-1).tolist() == [2.0, 2.0, 8.0, 8.0]
-    assert reward_to_go(reward, is_last, torch.tensor([0.5]), 0).squeeze(-1).tolist() == [2.0, 2.0, 8.0, 8.0]
-    with pytest.raises(ShapeError, match="is_last"):
-        reward_to_go(reward, is_last.squeeze(-1), 0.5, 0)
+    assert window_returns(reward[:0], window_lengths(_flags(), 3), 0.5).tolist() == []
 
 
 @settings(deadline=None)
@@ -62,18 +51,14 @@ def test_reward_to_go_by_hand() -> None:
     gamma=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
 )
 def test_as_a_slow_reference(rows: list[list[bool]], n_steps: int, gamma: float) -> None:
-    """Lengths, windowed returns and rewards to go are those of plain loops, whatever ends where."""
+    """Lengths and returns are those of plain loops, whatever ends where."""
     is_last = torch.tensor(rows)
     lengths = window_lengths(is_last, n_steps)
     assert lengths.tolist() == [_slow_lengths(row, n_steps) for row in rows]
     reward = torch.randn(*is_last.shape, 2, dtype=torch.float64)
     windowed = window_returns(reward, lengths, gamma)
-    whole = reward_to_go(reward, is_last.unsqueeze(-1).expand_as(reward), gamma, 1)
     for row, ends in enumerate(rows):
         for step in range(len(ends)):
-            inside = lengths[row, step].item()
-            expected = sum((gamma**i * reward[row, step + i] for i in range(int(inside))), torch.zeros(2))
-            torch.testing.assert_close(windowed[row, step], expected.double())
-            rest = _slow_lengths(ends, len(ends))[step]
-            expected = sum((gamma**i * reward[row, step + i] for i in range(rest)), torch.zeros(2))
-            torch.testing.assert_close(whole[row, step], expected.double())
+            inside = range(int(lengths[row, step]))
+            expected = sum((gamma**i * reward[row, step + i] for i in inside), torch.zeros(2).double())
+            torch.testing.assert_close(windowed[row, step], expected)
