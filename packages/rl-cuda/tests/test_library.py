@@ -59,7 +59,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             device_count=lambda: len(devices),
             get_device_capability=devices.__getitem__,
         )
-        monkeypatch.setattr(_library.torch, "cuda", found)
+        monkeypatch.setattr(torch, "cuda", found)
         return _library._reason(path)
 
     return reason
