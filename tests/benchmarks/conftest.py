@@ -14,6 +14,9 @@ SCRIPTS = {
     "crash.py": """
         raise ValueError("no such simulator")
     """,
+    "absent.py": """
+        raise SystemExit("not measured: there is no GPU")
+    """,
     "mute.py": """
     """,
     "child.py": """

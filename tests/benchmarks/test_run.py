@@ -42,6 +42,28 @@ def test_a_failure_shows_in_the_exit_status(
     assert "missed: work small: >= 2x peer, found not measured" in out
 
 
+def test_what_cannot_run_here_is_no_failure(
+    cases: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A contender that says why it cannot run here has that in the table and the summary, and the status is 0."""
+    monkeypatch.setitem(FAMILIES, "tiny", family(GOOD[0], Contender("peer", "absent.py", is_peer=True)))
+    assert run.main(["tiny", "--quick", "--peers", sys.executable, "--output", str(cases)]) == 0
+    out = capsys.readouterr().out
+    assert "| work, small | 6 | not measured: there is no GPU |" in out
+    assert "  work, peer: not measured: there is no GPU" in out
+
+
+def test_peers_are_installed_only_where_they_take_part(cases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family without peers needs no environment of theirs, and no network."""
+
+    def install() -> Path:
+        raise AssertionError("the peers are not needed")
+
+    monkeypatch.setattr(run, "peers_python", install)
+    monkeypatch.setitem(FAMILIES, "tiny", Family("tiny", "Tiny", "Tiny.", lambda _: (Comparison("work", GOOD[:1]),)))
+    assert run.main(["tiny", "--quick", "--output", str(cases)]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"), [(["walking"], "unknown families ['walking']"), (["--rounds", "0"], "expected 1 or more")]
 )

@@ -45,7 +45,7 @@ if COMPILER is not None:
         make_package(tmp_path, monkeypatch, "misses_more", "void needed(void); void f(void) { needed(); }")
         with pytest.raises(SystemExit, match=r"not measured: _fast\.so does not load: undefined symbol needed"):
             _stand_ins.make_loadable("misses_more", "_fast", may_miss="gone_")
-        monkeypatch.setattr(_stand_ins.shutil, "which", lambda name: None)
+        monkeypatch.setattr(shutil, "which", lambda name: None)
         with pytest.raises(SystemExit, match=r"not measured: standing in for needed takes a C compiler \(cc, "):
             _stand_ins.make_loadable("misses_more", "_fast", may_miss="need")
 

@@ -91,6 +91,7 @@ def test_wheel_holds_the_library_when_it_is_compiled(tmp_path: Path, mode: str) 
     is_compiled = mode != "0"
     assert wheel.name.endswith("-py3-none-linux_x86_64.whl") == is_compiled
     assert ("rl_cuda/librl_cuda.so" in files(wheel)) == is_compiled
+    assert {f"rl_cuda/csrc/{source.name}" for source in SOURCES} <= files(wheel)  # which a library is compared with
     if mode == "1":
         with zipfile.ZipFile(wheel) as archive:
             check_library(Path(archive.extract("rl_cuda/librl_cuda.so", tmp_path)), [75, 90])

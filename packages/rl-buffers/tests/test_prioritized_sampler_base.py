@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rl_buffers import (
@@ -46,8 +44,8 @@ class Recorder(PrioritizedSamplerBase):
         self.told.append((start, stop))
         self._stored = max(self._stored, stop)
 
-    def _write_rows(self, rows: NDArray[np.int64]) -> None:
-        self.told.append(rows.tolist())
+    def _write_rows(self, index: Tensor) -> None:
+        self.told.append(index.tolist())
 
     def _set_exponent(self, beta: float) -> None:
         self.exponents.append(beta)

@@ -59,7 +59,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             device_count=lambda: len(devices),
             get_device_capability=devices.__getitem__,
         )
-        monkeypatch.setattr(_library.torch, "cuda", found)
+        monkeypatch.setattr(torch, "cuda", found)
         return _library._reason(path)
 
     return reason
@@ -73,10 +73,10 @@ def test_available_exactly_when_there_is_no_reason_against() -> None:
 
 
 def test_missing_library_says_how_to_build_it(tmp_path: Path) -> None:
-    """Without the compiled library the reason names nvcc and the switch that makes its absence an error."""
+    """Without the compiled library the reason names the causes, and the switch that makes each of them an error."""
     reason = _library._reason(tmp_path / "librl_cuda.so")
     assert reason is not None
-    assert "nvcc" in reason
+    assert "RL_CUDA_BUILD was 0, or nvcc was not found or failed" in reason
     assert "RL_CUDA_BUILD=1" in reason
 
 

@@ -174,7 +174,8 @@ class PrioritizedSampler(PrioritizedSamplerBase):
         self._sum_tree.fill(start, stop, self._new_leaf())
         self._stamps.write(start, stop)
 
-    def _write_rows(self, rows: NDArray[np.int64]) -> None:
+    def _write_rows(self, index: Tensor) -> None:
+        rows = index.cpu().numpy()
         if (rows == self._sum_tree.largest_place()).any():
             self._sum_tree.set(rows, np.zeros(len(rows)))
         self._sum_tree.set(rows, np.full(len(rows), self._new_leaf()))

@@ -5,9 +5,7 @@ from abc import abstractmethod
 from math import pow as power
 from typing import Any, Literal, TypeAlias, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rl_buffers._arguments import is_exponent, whole_number
@@ -110,8 +108,8 @@ class PrioritizedSamplerBase(Sampler):
         """Rows `start` to `stop - 1`, where `start <= count`, were written: they enter with the largest priority."""
 
     @abstractmethod
-    def _write_rows(self, rows: NDArray[np.int64]) -> None:
-        """Rows `[n]`, all there already, were written: they enter with the largest priority."""
+    def _write_rows(self, index: Tensor) -> None:
+        """Rows int64 `[n]`, all there already, were written: they enter with the largest priority."""
 
     def take_in(self, storage: Storage) -> None:
         """Enter rows that nobody told of, such as those that a storage was made with."""
@@ -125,7 +123,7 @@ class PrioritizedSamplerBase(Sampler):
         if first > self.count or stop - first == len(rows):
             self._enter(storage, min(first, self.count), stop)
         else:
-            self._enter_scattered(storage, rows)
+            self._enter_scattered(storage, index, stop)
 
     def add(self, storage: Storage, index: int) -> None:
         """The row enters with the largest priority."""
@@ -138,7 +136,7 @@ class PrioritizedSamplerBase(Sampler):
         elif isinstance(where, slice):
             self._enter(storage, min(where.start, self.count), where.stop)
         else:
-            self._enter_scattered(storage, where.cpu().numpy())
+            self._enter_scattered(storage, where, int(where.cpu().numpy().max()) + 1)
 
     def _enter(self, storage: Storage, start: int, stop: int) -> None:
         needed = stop if storage.max_size == sys.maxsize else storage.max_size
@@ -154,12 +152,11 @@ class PrioritizedSamplerBase(Sampler):
             )
         self._write_range(start, stop)
 
-    def _enter_scattered(self, storage: Storage, rows: NDArray[np.int64]) -> None:
-        """As `_enter`, for rows `[n]` that are no range."""
-        stop = int(rows.max()) + 1
+    def _enter_scattered(self, storage: Storage, index: Tensor, stop: int) -> None:
+        """As `_enter`, for rows int64 `[n]` below `stop` that are no range."""
         if stop > self.count:
             self._enter(storage, self.count, stop)
-        self._write_rows(rows)
+        self._write_rows(index)
 
     def mark(self) -> int:
         """How far the schedule of beta has come."""

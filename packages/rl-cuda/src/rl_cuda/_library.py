@@ -64,8 +64,8 @@ def why_unavailable() -> str | None:
 def _reason(path: Path) -> str | None:
     if not path.exists():
         return (
-            "rl-cuda was installed without its CUDA library, because nvcc was not found when it was built. "
-            "Install the CUDA toolkit and reinstall with RL_CUDA_BUILD=1"
+            "rl-cuda was installed without its CUDA library: RL_CUDA_BUILD was 0, or nvcc was not found or failed. "
+            "Install the CUDA toolkit and reinstall with RL_CUDA_BUILD=1, which says what is missing"
         )
     try:
         library = load_library(path)

@@ -3,9 +3,7 @@
 import math
 from typing import Any, final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rl_buffers import LinearAnnealing, PrioritizedSamplerBase, Storage
@@ -35,7 +33,8 @@ class CudaPrioritizedSampler(PrioritizedSamplerBase):
 
     On an accelerator no call waits to look at priorities and rows: those that are negative, infinite, not numbers or
     out of range are left out, and a later call of this sampler, at the latest `state_dict`, raises what
-    `PrioritizedSampler` raises at once. In a CUDA graph, `sampler.beta = ...` takes effect at the next replay.
+    `PrioritizedSampler` raises at once. In a CUDA graph, `sampler.beta = ...` takes effect at the next replay; no
+    schedule goes on there, as a replay calls nothing here.
 
     Args:
         max_capacity: number of rows, at least the storage's capacity, at most 2**31.
@@ -176,11 +175,11 @@ class CudaPrioritizedSampler(PrioritizedSamplerBase):
         self._stamps[start:stop] = self._clock
         self._count = max(self._count, stop)
 
-    def _write_rows(self, rows: NDArray[np.int64]) -> None:
-        written = torch.from_numpy(rows).to(self._device)
-        self._trees.enter(written, is_new=False)
+    def _write_rows(self, index: Tensor) -> None:
+        rows = index.to(self._device)
+        self._trees.enter(rows, is_new=False)
         self._clock += 1
-        self._stamps.index_fill_(0, written, self._clock)
+        self._stamps.index_fill_(0, rows, self._clock)
 
     def clear(self) -> None:
         """Forget all priorities; the schedule of beta goes on."""
