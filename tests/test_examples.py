@@ -52,6 +52,19 @@ def test_sac_pendulum_learns_to_swing_up() -> None:
     assert load("sac_pendulum").main() > -300
 
 
+def test_her_bit_flipping_runs() -> None:
+    """Hindsight replay collects, relabels, trains and evaluates."""
+    assert 0.0 <= load("her_bit_flipping").main(episodes=3, bits=4) <= 1.0
+
+
+@pytest.mark.slow
+def test_her_bit_flipping_learns_what_it_cannot_without_hindsight() -> None:
+    """Of 2^12 goals most are reached with hindsight, and hardly any in as many episodes without."""
+    module = load("her_bit_flipping")
+    assert module.main() > 0.8
+    assert module.main(her_ratio=0.0) < 0.2
+
+
 def test_ppo_mujoco_runs() -> None:
     """The MuJoCo example collects, trains and evaluates."""
     assert math.isfinite(load("ppo_mujoco").main(total_frames=1024, frames_per_batch=512))
