@@ -27,18 +27,24 @@ class Critics(nn.Module):
         return torch.cat([network(inputs) for network in self.networks], -1)
 
 
+def drawn(actor: ProbabilisticActor, observation: Tensor) -> TensorDictBase:
+    """Actions drawn at random, through which gradients flow, with their log-probabilities."""
+    with set_exploration_type(ExplorationType.RANDOM):  # by default a policy acts deterministically
+        return actor(TensorDict({"observation": observation}, observation.shape[:-1]))
+
+
 def value_target(
     batch: TensorDictBase, actor: ProbabilisticActor, critics: nn.Module, temperature: float, gamma: float
 ) -> Tensor:
     """Reward plus discounted soft value of the next observation, `[n, 1]`."""
-    following = actor(TensorDict({"observation": batch["next", "observation"]}, batch.batch_size))
+    following = drawn(actor, batch["next", "observation"])
     next_value = critics(following["observation"], following["action"]).amin(-1, keepdim=True)
     next_value = next_value - temperature * following["sample_log_prob"].unsqueeze(-1)
     alive = ~batch["next", "terminated"]  # Pendulum only ever runs out of time, which ends no return
     return batch["next", "reward"] + gamma * alive * next_value
 
 
-def main(total_frames: int = 12_000, num_envs: int = 4, random_frames: int = 1000, gamma: float = 0.98) -> float:
+def main(total_frames: int = 8_000, num_envs: int = 4, random_frames: int = 1000, gamma: float = 0.98) -> float:
     """Train, then return the mean episode return of the deterministic policy."""
     torch.manual_seed(0)
     env, test_env = (
@@ -80,9 +86,9 @@ def main(total_frames: int = 12_000, num_envs: int = 4, random_frames: int = 100
             critic_loss.backward()
             critic_optimizer.step()
 
-            drawn = actor(batch.select("observation"))
-            log_prob = drawn["sample_log_prob"]
-            value = critics(drawn["observation"], drawn["action"]).amin(-1)
+            chosen = drawn(actor, batch["observation"])
+            log_prob = chosen["sample_log_prob"]
+            value = critics(chosen["observation"], chosen["action"]).amin(-1)
             actor_loss = (temperature * log_prob - value).mean()
             actor_optimizer.zero_grad()
             actor_loss.backward()

@@ -52,6 +52,30 @@ def test_sac_pendulum_learns_to_swing_up() -> None:
     assert load("sac_pendulum").main() > -300
 
 
+def test_offline_recurrent_cartpole_runs() -> None:
+    """A data set is collected, slices of it train a recurrent policy, which is evaluated."""
+    assert load("offline_recurrent_cartpole").main(dataset_frames=2000, updates=2) > 0
+
+
+@pytest.mark.slow
+def test_offline_recurrent_cartpole_learns_to_balance() -> None:
+    """Without velocities the recurrent policy holds the pole nearly as long as there is time (500 steps)."""
+    assert load("offline_recurrent_cartpole").main() > 350
+
+
+def test_her_bit_flipping_runs() -> None:
+    """Hindsight replay collects, relabels, trains and evaluates."""
+    assert 0.0 <= load("her_bit_flipping").main(episodes=3, bits=4) <= 1.0
+
+
+@pytest.mark.slow
+def test_her_bit_flipping_learns_what_it_cannot_without_hindsight() -> None:
+    """Of 2^12 goals most are reached with hindsight, and hardly any in as many episodes without."""
+    module = load("her_bit_flipping")
+    assert module.main() > 0.8
+    assert module.main(her_ratio=0.0) < 0.2
+
+
 def test_ppo_mujoco_runs() -> None:
     """The MuJoCo example collects, trains and evaluates."""
     assert math.isfinite(load("ppo_mujoco").main(total_frames=1024, frames_per_batch=512))
