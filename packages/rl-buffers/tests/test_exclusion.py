@@ -105,8 +105,8 @@ def test_one_method_at_a_time(first: str, prefetch: int | None, tmp_path: Path) 
         try:
             begun.release()
             method(buffer, tmp_path)
-        except (RuntimeError, IndexError) as error:  # the other methods may have emptied the buffer
-            errors.extend([] if "empty" in str(error) or "the 0 rows stored" in str(error) else [error])
+        except BaseException as error:
+            errors.append(error)
 
     holder = threading.Thread(target=call, args=(METHODS[first],), name="first")
     holder.start()
@@ -124,7 +124,8 @@ def test_one_method_at_a_time(first: str, prefetch: int | None, tmp_path: Path) 
     for thread in (holder, *others.values()):
         thread.join(60)
         assert not thread.is_alive()
-    assert errors == []
+    emptied = [error for error in errors if isinstance(error, IndexError) or "the buffer is empty" in str(error)]
+    assert errors == emptied  # by another thread, shortly before
     buffer.close()
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -154,6 +155,40 @@ def test_an_overwritten_row_is_not_shown_under_its_old_number() -> None:
         buffer.extend(_rows(first, 10))
         batch = buffer.sample()
         assert torch.equal(batch["a"], batch["index"] + first)
+    buffer.close()
+
+
+def _load(buffer: TensorDictReplayBuffer) -> None:
+    other = _buffer(None)
+    other.extend(_rows(100, 10))
+    buffer.load_state_dict(other.state_dict())
+
+
+def _refill(buffer: TensorDictReplayBuffer) -> None:
+    buffer.empty()
+    buffer.extend(_rows(100, 2))
+
+
+CHANGES: dict[str, Callable[[TensorDictReplayBuffer], object]] = {
+    "add": lambda buffer: [buffer.add(row) for row in _rows(100, 10).unbind(0)],
+    "empty": _refill,
+    "extend": lambda buffer: buffer.extend(_rows(100, 10)),
+    "load": _load,
+    "replace": lambda buffer: buffer.__setitem__(slice(None), _rows(100, 10)),
+    "transform": lambda buffer: buffer.append_transform(lambda batch: batch.set("a", batch["a"] + 100)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_takes_back_what_waits(change: str) -> None:
+    """The first batch after a change has nothing of the rows and transforms that were there before."""
+    buffer = _buffer(3)
+    buffer.extend(_rows(0, 10))
+    for _ in range(3):
+        assert (buffer.sample()["a"] < 100).all()
+    CHANGES[change](buffer)
+    for _ in range(5):
+        assert (buffer.sample()["a"] >= 100).all()
     buffer.close()
 
 

@@ -36,9 +36,10 @@ class ReplayBuffer(BufferBase):
         generator: source of randomness; None for torch's global one.
         prefetch: how many batches a thread makes ahead; None for none. They are the batches that would be made without,
             in the same order: whatever changes the buffer takes back those that wait, so that it pays where several
-            batches are drawn after each write. New priorities alone do not: they count from the batches on that are
-            chosen after them. Transforms and `collate_fn` run in that thread; those that draw from torch's global
-            generator, or keep a state of their own, also do so for batches that are taken back.
+            batches are drawn after each write. New priorities alone do not, nor does what is set on the sampler: they
+            count from the batches on that are chosen after them. Transforms and `collate_fn` run in that thread; those
+            that draw from torch's global generator, or keep a state of their own, also do so for batches that are taken
+            back.
         pin_memory: copy batches to page-locked memory, for a fast way to a GPU; needs one.
         dim_extend: which dimension of the data given to `extend` counts rows; None for the first one, or the last batch
             dimension of a storage with `ndim` > 1. `add` is not affected.
