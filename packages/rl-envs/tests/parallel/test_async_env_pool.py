@@ -2,9 +2,12 @@
 
 import gc
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -465,3 +468,26 @@ def test_answers_that_wait_are_not_late(count: int) -> None:
         pool.async_reset_send()
         time.sleep(1.0)
         assert len(pool.async_reset_recv(min_get=2)) == 2
+
+
+SCRIPT = """
+import time
+from rl_envs import AsyncEnvPool
+from rl_envs.testing import CountingEnv
+
+class HangingEnv(CountingEnv):
+    def _step(self, data):
+        time.sleep(1000)
+
+pool = AsyncEnvPool([CountingEnv, HangingEnv])
+root = pool.reset()
+pool.async_step_and_maybe_reset_send(pool.rand_action(root))
+"""
+
+
+def test_threads_do_not_keep_a_program_from_its_end(tmp_path: Path) -> None:
+    """A program that closes nothing ends at once and without a word, though a thread of it hangs."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    result = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cloudpickle  # type: ignore[import-untyped]  # ships no types
 import pytest
 import torch
 
@@ -246,6 +247,20 @@ def test_a_worker_that_cannot_map(leaves_nothing: None) -> None:
     assert pool.is_closed
     with pytest.raises(ClosedEnvError, match="its workers have been closed"):
         pool.share({})
+
+
+def test_what_a_replaced_worker_left_in_its_pipes(leaves_nothing: None) -> None:
+    """Neither its last words nor what it has not read are taken for those of the worker in its place."""
+    pool = WorkerPool([CallTask] * 2, PoolOptions("Pool", "fork", restart_on_failure=1))
+    for argument in ("not heard", lambda: os.kill(os.getpid(), signal.SIGKILL), "not read"):
+        pool.request(1, cloudpickle.dumps(("call", argument)))
+    deadline = time.monotonic() + 20.0
+    while not (replaced := pool.mend()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert replaced == [1]
+    assert pool.call("call", ["a", "b"]) == ["a", "b"]
+    pool.close()
 
 
 def test_input_stays_the_parents(leaves_nothing: None) -> None:

@@ -62,10 +62,11 @@ def died(component: str, exits: dict[int, int], *, outcome: str = _CLOSED, super
     if not exits:
         how = _end(supervisor_status) if supervisor_status else "ended"
         problem = f"the process that supervises the workers {how}, and all workers with it"
-        fix = "Look at what it has written to the standard error" if os.WIFEXITED(supervisor_status) else _MEMORY
+        has_spoken = supervisor_status != 0 and os.WIFEXITED(supervisor_status)
+        fix = "Look at what it has written to the standard error" if has_spoken else _MEMORY
         return WorkerError(message(component, problem, fix=fix))
     ends = ", ".join(f"worker {worker} {_end(status)}" for worker, status in sorted(exits.items()))
-    is_killed = any(os.WIFSIGNALED(status) for status in exits.values())
+    is_killed = any(os.WIFSIGNALED(status) and os.WTERMSIG(status) not in _CRASHES for status in exits.values())
     fix = _MEMORY if is_killed else "Look for os._exit, or a crash in native code; without workers a debugger shows it"
     return WorkerError(message(component, f"{ends}, {outcome}", fix=fix))
 
@@ -106,6 +107,7 @@ def not_started(component: str, workers: int, error: OSError) -> OSError:
     return OSError(error.errno, message(component, problem, fix=fix))
 
 
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
 _SIGNAL_NAMES = {each.value: each.name for each in signal.Signals}
 _MEMORY = "Look whether the system ran out of memory (dmesg), or who killed it"
 

@@ -29,6 +29,9 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM
 class Supervisor(Protocol):
     """A supervisor that has been started."""
 
+    def wake(self) -> None:
+        """Have it go on where it was stopped."""
+
     def wait(self) -> int:
         """Wait for its end, once it is known to have ended or to have been killed; its wait status."""
 
@@ -56,6 +59,10 @@ class ForkedSupervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
+    def wake(self) -> None:
+        """See `Supervisor`."""
+        os.kill(self._pid, signal.SIGCONT)
+
     def wait(self) -> int:
         """See `Supervisor`."""
         return os.waitpid(self._pid, 0)[1]
@@ -82,6 +89,10 @@ class FreshSupervisor:
             process_group=0,
             env={**os.environ, **_ONE_THREAD},
         )
+
+    def wake(self) -> None:
+        """See `Supervisor`."""
+        self._process.send_signal(signal.SIGCONT)
 
     def wait(self) -> int:
         """See `Supervisor`."""

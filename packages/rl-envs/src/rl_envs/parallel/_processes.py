@@ -159,6 +159,8 @@ class Processes:
         with DeferredInterrupts() as interrupts:
             self.is_closed = True
             try:
+                for supervisor in self._supervisors:
+                    supervisor.wake()
                 for fd in self._controls:
                     _write_if_read(fd, ORDER.pack(END, ALL))
                 for fd in self.commands:
