@@ -186,6 +186,8 @@ def test_set_seed_returns_the_next_seed() -> None:
     assert env.set_seed() >= 0
     with pytest.raises(ValueError, match="negative seed"):
         env.set_seed(-1)
+    with pytest.raises(TypeError, match=r"PendulumEnv.set_seed: seed. Expected an int or None, found 'a'"):
+        env.set_seed("a")  # type: ignore[arg-type]  # what is tested
 
 
 def test_reset_takes_a_seed() -> None:
