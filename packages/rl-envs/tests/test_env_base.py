@@ -18,7 +18,7 @@ from rl_envs import (
     step_mdp,
 )
 from rl_envs.testing import CountingEnv, EnvConformance, TensorDictCountingEnv
-from rl_specs import Bounded, Categorical, Composite, FlatDict, SpecError, TensorMap, Unbounded
+from rl_specs import Bounded, Categorical, Composite, DTypeError, FlatDict, SpecError, TensorMap, Unbounded
 
 
 class TwoFlagsEnv(EnvBase):
@@ -186,6 +186,8 @@ def test_set_seed_returns_the_next_seed() -> None:
     assert env.set_seed() >= 0
     with pytest.raises(ValueError, match="negative seed"):
         env.set_seed(-1)
+    with pytest.raises(TypeError, match=r"PendulumEnv.set_seed: seed. Expected an int or None, found 'a'"):
+        env.set_seed("a")  # type: ignore[arg-type]  # what is tested
 
 
 def test_reset_takes_a_seed() -> None:
@@ -255,6 +257,16 @@ def test_full_specs_can_be_set() -> None:
     check_env_specs(env)
     assert env.action_spec == Categorical(4)
     assert set(env.done_keys) == {"done", "terminated", "truncated"}
+
+
+def test_flags_are_bool() -> None:
+    """A flag declared as a number is refused, nested ones too; entries beside the flags may be anything."""
+    env = CountingEnv((2,))
+    for key in ("terminated", ("agents", "done")):
+        with pytest.raises(DTypeError, match=r"done_spec: .*bool, found torch.float32.*Categorical\(2"):
+            env.done_spec = Composite({key: Unbounded((2, 1))}, shape=(2,))
+    env.done_spec = Composite(done=Categorical(2, (2, 1), dtype=torch.bool), lives=Unbounded((2, 1)), shape=(2,))
+    assert set(env.done_keys) == {"done", "terminated", "truncated", "lives"}
 
 
 def test_specs_are_on_the_device_of_the_env() -> None:

@@ -79,3 +79,16 @@ def test_mask_of_another_form() -> None:
         env.reset(root.clone().set("_reset", torch.ones(2, 1)))
     with pytest.raises(ShapeError, match=r"\(2, 1\), found \(2, 2\)"):
         env.reset(root.clone().set("_reset", torch.ones(2, 2, dtype=torch.bool)))
+
+
+def test_roots_of_another_batch_size() -> None:
+    """A reset, and a rollout from given roots, take no rows that the env does not have; few dimensions are welcome."""
+    env = CountingEnv((2,))
+    for wrong in ([3], [2, 1], [4, 2]):
+        root = TensorDict({}, wrong)
+        with pytest.raises(ShapeError, match=r"CountingEnv.reset: .*batch size.*\(2,\)"):
+            env.reset(root)
+        with pytest.raises(ShapeError, match=r"rollout: tensordict: .*batch size.*\(2,\)"):
+            env.rollout(2, tensordict=root, auto_reset=False)
+    mask = torch.tensor([[True], [False]])
+    assert env.reset(TensorDict({**env.reset(), "_reset": mask})).batch_size == (2,)

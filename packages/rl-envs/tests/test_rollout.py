@@ -295,3 +295,14 @@ def test_steps_stacked_as_they_come_are_those_of_the_end() -> None:
     dense, lazy = rolled(return_contiguous=True), rolled(return_contiguous=False)
     assert dense.batch_size == (2, 300)
     assert bool((dense == lazy.contiguous()).all())
+
+
+def test_callback_that_is_none() -> None:
+    """What cannot be called is refused before the first step."""
+    env = PendulumEnv()
+    env.reset()
+    before = env.get_state()
+    with pytest.raises(TypeError, match=r"rollout: callback\. Expected a callable, found str"):
+        env.rollout(3, callback="log")  # type: ignore[arg-type]  # what is tested
+    after = env.get_state()
+    assert all(torch.equal(before[name], after[name]) for name in before)

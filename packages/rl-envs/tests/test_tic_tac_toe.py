@@ -7,7 +7,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 
 from rl_envs import ActionMask, TicTacToeEnv, TransformedEnv, check_env_specs
-from rl_specs import SpecError
+from rl_specs import MissingKeyError, SpecError
 
 LINES = [
     *([3 * row + column for column in range(3)] for row in range(3)),
@@ -140,3 +140,9 @@ def test_the_mask_of_a_batch_is_followed(batch_size: tuple[int, ...]) -> None:
     taken = (~root["mask"]).to(torch.int64).argmax(-1, keepdim=True)
     with pytest.raises(SpecError, match="outside its bounds"):
         env.step(root.set("action", taken))
+
+
+def test_the_state_of_something_else() -> None:
+    """A state without the generator is refused by name."""
+    with pytest.raises(MissingKeyError, match=r'TicTacToeEnv.set_state: key "generator" missing'):
+        TicTacToeEnv().set_state({"envs": []})

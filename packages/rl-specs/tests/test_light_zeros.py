@@ -37,3 +37,9 @@ def test_zeros_are_those_of_torch(dtype: torch.dtype, size: tuple[int, ...]) -> 
     assert value.is_contiguous()
     value.fill_(1)
     assert bool((value == 1).all())
+
+
+def test_more_than_there_is() -> None:
+    """The message says how much a value would take, and of which shape."""
+    with pytest.raises(MemoryError, match=r"zero: .*Found 4194304 GiB for the shape \(1048576, 1073741824\)"):
+        Unbounded((2**20, 2**30)).zero()

@@ -139,7 +139,7 @@ def _differences(env: EnvBase, options: CheckOptions) -> list[SpecDifference]:
     open_specs = _open_specs(env)
     found = _compare("reset", entries, at_reset, check_dtype, open_specs)
     found += _batch_difference("reset", root, env.batch_size)
-    found += _outside("reset", env, entries, is_root=True)
+    found += outside_specs("reset", env, entries, is_root=True)
     returned = _with_copies(entries)
     try:
         following = _step_once(env, root)
@@ -148,7 +148,7 @@ def _differences(env: EnvBase, options: CheckOptions) -> list[SpecDifference]:
     returned += _with_copies(following)
     in_next = {key: value for key, value in expected.items() if key[0] == "next"}
     found += _compare("step", following, in_next, check_dtype, open_specs)
-    found += _outside("step", env, following, is_root=False)
+    found += outside_specs("step", env, following, is_root=False)
     if found:
         return found
     for is_broken in options.breaks:
@@ -165,6 +165,7 @@ def _differences(env: EnvBase, options: CheckOptions) -> list[SpecDifference]:
         found += _batch_difference("rollout", steps, torch.Size((*env.batch_size, count)))
         last = _without(extra - set(expected), unpack_flat(steps.unbind(-1)[-1]))
         found += _compare("rollout", last, expected, check_dtype, open_specs)
+        found += _outside_steps(env, steps)
     return found + _overwritten(returned)
 
 
@@ -283,16 +284,16 @@ def _batch_difference(where: str, data: TensorDictBase, batch_size: torch.Size) 
     return [SpecDifference(where, "(all)", "batch size", str(tuple(batch_size)), str(tuple(data.batch_size)))]
 
 
-def _outside(where: str, env: EnvBase, entries: FlatDict, *, is_root: bool) -> list[SpecDifference]:
+def outside_specs(where: str, env: EnvBase, entries: FlatDict, *, is_root: bool) -> list[SpecDifference]:
     """Entries of the right form whose values their spec does not contain."""
     rows = env._env_specs().rows
     if rows:
-        parts = [_outside_of(where, own, row_entries(entries, row), is_root) for row, own in enumerate(rows)]
+        parts = [_outside_row(where, own, row_entries(entries, row), is_root) for row, own in enumerate(rows)]
         return [difference for part in parts for difference in part]
-    return _outside_of(where, env._env_specs(), entries, is_root)
+    return _outside_row(where, env._env_specs(), entries, is_root)
 
 
-def _outside_of(where: str, env_specs: EnvSpecs, entries: FlatDict, is_root: bool) -> list[SpecDifference]:
+def _outside_row(where: str, env_specs: EnvSpecs, entries: FlatDict, is_root: bool) -> list[SpecDifference]:
     specs = [env_specs.observation, env_specs.done]
     if not is_root:
         specs.append(env_specs.reward)
@@ -306,6 +307,17 @@ def _outside_of(where: str, env_specs: EnvSpecs, entries: FlatDict, is_root: boo
             if value.dtype is spec.dtype and spec.fits(value.shape) and not spec.is_in(value):
                 found.append(SpecDifference(where, key_str(path), "outside its spec", _domain(spec), _summary(value)))
     return found
+
+
+def _outside_steps(env: EnvBase, steps: TensorDictBase) -> list[SpecDifference]:
+    """What lies outside its spec in the first step of a rollout that has such an entry."""
+    for step in steps.unbind(-1):
+        entries = unpack_flat(step)
+        found = outside_specs("rollout", env, entries, is_root=True)
+        found += outside_specs("rollout", env, entries, is_root=False)
+        if found:
+            return found
+    return []
 
 
 def _domain(spec: object) -> str:

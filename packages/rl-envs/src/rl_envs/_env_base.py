@@ -13,7 +13,7 @@ from rl_envs._env_specs import EnvSpecs
 from rl_envs._fake_data import fake_tensordict
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._gym_registry import register_gym
-from rl_envs._input_checks import check_step_input, check_tensordict
+from rl_envs._input_checks import check_root, check_step_input, check_tensordict
 from rl_envs._mixed_envs import write_random_rows
 from rl_envs._reset_masks import done_rows, keep_members, masked_entries, take_reset_masks, whole_rows
 from rl_envs._rollout import RolloutOptions, rollout
@@ -134,7 +134,7 @@ class EnvBase(EnvLife):
             Root entries `[*B]`: observations and flags, and whatever else `tensordict` held.
         Raises:
             ClosedEnvError: the env has been closed.
-            ShapeError: the mask has another shape.
+            ShapeError: the mask has another shape, or `tensordict` another batch size.
             KeyError: a mask of a group that has no flags.
             ValueError: a mask of some members of a row, and the env starts whole rows (see `resets_members`).
         """
@@ -148,7 +148,7 @@ class EnvBase(EnvLife):
         plan = self._plan()
         if tensordict is None:
             return self._packed(plan.reset(None))
-        check_tensordict(f"{self._name}.reset", tensordict)
+        check_root(f"{self._name}.reset", tensordict, self._batch_size)
         entries = {key: value for key, value in unpack_flat(tensordict).items() if key[0] != "next"}
         done = self._env_specs().done
         masks = take_reset_masks(entries, component=self._name, done=done, batch_size=self._batch_size)

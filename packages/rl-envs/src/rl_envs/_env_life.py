@@ -4,7 +4,7 @@ import secrets
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, SupportsIndex
 
 import torch
 
@@ -82,8 +82,13 @@ class EnvLife(SpecHolder):
                 stream of `(seed, i)` however the envs are spread.
         Returns:
             A seed for what is seeded next.
+        Raises:
+            TypeError: `seed` is no integer.
+            ValueError: it is negative.
         """
         self._check_open("set_seed")
+        if seed is not None and not isinstance(seed, SupportsIndex):
+            raise TypeError(message(f"{self._name}.set_seed", "seed", expected="an int or None", found=repr(seed)))
         chosen = secrets.randbits(31) if seed is None else int(seed)
         if chosen < 0:
             raise ValueError(message(f"{self._name}.set_seed", "negative seed", expected=">= 0", found=chosen))

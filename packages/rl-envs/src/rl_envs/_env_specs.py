@@ -7,6 +7,7 @@ import torch
 from rl_specs import (
     Categorical,
     Composite,
+    DTypeError,
     NestedKey,
     SpecError,
     StackedComposite,
@@ -141,12 +142,18 @@ def complete_done_spec(spec: TensorSpec, batch_size: torch.Size, device: torch.d
         device: device of the env.
     Returns:
         Composite of bool flags; entries with other names are kept.
+    Raises:
+        DTypeError: a flag is not bool.
     """
     full = full_spec(spec, "done", batch_size)
     entries: dict[NestedKey, TensorSpec] = {}
     for key, leaf in full.flat_items():
         path = (key,) if isinstance(key, str) else key
         names = FLAG_NAMES if path[-1] in FLAG_NAMES else (path[-1],)
+        if path[-1] in FLAG_NAMES and leaf.dtype is not torch.bool:
+            fix = "Use Categorical(2, shape=(*batch_size, 1), dtype=torch.bool)"
+            component, problem = f"done_spec: {key_str(key)}", "a flag of another dtype"
+            raise DTypeError(message(component, problem, expected=torch.bool, found=leaf.dtype, fix=fix))
         for name in names:
             entries[canonical_key((*path[:-1], name))] = leaf
     return Composite(entries, shape=batch_size, device=device)

@@ -88,6 +88,26 @@ def check_row_input(component: str, index: int, data: TensorDictBase, specs: Env
     check_step_input(f"{component}, env {index}", data, specs, specs.done.shape)
 
 
+def check_root(where: str, data: TensorDictBase, batch_size: torch.Size) -> None:
+    """Check that what a person starts from is a TensorDict of the batch size of the env, or of its first dimensions.
+
+    Raises:
+        TypeError: it is no TensorDict.
+        ShapeError: it has another batch size.
+    """
+    check_tensordict(where, data)
+    if data.batch_size != batch_size[: data.ndim]:
+        raise ShapeError(
+            message(
+                where,
+                "input with another batch size than the env",
+                expected=tuple(batch_size),
+                found=tuple(data.batch_size),
+                fix="Pass one row per env of the batch, in a TensorDict with batch_size=env.batch_size",
+            )
+        )
+
+
 def check_tensordict(where: str, data: object) -> None:
     """Check that what a person passes is a TensorDict.
 

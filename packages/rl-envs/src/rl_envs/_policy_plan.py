@@ -33,7 +33,11 @@ PolicyPlan = Callable[[FlatDict], None]
 
 
 def plan_policy(
-    policy: Callable[..., Any], *, batch_size: torch.Size, device: torch.device | None = None
+    policy: Callable[..., Any],
+    *,
+    batch_size: torch.Size,
+    device: torch.device | None = None,
+    role: str = "policy",
 ) -> PolicyPlan:
     """The plan of a policy, to be called once per step.
 
@@ -41,16 +45,17 @@ def plan_policy(
         policy: a module or callable from TensorDict to TensorDict.
         batch_size: batch shape of the data that the plan will be given.
         device: device declared by the TensorDicts that a policy which is not stock receives.
+        role: what messages call it.
     Returns:
         A callable that takes a flat dict and writes the policy's outputs into it.
     Raises:
         TypeError: `policy` is not callable, or is a module that knows no keys.
     """
     if not callable(policy):
-        raise TypeError(error_message("policy", "not callable", expected="a callable", found=type(policy).__name__))
-    stages = _stages(policy)
+        raise TypeError(error_message(role, "not callable", expected="a callable", found=type(policy).__name__))
+    stages = _stages(policy, role)
     if stages is None:
-        return _plain_call(policy, batch_size, device)
+        return _plain_call(policy, batch_size, device, role)
     if len(stages) == 1:
         return stages[0]
 
@@ -61,7 +66,7 @@ def plan_policy(
     return run
 
 
-def _stages(policy: Callable[..., Any]) -> list[PolicyPlan] | None:
+def _stages(policy: Callable[..., Any], role: str) -> list[PolicyPlan] | None:
     """The parts of a stock policy, or None when it has to be called as a whole."""
     if not isinstance(policy, nn.Module) or is_hooked(policy):
         return None
@@ -69,21 +74,21 @@ def _stages(policy: Callable[..., Any]) -> list[PolicyPlan] | None:
     if isinstance(policy, TensorDictSequential):
         if forward not in (TensorDictSequential.forward, ProbabilisticTensorDictSequential.forward):
             return None
-        return _sequence_stages(policy)
+        return _sequence_stages(policy, role)
     if isinstance(policy, ProbabilisticTensorDictModule):
-        return _probabilistic_stage(policy) if forward is ProbabilisticTensorDictModule.forward else None
+        return _probabilistic_stage(policy, role) if forward is ProbabilisticTensorDictModule.forward else None
     if isinstance(policy, TensorDictModule):
-        return _module_stage(policy) if forward is TensorDictModule.forward else None
+        return _module_stage(policy, role) if forward is TensorDictModule.forward else None
     return None
 
 
-def _sequence_stages(sequence: TensorDictSequential) -> list[PolicyPlan] | None:
+def _sequence_stages(sequence: TensorDictSequential, role: str) -> list[PolicyPlan] | None:
     state: Any = sequence
     if state._select_before_return or state.partial_tolerant or state.inplace not in (None, True):
         return None
     stages: list[PolicyPlan] = []
     for module in state._module_iter():
-        part = _stages(module)
+        part = _stages(module, role)
         if part is None:
             return None
         stages.extend(part)
@@ -94,7 +99,7 @@ def _sequence_stages(sequence: TensorDictSequential) -> list[PolicyPlan] | None:
     return stages
 
 
-def _module_stage(module: TensorDictModule) -> list[PolicyPlan] | None:
+def _module_stage(module: TensorDictModule, role: str) -> list[PolicyPlan] | None:
     state: Any = module
     if module.out_keys != state.out_keys_source or state.inplace is not True or state.method or state.method_kwargs:
         return None
@@ -102,7 +107,7 @@ def _module_stage(module: TensorDictModule) -> list[PolicyPlan] | None:
     in_keys = list(module.in_keys)
     out_keys = list(state.out_keys_source)
     names = None if state._kwargs is None else list(state._kwargs)
-    component = type(module).__name__
+    component = f"{role} ({type(module).__name__})"
     if names is None and len(in_keys) == 1 and "_" not in out_keys:
         return [_one_input_stage(component, holder, in_keys[0], tuple(out_keys))]
 
@@ -182,7 +187,7 @@ def _write(component: str, data: FlatDict, out_keys: tuple[NestedKey, ...], out:
             data[key] = value
 
 
-def _probabilistic_stage(module: ProbabilisticTensorDictModule) -> list[PolicyPlan] | None:
+def _probabilistic_stage(module: ProbabilisticTensorDictModule, role: str) -> list[PolicyPlan] | None:
     state: Any = module
     composite = module.distribution_class is td_distributions.CompositeDistribution
     own_generator = state._generator is not None or state._generator_key is not None
@@ -196,7 +201,7 @@ def _probabilistic_stage(module: ProbabilisticTensorDictModule) -> list[PolicyPl
     log_prob_key = module.log_prob_key if module.return_log_prob else None
     draw = state._dist_sample
     default = module.default_interaction_type
-    component = type(module).__name__
+    component = f"{role} ({type(module).__name__})"
     pairs = list(zip(names, in_keys, strict=True))
     only_key = out_keys[0] if len(out_keys) == 1 else None
 
@@ -226,14 +231,12 @@ def _probabilistic_stage(module: ProbabilisticTensorDictModule) -> list[PolicyPl
 
 
 def _absent(component: str, key: NestedKey, data: FlatDict) -> Exception:
-    return missing_key(
-        f"policy ({component})", key, data, fix="Read an entry that the environment gives, or rename it in in_keys"
-    )
+    return missing_key(component, key, data, fix="Read an entry that the environment gives, or rename it in in_keys")
 
 
-def _no_tensordict_module(policy: object, error: Exception) -> str:
+def _no_tensordict_module(policy: object, error: Exception, role: str) -> str:
     return error_message(
-        f"policy ({type(policy).__name__})",
+        f"{role} ({type(policy).__name__})",
         f"the module failed on the TensorDict that it was called with ({str(error).splitlines()[0]})",
         expected="a module from TensorDict to TensorDict that writes the action",
         found=type(policy).__name__,
@@ -245,7 +248,7 @@ def _network_failed(component: str, in_keys: list[NestedKey], data: FlatDict, er
     inputs = ", ".join(f"{key_str(key)} {tuple(data[key].shape)} {data[key].dtype}" for key in in_keys)
     return RuntimeError(
         error_message(
-            f"policy ({component})",
+            component,
             f"the network failed on its inputs ({str(error).splitlines()[0]})",
             found=inputs,
             fix="Make the first layer as wide as env.observation_spec says, in its dtype and on its device",
@@ -253,7 +256,9 @@ def _network_failed(component: str, in_keys: list[NestedKey], data: FlatDict, er
     )
 
 
-def _plain_call(policy: Callable[..., Any], batch_size: torch.Size, device: torch.device | None) -> PolicyPlan:
+def _plain_call(
+    policy: Callable[..., Any], batch_size: torch.Size, device: torch.device | None, role: str
+) -> PolicyPlan:
     """The policy called as it is, on a TensorDict over the entries."""
 
     is_plain_module = isinstance(policy, nn.Module) and not isinstance(policy, TensorDictModuleBase)
@@ -265,13 +270,13 @@ def _plain_call(policy: Callable[..., Any], batch_size: torch.Size, device: torc
         except (TypeError, AttributeError) as error:
             if not is_plain_module:
                 raise
-            raise TypeError(_no_tensordict_module(policy, error)) from error
+            raise TypeError(_no_tensordict_module(policy, error, role)) from error
         if result is None:
             result = given
         if not isinstance(result, TensorDictBase):
             raise TypeError(
                 error_message(
-                    f"policy ({type(policy).__name__})",
+                    f"{role} ({type(policy).__name__})",
                     "returned something else than a TensorDict",
                     expected="a TensorDict with the action",
                     found=type(result).__name__,

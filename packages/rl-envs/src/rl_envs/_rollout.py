@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rl_envs._env_plan import RESET_KEY, EnvPlan, FlagGroup, flag_groups, outermost
 from rl_envs._flat import pack_flat, unpack_flat
-from rl_envs._input_checks import check_first_action
+from rl_envs._input_checks import check_first_action, check_root
 from rl_envs._plain_network import as_policy
 from rl_envs._policy_plan import PolicyPlan, plan_policy
 from rl_envs._reset_masks import done_rows
@@ -153,9 +153,16 @@ def _check_arguments(max_steps: int, options: RolloutOptions) -> None:
                 fix="Pass break_when_any_done=False with break_when_all_done=True",
             )
         )
+    _check_callback(options.callback)
     if options.out is not None and options.return_contiguous is False:
         problem = "out is given, and a lazy stack asked for"
         raise ValueError(message("rollout", problem, fix="Pass return_contiguous=True, or no out"))
+
+
+def _check_callback(callback: object) -> None:
+    if callback is not None and not callable(callback):
+        found, fix = type(callback).__name__, "Pass a function of the env and the TensorDict of the step"
+        raise TypeError(message("rollout", "callback", expected="a callable", found=found, fix=fix))
 
 
 def _check_type(max_steps: object) -> None:
@@ -166,7 +173,11 @@ def _check_type(max_steps: object) -> None:
 
 def _first_root(env: "EnvBase", plan: EnvPlan, options: RolloutOptions) -> FlatDict:
     given = options.tensordict
-    start = env.reset(given) if options.auto_reset or given is None else given
+    if options.auto_reset or given is None:
+        start: TensorDictBase = env.reset(given)
+    else:
+        check_root("rollout: tensordict", given, env.batch_size)
+        start = given
     root = {key: value for key, value in unpack_flat(start).items() if key[0] != "next"}
     if options.auto_reset:
         return root

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rl_envs._env_base import EnvBase
-from rl_specs import Bounded, Categorical, Composite, FlatDict, NestedKey, TensorMap, TensorSpec, Unbounded
+from rl_specs import Bounded, Categorical, Composite, FlatDict, NestedKey, TensorMap, TensorSpec, Unbounded, missing_key
 
 _EMPTY = -1
 _LINES = ((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6))
@@ -140,7 +140,14 @@ class TicTacToeEnv(EnvBase):
         return {"generator": self._generator.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `get_state` returned, on the same kind of device."""
+        """Go on from what `get_state` returned, on the same kind of device.
+
+        Raises:
+            MissingKeyError: it is the state of something else.
+        """
+        if "generator" not in state:
+            fix = "Give what get_state of a TicTacToeEnv returned"
+            raise missing_key("TicTacToeEnv.set_state", "generator", state, fix=fix)
         self.drive(None)
         self._generator.set_state(state["generator"].cpu())
 

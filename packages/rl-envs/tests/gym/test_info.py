@@ -58,6 +58,16 @@ class InfoEnv(gymnasium.Env[Any, Any]):
         }
 
 
+class RestartedEnv(InfoEnv):
+    """A seed restarts the number of the episode too."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start to count anew where there is a seed."""
+        if seed is not None:
+            self.episode = -1
+        return super().reset(seed=seed, options=options)
+
+
 def seeded_rollout(env: EnvBase, steps: int = 30) -> TensorDictBase:
     """A rollout with fixed actions."""
     with torch.random.fork_rng():
@@ -66,11 +76,11 @@ def seeded_rollout(env: EnvBase, steps: int = 30) -> TensorDictBase:
         return env.rollout(steps, break_when_any_done=False)
 
 
-def vector(mode: AutoresetMode, is_async: bool) -> Any:
+def vector(mode: AutoresetMode, is_async: bool, kind: type[InfoEnv] = InfoEnv) -> Any:
     """Three environments in a vector."""
     if is_async:
-        return AsyncVectorEnv([InfoEnv] * 3, autoreset_mode=mode, context="fork")
-    return SyncVectorEnv([InfoEnv] * 3, autoreset_mode=mode)
+        return AsyncVectorEnv([kind] * 3, autoreset_mode=mode, context="fork")
+    return SyncVectorEnv([kind] * 3, autoreset_mode=mode)
 
 
 class TestConformance(EnvConformance):
@@ -78,7 +88,7 @@ class TestConformance(EnvConformance):
 
     def make_env(self) -> EnvBase:
         """Three of them."""
-        return GymWrapper([InfoEnv() for _ in range(3)], action_mask="action_mask").auto_register_info_dict()
+        return GymWrapper([RestartedEnv() for _ in range(3)], action_mask="action_mask").auto_register_info_dict()
 
 
 class TestVectorConformance(EnvConformance):
@@ -86,7 +96,7 @@ class TestVectorConformance(EnvConformance):
 
     def make_env(self) -> EnvBase:
         """Three of them."""
-        return GymWrapper(vector(AutoresetMode.SAME_STEP, False)).auto_register_info_dict()
+        return GymWrapper(vector(AutoresetMode.SAME_STEP, False, RestartedEnv)).auto_register_info_dict()
 
 
 def test_all_that_has_tensors_is_registered() -> None:

@@ -14,6 +14,7 @@ from tensordict import TensorDict, TensorDictBase
 
 from rl_envs import GymEnv, GymWrapper, StateNotSupportedError
 from rl_envs.gym._plain import decode, encode, is_plain
+from rl_specs import MissingKeyError
 
 
 def through_a_file(state: dict[str, Any]) -> Any:
@@ -232,3 +233,14 @@ def test_generators_go_on() -> None:
     assert not is_plain(object())
     with pytest.raises(TypeError, match="plain value"):
         encode(object())
+
+
+def test_a_part_of_a_state_is_refused() -> None:
+    """A state without its pending seeds changes nothing and names what is missing."""
+    env = GymEnv("CartPole-v1")
+    env.set_seed(0)
+    env.reset()
+    state = env.get_state()
+    with pytest.raises(MissingKeyError, match=r'GymEnv.set_state: key "pending".*whole'):
+        env.set_state({"envs": GymEnv("CartPole-v1").get_state()["envs"]})
+    assert repr(env.get_state()) == repr(state)

@@ -125,3 +125,14 @@ def test_another_model_takes_effect() -> None:
     after = env.step(root.clone())["next", "reward"]
     assert env.world_model is other
     torch.testing.assert_close(after, before + 1.0)
+
+
+def test_what_is_wrong_with_the_model_is_said_of_the_model() -> None:
+    """A model without keys is refused at once; one that reads what there is not is named, and not as a policy."""
+    for make in (lambda: MyModelEnv(nn.Linear(5, 4)), lambda: setattr(MyModelEnv(world_model()), "world_model", len)):  # type: ignore[arg-type]  # what is tested
+        with pytest.raises(TypeError, match=r"MyModelEnv: world_model knows no keys.*TensorDictModule\("):
+            make()
+    wrong = world_model()
+    wrong[0].in_keys = ["hiden_observation", "action"]
+    with pytest.raises(MissingKeyError, match=r'MyModelEnv.world_model \(TensorDictModule\): key "hiden_observation"'):
+        MyModelEnv(wrong).rollout(2)

@@ -34,7 +34,7 @@ from rl_envs.mujoco import (
     Simulation,
 )
 from rl_envs.testing import EnvConformance
-from rl_specs import ShapeError
+from rl_specs import MissingKeyError, ShapeError
 
 CART = """
 <mujoco>
@@ -446,3 +446,36 @@ def _follow(env: EnvBase, actions: Tensor, *, reset: bool = True) -> list[Tensor
 
 def _num_threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
+
+
+class UnreadEnv(CartEnv):
+    """It observes a field that it has not asked for."""
+
+    def _observe(self, now: Mapping[str, Tensor]) -> Tensor:
+        return now["qacc"]
+
+
+class ForgottenEnv(CartEnv):
+    """Its reward needs a field from before the step that it has not asked for."""
+
+    def _reward(self, before: Mapping[str, Tensor], now: Mapping[str, Tensor], action: Tensor) -> Tensor:
+        return now["qvel"][:, 0] - before["qvel"][:, 0]
+
+
+def test_fields_that_were_not_asked_for() -> None:
+    """The message names the field and the option that adds it."""
+    with pytest.raises(MissingKeyError, match=r'key "qacc" .*Simulation\(\.\.\., reads=\("qacc",\)\)'):
+        UnreadEnv()
+    with pytest.raises(MissingKeyError, match=r'key "qvel" .*Simulation\(\.\.\., remembers=\("qvel",\)\)'):
+        ForgottenEnv()
+
+
+def test_a_part_of_a_state_is_refused() -> None:
+    """What is missing from a state is named, and the environment stays as it is."""
+    env = CartEnv(seed=0)
+    env.reset()
+    before = env.get_state()
+    for name in before:
+        with pytest.raises(MissingKeyError, match=rf'CartEnv.set_state: key "{name}".*whole'):
+            env.set_state({key: value for key, value in before.items() if key != name})
+    assert torch.equal(env.get_state()["simulator"]["rows"], before["simulator"]["rows"])

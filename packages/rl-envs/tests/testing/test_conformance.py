@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rl_envs import EnvBase
-from rl_envs.testing import EnvConformance
+from rl_envs import EnvBase, TrajCounter, TransformedEnv
+from rl_envs.testing import CountingEnv, EnvConformance
 from rl_specs import Bounded, FlatDict, ShapeError, TensorMap, Unbounded
 
 
@@ -27,7 +27,10 @@ class FaultyEnv(EnvBase):
         if fault == "domain":
             self.observation_spec = Bounded(0.0, 1.0, shape=(2, 1))
         self.action_spec = Bounded(-1.0, 1.0, shape=(2, 1))
+        if fault == "domain later":
+            self.observation_spec = Bounded(0.0, 2.0, shape=(2, 1))
         self.fault = fault
+        self.generator = torch.Generator().manual_seed(0)
         self.count = torch.zeros(2, 1)
         self.kept = torch.zeros(2, 1)
         self.batch_locked = fault != "unlocked"
@@ -35,9 +38,9 @@ class FaultyEnv(EnvBase):
     def _reset(self, data: TensorMap | None) -> FlatDict:
         mask = None if data is None else data.get("_reset", None)
         if mask is None or self.fault == "leak":
-            self.count = torch.zeros(2, 1)
+            self.count, self.kept = torch.zeros(2, 1), torch.zeros(2, 1)
         else:
-            self.count = torch.where(mask, torch.zeros(2, 1), self.count)
+            self.count, self.kept = (torch.where(mask, torch.zeros(2, 1), old) for old in (self.count, self.kept))
         return {"observation": self._observation()}
 
     def _step(self, data: TensorMap) -> FlatDict:
@@ -49,7 +52,11 @@ class FaultyEnv(EnvBase):
             self.count += 1
         else:
             self.count = self.count + 1
-        noise = torch.rand(()).item() if self.fault == "seed" else 0.0
+        noise = torch.rand(()).item() if self.fault in {"seed", "global"} else 0.0
+        if self.fault == "unseeded":
+            noise = torch.rand((), generator=self.generator).item()
+        if self.fault == "nan" and bool((self.count >= 3).any()):
+            noise = float("nan")
         flags: FlatDict = {"done": self.count >= 3}
         if self.fault == "flags":
             never = torch.zeros(2, 1, dtype=torch.bool)
@@ -76,6 +83,8 @@ class FaultyEnv(EnvBase):
     def set_state(self, state: Any) -> None:
         """Go on from the count and the last action."""
         self.count, self.kept = state["count"].clone(), state["kept"].clone()
+        if self.fault != "driver":
+            self.drive(None)
 
 
 class Suite(EnvConformance):
@@ -89,11 +98,37 @@ class Suite(EnvConformance):
         return FaultyEnv(self.fault)
 
 
+class CountedSuite(EnvConformance):
+    """The suite over an environment whose trajectories are numbered."""
+
+    def make_env(self) -> EnvBase:
+        """A counting environment with a `TrajCounter`."""
+        return TransformedEnv(CountingEnv((2,)), TrajCounter())
+
+
+class ToldSuite(CountedSuite):
+    """The same, the author having said so."""
+
+    goes_on = ("traj_count",)
+
+
+def test_entries_that_go_on() -> None:
+    """Numbers of trajectories go on after a seed, and are left out of the comparison where the author says so."""
+    ToldSuite().test_a_seed_restarts_the_data()
+    with pytest.raises(AssertionError, match="traj_count"):
+        CountedSuite().test_a_seed_restarts_the_data()
+
+
 @pytest.mark.parametrize(
     ("fault", "test"),
     [
         ("specs", "test_data_are_what_the_specs_say"),
         ("seed", "test_a_seed_fixes_the_data"),
+        ("unseeded", "test_a_seed_restarts_the_data"),
+        ("global", "test_draws_are_its_own"),
+        ("nan", "test_values_stay_in_their_specs"),
+        ("domain later", "test_values_stay_in_their_specs"),
+        ("driver", "test_exact_state_goes_on_bitwise"),
         ("flags", "test_flags_agree"),
         ("writes", "test_returned_tensors_are_not_written_later"),
         ("leak", "test_partial_reset_leaves_other_rows"),

@@ -68,3 +68,5 @@ def test_forward_and_errors(toy: MakeEnv) -> None:
     env = TransformedEnv(toy(), MeanActionSelector())
     with pytest.raises(MissingKeyError, match="action"):
         env.step(env.reset())
+    with pytest.raises(MissingKeyError, match=r'MeanActionSelector: key \("action", "mean"\) missing'):
+        MeanActionSelector().inv(TensorDict({"action": torch.zeros(4, 2)}, [4]))

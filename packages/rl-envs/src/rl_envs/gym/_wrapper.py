@@ -22,7 +22,18 @@ from rl_envs.gym._single import SingleBackend
 from rl_envs.gym._vector import VectorBackend
 from rl_envs.gym.info import BaseInfoDictReader, default_info_dict_reader
 from rl_envs.gym.spaces import SpaceSpecs
-from rl_specs import Bounded, Composite, FlatDict, NestedKey, SpecError, TensorMap, Unbounded, key_str, message
+from rl_specs import (
+    Bounded,
+    Composite,
+    FlatDict,
+    NestedKey,
+    SpecError,
+    TensorMap,
+    Unbounded,
+    key_str,
+    message,
+    missing_key,
+)
 
 _OWN_NAMES = frozenset({"action", "reward", "done", "terminated", "truncated", "next", RESET_KEY, STEP_KEY})
 """Names at the root of a step that no observation may have."""
@@ -281,9 +292,13 @@ class GymWrapper(EnvBase):
         Raises:
             StateNotSupportedError: see `get_state`.
             ValueError: the state is of another number of envs, or of other envs.
+            MissingKeyError: a part of it is missing.
         """
         self._check_state()
         parts = check_state_parts(f"{self._name}.set_state", state, self._batch_size.numel())
+        if "pending" not in state:
+            fix = "Give what get_state of such an environment returned, whole"
+            raise missing_key(f"{self._name}.set_state", "pending", state, fix=fix)
         self.drive(None)
         self._backend.set_states(parts)
         self._backend.seed(state["pending"])

@@ -10,7 +10,7 @@ from rl_envs._env_plan import flag_groups
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
 from rl_envs._policy_plan import PolicyPlan, plan_policy
-from rl_specs import FlatDict, NestedKey, TensorMap, canonical_key, canonical_keys, join_key, missing_key
+from rl_specs import FlatDict, NestedKey, TensorMap, canonical_key, canonical_keys, join_key, message, missing_key
 
 
 class ModelBasedEnvBase(EnvBase):
@@ -25,6 +25,9 @@ class ModelBasedEnvBase(EnvBase):
             reward, under their names or under `"next"`. Flags that it does not write are False.
         device: device of the tensors; the model is moved there by `to` alone.
         batch_size: batch shape of the specs.
+    Raises:
+        TypeError: `world_model` is a module that knows no keys.
+        MissingKeyError: at the first step, where it reads or writes other entries than the environment has.
     """
 
     batch_locked = False
@@ -37,7 +40,7 @@ class ModelBasedEnvBase(EnvBase):
         batch_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__(device=device, batch_size=() if batch_size is None else batch_size)
-        self._world_model = world_model
+        self._world_model = self._checked_model(world_model)
         self._wired: tuple[EnvSpecs, torch.Size, PolicyPlan, list[tuple[NestedKey, NestedKey]]] | None = None
 
     @property
@@ -47,8 +50,15 @@ class ModelBasedEnvBase(EnvBase):
 
     @world_model.setter
     def world_model(self, world_model: TensorDictModuleBase) -> None:
-        self._world_model = world_model
+        self._world_model = self._checked_model(world_model)
         self._wired = None
+
+    def _checked_model(self, world_model: object) -> TensorDictModuleBase:
+        if isinstance(world_model, TensorDictModuleBase):
+            return world_model
+        expected, found = "a module with in_keys and out_keys", type(world_model).__name__
+        fix = "Wrap it: TensorDictModule(model, in_keys=[...], out_keys=[...])"
+        raise TypeError(message(self._name, "world_model knows no keys", expected=expected, found=found, fix=fix))
 
     def _step(self, data: TensorMap) -> FlatDict:
         wired = self._wired
@@ -76,7 +86,8 @@ class ModelBasedEnvBase(EnvBase):
                 elif is_needed:
                     fix = "Add a module that writes it to the world model, or take it out of the specs"
                     raise missing_key(f"{self._name}: what world_model writes", key, written, fix=fix)
-        plan = plan_policy(self.world_model, batch_size=self._batch_size, device=self._device)
+        role = f"{self._name}.world_model"
+        plan = plan_policy(self.world_model, batch_size=self._batch_size, device=self._device, role=role)
         return specs, self._batch_size, plan, outputs
 
     def _set_seed(self, seed: int) -> None:

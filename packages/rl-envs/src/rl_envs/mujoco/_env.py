@@ -12,9 +12,10 @@ from rl_envs._counter_random import stream_keys
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
 from rl_envs.mujoco._draws import Draws
+from rl_envs.mujoco._fields import Fields
 from rl_envs.mujoco._simulation import Simulation
 from rl_envs.mujoco._simulator import Simulator, control_bounds
-from rl_specs import Bounded, Composite, FlatDict, ShapeError, TensorMap, Unbounded, message
+from rl_specs import Bounded, Composite, FlatDict, ShapeError, TensorMap, Unbounded, message, missing_key
 
 
 class MujocoEnv(EnvBase):
@@ -42,6 +43,7 @@ class MujocoEnv(EnvBase):
         ImportError: MuJoCo is missing, or older than 3.17.
         ValueError: `num_envs` or `num_threads` below 1; a field that MuJoCo does not have.
         ShapeError: one of the functions returns another shape than it should.
+        MissingKeyError: one of the functions uses a field that is not read, or not remembered.
         TypeError: `_terminated` returns no masks; a model of another kind.
         FileNotFoundError: there is no file at the path of the model.
     """
@@ -69,7 +71,8 @@ class MujocoEnv(EnvBase):
         super().__init__(device=device, batch_size=(num_envs,))
         self._moves = self._device is not None and self._device.type != "cpu"
         self._physics = Simulator(simulation, num_envs, num_threads)
-        self._remembered = {name: self._physics.now[name].clone() for name in simulation.remembers}
+        self._remembered = Fields("remembers")
+        self._remembered.update({name: self._physics.now[name].clone() for name in simulation.remembers})
         self._time_step = float(self.model.opt.timestep) * simulation.frame_skip
         self._max_episode_steps = max_episode_steps
         self._dtype = dtype
@@ -243,7 +246,12 @@ class MujocoEnv(EnvBase):
 
         Raises:
             ValueError: the state is of another model or number of envs.
+            MissingKeyError: a part of it is missing.
         """
+        for name in ("simulator", "steps", "keys", "resets"):
+            if name not in state:
+                fix = "Give what get_state of such an environment returned, whole"
+                raise missing_key(f"{self._name}.set_state", name, state, fix=fix)
         rows, expected = state["simulator"]["rows"], self._physics.rows
         if rows.shape != expected.shape:
             problem = "a state of another model or number of envs"

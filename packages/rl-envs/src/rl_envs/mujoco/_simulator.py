@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rl_envs.mujoco._fields import Fields
 from rl_envs.mujoco._simulation import AFTER_THE_STEP, Simulation, load_model
 from rl_specs import FlatDict, message, near_matches
 
@@ -44,7 +45,7 @@ class Simulator:
         self.control = torch.from_numpy(self._control)
         self._low, self._high = control_bounds(self.model)
         self._first_row = self.rows[0].clone()
-        self.now: dict[str, Tensor] = {}
+        self.now = Fields("reads")
         self._buffers: FlatDict = {}
         self._copied: list[tuple[Array, Array]] = []
         self._computed: list[tuple[str, Array]] = []

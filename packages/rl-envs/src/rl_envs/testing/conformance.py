@@ -2,15 +2,17 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from rl_envs._checks import check_env_specs
+from rl_envs._checks import check_env_specs, outside_specs
 from rl_envs._env_base import EnvBase
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._errors import ClosedEnvError, StateNotSupportedError
 from rl_envs._flat import unpack_flat
+from rl_envs._ragged import spread
 from rl_envs._reset_masks import done_rows
 from rl_envs.export import to_gymnasium, to_gymnasium_vector
 from rl_envs.testing._steps import assert_equal, first_steps, seeded, seeded_steps, steps_of
@@ -29,6 +31,9 @@ class EnvConformance(ABC):
     ```
     """
 
+    goes_on: ClassVar[tuple[NestedKey, ...]] = ()
+    """Entries of the root that a seed does not restart, such as numbers of trajectories or what statistics scale."""
+
     @abstractmethod
     def make_env(self) -> EnvBase:
         """A new environment, made the same way every time."""
@@ -39,6 +44,19 @@ class EnvConformance(ABC):
         """What a reset, a step and a rollout return fits the specs."""
         with self.make_env() as env:
             check_env_specs(env, seed=0)
+
+    def test_values_stay_in_their_specs(self) -> None:
+        """No step of a few episodes has a NaN, or a value outside of its spec."""
+        env = self.make_env()
+        for index, step in enumerate(seeded_steps(env, _STEPS).unbind(-1)):
+            entries = unpack_flat(step)
+            tensors = {key: value for key, value in spread(entries).items() if isinstance(value, torch.Tensor)}
+            unknown = [key for key, value in tensors.items() if bool((value != value).any())]
+            assert not unknown, f"NaN in step {index}: {unknown}"
+            found = outside_specs("root", env, entries, is_root=True)
+            found += outside_specs("next", env, entries, is_root=False)
+            said = [f"{each.entry}: expected {each.expected}, found {each.found}" for each in found]
+            assert not found, f"outside of the specs in step {index}: {'; '.join(said)}"
 
     def test_flags_agree(self) -> None:
         """`done` is `terminated | truncated` in every group of flags."""
@@ -85,6 +103,36 @@ class EnvConformance(ABC):
         first, second = (seeded_steps(self.make_env(), _STEPS) for _ in range(2))
         assert_equal(first, second, "with the same seed")
 
+    def test_a_seed_restarts_the_data(self) -> None:
+        """An environment that is seeded again returns again what it returned."""
+        with self.make_env() as env, torch.random.fork_rng():
+            runs = []
+            for _ in range(2):
+                torch.manual_seed(0)
+                env.set_seed(0)
+                steps = env.rollout(_STEPS, break_when_any_done=False).clone()
+                runs.append(steps.exclude(*self.goes_on, *(join_key("next", key) for key in self.goes_on)))
+            assert_equal(runs[0], runs[1], "after another set_seed with the same seed (see _set_seed and goes_on)")
+
+    def test_draws_are_its_own(self) -> None:
+        """What a seeded environment returns does not depend on the global generator of torch."""
+        when = "with another torch.manual_seed; draw from a generator that _set_seed seeds"
+        with self.make_env() as env, self.make_env() as other, torch.random.fork_rng():
+            roots: list[TensorDictBase] = []
+            for seed, each in enumerate((env, other)):
+                torch.manual_seed(seed)
+                each.set_seed(0)
+                roots.append(each.reset())
+            assert_equal(roots[0], roots[1], when)
+            for _ in range(_STEPS):
+                action = env.rand_action(roots[0].clone()).select(*env.action_keys)
+                pairs = [
+                    each.step_and_maybe_reset(root.copy().update(action.clone()))
+                    for each, root in zip((env, other), roots, strict=True)
+                ]
+                assert_equal(pairs[0][0], pairs[1][0], when)
+                roots = [root for _, root in pairs]
+
     def test_a_seed_gives_a_seed(self) -> None:
         """`set_seed` returns the same seed for the same seed, and the seed itself when it is static."""
         with self.make_env() as env:
@@ -100,8 +148,9 @@ class EnvConformance(ABC):
             other.reset()
             root = env.step_and_maybe_reset(env.rand_action(env.reset()))[1]
             other.drive("someone")
-            other.load_state_dict(env.state_dict())
+            other.set_state(env.get_state())
             assert other.driver is None, "set_state moved the environment under someone; call self.drive(None) there"
+            other.load_state_dict(env.state_dict())
             actions = [env.rand_action().select(*env.action_keys) for _ in range(_STEPS)]
             assert_equal(steps_of(env, root, actions), steps_of(other, root, actions), "after load_state_dict")
 

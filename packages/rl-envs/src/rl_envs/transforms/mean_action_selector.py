@@ -66,7 +66,8 @@ class MeanActionSelector(Transform):
         return data
 
     def _inv_call(self, data: TensorMap) -> TensorMap:
-        mean = data.get(self.out_keys_inv[0], None)
+        is_plain = isinstance(data.get(self.action_key, None), Tensor)  # an action in place of its Gaussian
+        mean = None if is_plain else data.get(self.out_keys_inv[0], None)
         if mean is None:
             raise self._missing(self.out_keys_inv[0], data)
         _remove(data, self.action_key)

@@ -344,7 +344,10 @@ class TransformedEnv(EnvBase):
         """
         if set(state) != {"base_env", "transform"}:
             problem = "not the state of a TransformedEnv"
-            raise KeyError(message("TransformedEnv.load_state_dict", problem, found=sorted(state)))
+            fix = "Give what state_dict of a TransformedEnv returned; the env inside is env.base_env"
+            expected, found = "base_env, transform", ", ".join(sorted(state)) or "nothing"
+            component = "TransformedEnv.load_state_dict"
+            raise KeyError(message(component, problem, expected=expected, found=found, fix=fix))
         self.drive(None)
         self._base_env.load_state_dict(state["base_env"])
         self._transform.load_state_dict(state["transform"])
