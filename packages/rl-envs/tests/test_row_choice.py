@@ -5,6 +5,7 @@ import torch
 from tensordict import NonTensorData, NonTensorStack
 
 from rl_envs import RewardSum, SerialEnv, StepCounter, TransformedEnv, check_env_specs
+from rl_envs._ragged import Ragged
 from rl_envs._row_choice import chosen_rows
 from rl_envs.testing import GrowingEnv, TextCountingEnv
 from rl_specs import ShapeError
@@ -83,3 +84,12 @@ def test_finished_rows_of_any_size() -> None:
     """With `break_when_all_done` steps of an environment of any size are its own until it is done."""
     rolled = GrowingEnv((2,), max_steps=3).rollout(9, break_when_any_done=False, break_when_all_done=True)
     assert [step["next", "points"].shape for step in rolled.unbind(1)] == [(2, 2, 2), (2, 3, 2), (2, 4, 2)]
+
+
+def test_objects_of_rows_that_differ() -> None:
+    """In an entry that not all environments have, text is chosen by row like tensors are, and can be copied."""
+    old, new = (Ragged([NonTensorData(text), None, torch.zeros(1)]) for text in ("old", "new"))  # type: ignore[list-item]
+    mask = torch.tensor([[True], [False], [False]])
+    assert chosen_rows("text", mask, new, old)[0].data == "new"
+    assert chosen_rows("text", ~mask, new, old)[0].data == "old"
+    assert new.clone().cpu().detach()[0].data == "new"  # type: ignore[union-attr]

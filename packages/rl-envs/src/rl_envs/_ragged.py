@@ -6,11 +6,13 @@ environments need not know of it. A TensorDict of such entries is a `LazyStacked
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import methodcaller
 from typing import Any, SupportsIndex, TypeAlias, cast, final, overload
 
 import torch
 from torch import Tensor
 
+from rl_envs._object_rows import chosen_objects
 from rl_specs import FlatDict, NestedKey, ShapeError, canonical_key, message
 
 Row: TypeAlias = Tensor | None
@@ -71,15 +73,15 @@ class Ragged:
 
     def clone(self) -> "Ragged":
         """A copy."""
-        return self._each(Tensor.clone)
+        return self._each(methodcaller("clone"))
 
     def detach(self) -> "Ragged":
         """Outside of the graph."""
-        return self._each(Tensor.detach)
+        return self._each(methodcaller("detach"))
 
     def cpu(self) -> "Ragged":
         """On the CPU."""
-        return self._each(Tensor.cpu)
+        return self._each(methodcaller("cpu"))
 
     def to(self, device: torch.device) -> "Ragged":
         """On another device."""
@@ -116,6 +118,9 @@ def _where(mask: Tensor, inside: Any, outside: Any) -> Ragged:
     for row, (chosen, value, other) in enumerate(zip(mask, inside, outside, strict=True)):
         if value is None or other is None:
             found.append(value if other is None else other)
+            continue
+        if not isinstance(value, Tensor):
+            found.append(chosen_objects(chosen.reshape(value.batch_size), value, other))
             continue
         if value.shape != other.shape:
             fix = "Return the entry in the form of its spec; check_env_specs(env) lists all that differs"

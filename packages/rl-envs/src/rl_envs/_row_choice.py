@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-from tensordict import NonTensorStack
 from torch import Tensor
 
+from rl_envs._object_rows import chosen_objects
 from rl_envs._ragged import Ragged
 from rl_specs import NestedKey, ShapeError, key_str, message
 
@@ -34,14 +34,7 @@ def chosen_rows(key: NestedKey, mask: Tensor, inside: Any, outside: Any) -> Any:
         if bool(mask.any()):
             raise different_sizes("rows of a batch", key, inside, outside)
         return outside
-    return _chosen_objects(mask.reshape(inside.batch_size), inside, outside)
-
-
-def _chosen_objects(mask: Tensor, inside: Any, outside: Any) -> Any:
-    if mask.ndim == 0:
-        return inside if bool(mask) else outside
-    rows = range(len(mask))
-    return NonTensorStack(*[_chosen_objects(mask[row], inside[row], outside[row]) for row in rows], stack_dim=0)
+    return chosen_objects(mask.reshape(inside.batch_size), inside, outside)
 
 
 def different_sizes(component: str, key: NestedKey, *values: Any) -> ShapeError:

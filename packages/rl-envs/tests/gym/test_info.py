@@ -1,5 +1,6 @@
 """Tests of `rl_envs.gym.info`, `_info_plan` and `_info_values`: entries of `info` as observations."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
-from tensordict import TensorDict, TensorDictBase
+from tensordict import NonTensorData, TensorDict, TensorDictBase
 
 from rl_envs import BaseInfoDictReader, EnvBase, GymEnv, GymWrapper, check_env_specs, default_info_dict_reader
 from rl_envs.gym._backend import Options
@@ -20,7 +21,17 @@ from rl_envs.gym._loop import LoopBackend
 from rl_envs.gym._process import ProcessBackend
 from rl_envs.parallel._pool import PoolOptions
 from rl_envs.testing import EnvConformance
-from rl_specs import Binary, DTypeError, MissingKeyError, NestedKey, ShapeError, SpecError, TensorSpec, Unbounded
+from rl_specs import (
+    Binary,
+    DTypeError,
+    MissingKeyError,
+    NestedKey,
+    NonTensor,
+    ShapeError,
+    SpecError,
+    TensorSpec,
+    Unbounded,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
 
@@ -262,6 +273,82 @@ def test_readers_of_ones_own() -> None:
         assert rolled["text", "length"].reshape(-1, 2)[0].tolist() == [0, 6]
         assert rolled["next", "text", "length"].reshape(-1, 2)[0].tolist() == [6, 6]
         assert "bonus" in rolled.keys()  # noqa: SIM118
+
+
+class MortalEnv(InfoEnv):
+    """Action 1 ends the process."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Count, or not."""
+        if action == 1:
+            os._exit(3)
+        return super().step(action)
+
+
+class TextReader(BaseInfoDictReader):
+    """The text itself."""
+
+    @property
+    def info_spec(self) -> dict[NestedKey, TensorSpec]:
+        """An object."""
+        return {("text", "name"): NonTensor((), example_data="")}
+
+    def __call__(self, info_dict: dict[str, Any], tensordict: TensorDictBase) -> TensorDictBase:
+        """As it is."""
+        return tensordict.set(("text", "name"), NonTensorData(f"{info_dict['name']} of {info_dict['where'][0]}"))
+
+
+def test_text_of_loops_and_vectors() -> None:
+    """A reader can hand on text; loops and vectors of every mode give the same, resets of rows included."""
+    found = []
+    for vectors in ([InfoEnv() for _ in range(3)], *(vector(mode, False) for mode in AutoresetMode)):
+        env = GymWrapper(vectors).set_info_dict_reader(TextReader())
+        rolled = seeded_rollout(env, 9)
+        check_env_specs(env)
+        found.append([rolled.get((*path, "text", "name")).tolist() for path in ((), ("next",))])
+    assert [row[0] for row in found[0][0]] == ["step 0 of 0"] * 3
+    assert [row[0] for row in found[0][1]] == ["step 1 of 0"] * 3
+    assert all(each == found[0] for each in found)
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_text_of_processes(restarts: int) -> None:
+    """Text of readers comes out of workers as out of a loop."""
+    options = Options(frame_skip=1, from_pixels=False, pixels_only=True, categorical=False)
+    fork = PoolOptions("GymEnv", start_method="fork", restart_on_failure=restarts)
+    loop = LoopBackend([InfoEnv() for _ in range(3)], options)
+    processes = ProcessBackend([InfoEnv] * 3, options, num_processes=2, pool=fork)
+    found: list[list[Any]] = [[], []]
+    for texts, backend in zip(found, (loop, processes), strict=True):
+        backend.set_infos(InfoPlan(readers=[TextReader()]))
+        backend.seed([1, 2, 3])
+        entries = backend.reset(None)
+        for step in range(9):
+            texts.append((entries["text", "name"].tolist(), entries["observation"].tolist()))
+            entries = backend.step({"action": torch.eye(3, dtype=torch.int64)})
+            done = entries["done"].flatten()
+            rows = (done | (torch.arange(3) == step)).numpy()
+            fresh = backend.reset(rows)
+            texts.append([fresh["text", "name"][row].data for row in rows.nonzero()[0]])
+    processes.close()
+    assert found[0] == found[1]
+
+
+def test_text_of_a_broken_episode() -> None:
+    """A worker that is gone is started anew: its episode ends with the text that it had."""
+    options = Options(frame_skip=1, from_pixels=False, pixels_only=True, categorical=False)
+    fork = PoolOptions("GymEnv", start_method="fork", restart_on_failure=1)
+    env = ProcessBackend([MortalEnv, InfoEnv], options, num_processes=2, pool=fork)
+    env.set_infos(InfoPlan(readers=[TextReader()]))
+    env.reset(None)
+    action = torch.eye(3, dtype=torch.int64)
+    before = env.step({"action": action[:2]})["text", "name"].tolist()
+    entries = env.step({"action": action[1:]})
+    assert entries["truncated"].flatten().tolist() == [True, False]
+    assert entries["text", "name"].tolist()[0] == before[0]
+    fresh = env.reset(np.array([True, False]))
+    assert fresh["text", "name"].tolist()[0].startswith("step 0 of")
+    env.close()
 
 
 def test_the_default_reader_alone() -> None:

@@ -1,11 +1,18 @@
-"""Every environment that Gymnasium and ale-py register, against the raw environment under the same seed."""
+"""Every environment that Gymnasium and ale-py register, against the raw environment under the same seed.
+
+As a program it checks the environments that it is given the names of.
+"""
 
 import importlib.util
 import io
 import itertools
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ale_py  # registers the Atari games
@@ -37,16 +44,21 @@ class LeftOut:
     entry_points: tuple[str, ...]
 
 
+IN_JAX = ("gymnasium.envs.phys2d", "gymnasium.envs.tabular")
+"""Entry points of environments that are checked in a process of their own: one in which JAX has run warns at forks."""
 LEFT_OUT = [
-    LeftOut("written in JAX", "jax", ("gymnasium.envs.phys2d", "gymnasium.envs.tabular")),
+    LeftOut("written in JAX", "jax", IN_JAX),
     LeftOut("Box2D", "Box2D", ("gymnasium.envs.box2d",)),
     LeftOut("MuJoCo's versions 2 and 3 need mujoco-py, which has ended", None, ("<function _raise_mujoco_py_error",)),
     LeftOut("Gym's own environments, through shimmy", "shimmy", ("shimmy", "<function _raise_shimmy_error")),
     LeftOut("needs MuJoCo below 3", None, ("gymnasium.envs.mujoco.pusher_v4",)),
 ]
-FEWEST_CHECKED = 385
+FEWEST_CHECKED = 395
+FEWEST_IN_JAX = 5
+NEEDED = ("Box2D", "jax", "flax")
+"""Modules of extras without which environments would be left out of these tests."""
 
-OPAQUE = ("ale_py", "gymnasium.envs.box2d", "gymnasium.envs.phys2d", "gymnasium.envs.tabular")
+OPAQUE = ("ale_py", "gymnasium.envs.box2d", *IN_JAX)
 """Entry points of environments whose simulators cannot be read out."""
 
 
@@ -58,8 +70,7 @@ def import_quietly(name: str) -> None:
             importlib.import_module(name)
 
 
-for _module in [row.module for row in LEFT_OUT if row.module is not None]:
-    import_quietly(_module)
+import_quietly("Box2D")
 
 
 def left_out(spec: Any) -> LeftOut | None:
@@ -79,6 +90,7 @@ SPECS = [
     )
 ]
 CHECKED = sorted(spec.id for spec in SPECS if left_out(spec) is None)
+APART = [name for name in CHECKED if str(gymnasium.registry[name].entry_point).startswith(IN_JAX)]
 NOT_CHECKED = sorted(spec.id for spec in SPECS if left_out(spec) is not None)
 
 
@@ -95,6 +107,7 @@ USUAL_GAMES = ("ALE/Pong-v5", "ALE/Breakout-v5", "ALE/SpaceInvaders-v5", "PongNo
 
 def each(names: list[str]) -> list[Any]:
     """Parameters, those of all but the usual Atari games marked slow."""
+    names = [name for name in names if name not in APART]
     is_atari = {name: str(gymnasium.registry[name].entry_point).startswith("ale_py") for name in names}
     return [
         pytest.param(name, marks=pytest.mark.slow if is_atari[name] and name not in USUAL_GAMES else ())
@@ -207,8 +220,32 @@ def test_what_is_left_out_cannot_be_made(name: str) -> None:
         gymnasium.make(name)
 
 
+def test_those_in_jax(tmp_path: Path) -> None:
+    """The two tests above, for environments written in JAX, in a process of their own."""
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    program = [sys.executable, "-W", "ignore", __file__, *APART]
+    run = subprocess.run(program, env={**os.environ, **cache}, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == APART
+
+
+def test_nothing_that_these_tests_need_is_missing() -> None:
+    """Environments whose extras are not installed are named, and not left out in silence."""
+    missing = [module for module in NEEDED if importlib.util.find_spec(module) is None]
+    names = [name for name in NOT_CHECKED if (row := left_out(gymnasium.registry[name])) and row.module in NEEDED]
+    assert not missing, f"{missing} missing, so {names} are not checked: pip install 'gymnasium[box2d,jax]'"
+
+
 def test_how_many_are_checked() -> None:
-    """Nearly all that is registered is checked: MuJoCo 4 and 5, classic control, toy text, and every Atari game."""
+    """Nearly all that is registered is checked: MuJoCo 4 and 5, Box2D, JAX, classic control, toy text, Atari."""
     assert len(CHECKED) >= FEWEST_CHECKED
+    assert len(APART) >= FEWEST_IN_JAX
     kinds = ["CartPole-v1", "Taxi-v4", "Humanoid-v5", "Humanoid-v4", "ALE/Pong-v5", "PongNoFrameskip-v4"]
-    assert set(kinds) <= set(CHECKED)
+    assert {*kinds, "LunarLander-v3", "CarRacing-v3", "phys2d/CartPole-v1"} <= set(CHECKED)
+
+
+if __name__ == "__main__":
+    for checked in sys.argv[1:]:
+        test_data_are_those_of_gymnasium(checked)
+        test_state_in_mid_episode(checked)
+        print(checked)

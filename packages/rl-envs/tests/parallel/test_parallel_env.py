@@ -26,7 +26,7 @@ from rl_envs import (
 from rl_envs._flat import unpack_flat
 from rl_envs._many_envs import make_envs
 from rl_envs.testing import CountingEnv, EnvConformance, TensorDictCountingEnv
-from rl_specs import FlatDict, MissingKeyError, NonTensor, ShapeError, SpecError, TensorMap, Unbounded
+from rl_specs import FlatDict, MissingKeyError, ShapeError, SpecError, TensorMap, Unbounded
 
 
 class TestOfSingles(EnvConformance):
@@ -303,16 +303,6 @@ def test_two_at_once(leaves_nothing: None) -> None:
     second.close()
 
 
-class NonTensorEnv(CountingEnv):  # type: ignore[misc]  # final, and all but its specs as wanted
-    """Has an entry that is no tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        observation = self.observation_spec.clone()
-        observation["label"] = NonTensor(shape=())
-        self.observation_spec = observation
-
-
 class WrongShapeEnv(CountingEnv):  # type: ignore[misc]  # final, and all but its observations as wanted
     """Returns observations that would broadcast into their place, or none."""
 
@@ -335,7 +325,6 @@ class WrongShapeEnv(CountingEnv):  # type: ignore[misc]  # final, and all but it
         (ValueError, "CartPol-v1(.|\n)*raised in worker 1", (2, [CountingEnv, lambda: GymEnv("CartPol-v1")])),
         (SpecError, r"ParallelEnv: the specs of env 1 differ from those of env 0(.|\n)*agents",
          (2, [CountingEnv, lambda: CountingEnv(prefix=("agents",))])),
-        (SpecError, 'entry "label" is no tensor', (2, NonTensorEnv)),
     ],
 )  # fmt: skip
 def test_mistakes(error: type[Exception], text: str, arguments: tuple[Any, ...], leaves_nothing: None) -> None:

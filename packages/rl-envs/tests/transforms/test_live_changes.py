@@ -227,12 +227,3 @@ def test_positions_out_of_range(toy: MakeEnv, index: int) -> None:
     with pytest.raises(IndexError, match="Expected none, found -1, with 0 transforms"):
         empty.remove_transform()
     assert len(empty.insert_transform(0, RewardSum()).transform) == 1
-
-
-def test_a_plain_function_says_how_it_becomes_a_transform(toy: MakeEnv) -> None:
-    """A function is refused with the transforms that take one, wherever it is given."""
-    env, function = TransformedEnv(toy()), lambda data: data
-    with pytest.raises(TypeError, match=r"UnaryTransform\(in_keys, out_keys, fn=.*ModuleTransform"):
-        env.append_transform(function)  # type: ignore[arg-type]  # what is refused
-    with pytest.raises(TypeError, match="UnaryTransform"):
-        TransformedEnv(toy(), function)  # type: ignore[arg-type]  # what is refused

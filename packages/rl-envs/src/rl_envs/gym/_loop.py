@@ -5,6 +5,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
+from tensordict import NonTensorStack
 from torch import Tensor
 
 from rl_envs._closing import close_every
@@ -42,7 +43,7 @@ class LoopBackend(Backend):
             entries.update(self._infos.read_rows([info for _, info in results]))
         if rows is None:
             return entries
-        return {key: self._spread(value.numpy(), rows) for key, value in entries.items()}
+        return {key: self._spread(value, rows) for key, value in entries.items()}
 
     def step(self, data: TensorMap) -> FlatDict:
         """See `Backend`."""
@@ -93,8 +94,12 @@ class LoopBackend(Backend):
         entries["pixels"] = torch.from_numpy(np.stack([rendered(self._envs[row]) for row in rows]))
         return entries
 
-    def _spread(self, values: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> Tensor:
-        """`values` in the `rows` of the whole batch, zeros elsewhere."""
+    def _spread(self, value: Any, rows: np.ndarray[Any, Any]) -> Any:
+        """`value` in the `rows` of the whole batch, zeros elsewhere; of text and objects there, any."""
+        if not isinstance(value, Tensor):
+            places = (np.cumsum(rows) - 1).clip(min=0).tolist()
+            return NonTensorStack(*[value[place] for place in places], stack_dim=0)
+        values = value.numpy()
         whole = np.zeros((len(self._envs), *values.shape[1:]), dtype=values.dtype)
         whole[rows] = values
         return torch.from_numpy(whole)

@@ -8,9 +8,11 @@ from rl_envs._closing import closed_on_error
 from rl_envs.gym._backend import Options
 from rl_envs.gym._loop import LoopBackend
 from rl_envs.gym._render import rendered
-from rl_envs.parallel._table import Table
+from rl_envs.parallel._apart import EXCHANGE, portable
+from rl_envs.parallel._table import Table, is_apart
+from rl_envs.parallel._wiring import RESET, STEP
 from rl_envs.parallel._worker import Task
-from rl_specs import message
+from rl_specs import FlatDict, NestedKey, message
 
 ACTION, OBSERVED, OUTCOME, CONTROL = "action", "observed", "outcome", "control"
 """Sections of the table: what a step reads, the observations, the rewards and flags, and what steers the workers."""
@@ -46,6 +48,8 @@ class LoopTask(Task):
             self._loop = LoopBackend(self._envs, options)
         self._options = options
         self._has_begun = False
+        self._apart: list[NestedKey] = []
+        self._shown: list[FlatDict] = [{} for _ in makers]
         self._rows = slice(first, first + len(makers))
 
     def describe(self) -> LoopDescription:
@@ -79,16 +83,36 @@ class LoopTask(Task):
         entries = self._loop.reset(rows)
         for key, target in self._observed:
             target.copy_(entries[key])
+        if self._apart:
+            self._shown = self._rows_apart(entries)
+
+    def _exchange(self, command: bytes) -> list[FlatDict]:
+        """Step or reset; entries that have no place in the table go back."""
+        if command != STEP:
+            self.reset(is_partial=command == RESET)
+            return self._shown
+        entries = self._loop.step(self._actions)
+        for key, target in (*self._observed, *self._outcome):
+            target.copy_(entries[key])
+        return self._rows_apart(entries)
+
+    def _rows_apart(self, entries: FlatDict) -> list[FlatDict]:
+        return [{key: portable(entries[key][row]) for key in self._apart} for row in range(len(self._envs))]
 
     def call(self, method: str, argument: Any) -> Any:
         """See `Task`."""
+        if method == EXCHANGE:
+            return self._exchange(argument[0])
         match method:
+            case "shown":
+                return self._shown
             case "seed":
                 now, last = argument
                 return self._loop.seed(now if self._has_begun else last)
             case "sample_infos":
                 return self._loop.sample_infos() if argument else []
             case "set_infos":
+                self._apart = [key for key, spec in argument.specs().items() if is_apart(spec)]
                 return self._loop.set_infos(argument)
             case "frame":
                 return self._loop.frame()

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
+from rl_envs._many_envs import stacked_rows
 from rl_envs.gym._backend import Backend, Options
 from rl_envs.gym._info_plan import InfoPlan
 from rl_envs.gym._loop_task import ACTION, CONTROL, MASK, OBSERVED, OUTCOME, LoopDescription, LoopTask
 from rl_envs.gym.spaces import SpaceSpecs
+from rl_envs.parallel._apart import Exchange, Leaves, apart_entries
 from rl_envs.parallel._broken_episodes import BrokenEpisodes
 from rl_envs.parallel._pool import PoolOptions, WorkerPool
 from rl_envs.parallel._split import available_cores, split_rows
@@ -83,15 +85,26 @@ class ProcessBackend(Backend):
         self.observation_space = first.observation_space
         self.action_space = first.action_space
         self._layout = _layout(first, count, options)
-        self._share(self._layout)
+        self._share(self._layout, {})
 
-    def _share(self, layout: Layout) -> None:
+    def _share(self, layout: Layout, apart: Leaves) -> None:
+        """Connect to the workers.
+
+        Args:
+            layout: what travels through shared memory.
+            apart: what has no place there, for one env.
+        """
         if self._can_restart:
-            self._broken = BrokenEpisodes(_episode_specs(layout, self.batch_size), self._slices)
+            self._broken = BrokenEpisodes(_episode_specs(layout, apart, self.batch_size), self._slices)
         table = self._pool.share(layout)
+        self._exchange: Exchange | None = None
+        if apart:
+            zeros = {key: leaf.zero() for key, leaf in apart.items()}
+            self._exchange = Exchange(self._pool, self._slices, [zeros] * len(self._taken))
+        self._runner = self._exchange or self._pool
         self._actions = list(table[ACTION].items())
         self._observed = list(table[OBSERVED].items())
-        self._outcome = list(table[OUTCOME].items())
+        self._returned = [*self._observed, *table[OUTCOME].items()]
         self._mask = table[CONTROL][MASK].numpy()
 
     def reset(self, rows: np.ndarray[Any, Any] | None) -> FlatDict:
@@ -105,6 +118,8 @@ class ProcessBackend(Backend):
             self._mask[:] = rows
             replaced = self._run(RESET, [worker for worker, part in enumerate(self._slices) if rows[part].any()])
         fresh = {key: value.clone() for key, value in self._observed}
+        if self._exchange is not None:
+            fresh.update(stacked_rows(self._exchange.rows))
         if self._broken is not None:
             self._broken.after_reset(fresh, None if rows is None else torch.from_numpy(rows).unsqueeze(-1), replaced)
         return fresh
@@ -115,9 +130,9 @@ class ProcessBackend(Backend):
         for key, target in self._actions:
             target.copy_(data[key].detach())
         replaced = self._run(STEP)
-        entries: FlatDict = {key: value.clone() for key, value in self._observed}
-        for key, value in self._outcome:
-            entries[key] = value.clone()
+        entries: FlatDict = {key: value.clone() for key, value in self._returned}
+        if self._exchange is not None:
+            entries.update(stacked_rows(self._exchange.rows))
         return entries if self._broken is None else self._broken.after_step(entries, replaced)
 
     def _hand_on_seeds(self, seeds: Sequence[int | None]) -> None:
@@ -139,8 +154,8 @@ class ProcessBackend(Backend):
         self._release()
         batch = self.batch_size
         specs = {key: spec.expand((*batch, *spec.shape)) for key, spec in plan.specs().items()}
-        observed = {**self._layout[OBSERVED], **forms("GymEnv", Composite(specs, shape=batch))}
-        self._share({**self._layout, OBSERVED: observed})
+        observed = {**self._layout[OBSERVED], **forms(Composite(specs, shape=batch))}
+        self._share({**self._layout, OBSERVED: observed}, apart_entries(Composite(plan.specs())))
 
     def frame(self) -> Tensor:
         """See `Backend`."""
@@ -178,44 +193,45 @@ class ProcessBackend(Backend):
 
     def _run(self, command: bytes, workers: Sequence[int] | None = None) -> Sequence[int]:
         try:
-            return self._pool.run(command, workers)
+            return self._runner.run(command, workers)
         except BaseException:
             self._release()  # the pool is closed; what raised may be held for long
             raise
 
     def _release(self) -> None:
         """Let go of the shared memory."""
-        self._actions, self._observed, self._outcome = [], [], []
+        self._actions, self._observed, self._returned = [], [], []
         self._mask = np.zeros(0, dtype=np.bool_)
 
 
 def _layout(description: LoopDescription, count: int, options: Options) -> Layout:
     batch = torch.Size((count,))
     specs = SpaceSpecs(device=None, categorical=options.categorical, limits=options.limits)
-    observed = forms("GymEnv", specs.of_observation(description.observation_space, batch))
+    observed = forms(specs.of_observation(description.observation_space, batch))
     if description.frame_shape is not None:
         observed = {} if options.pixels_only else observed
         observed["pixels"] = TensorForm((count, *description.frame_shape), torch.uint8)
     outcome: dict[NestedKey, TensorForm] = {"reward": TensorForm((count, 1), torch.float32)}
     outcome.update({flag: TensorForm((count, 1), torch.bool) for flag in _FLAGS})
     return {
-        ACTION: forms("GymEnv", Composite({"action": specs.of(description.action_space, batch)}, shape=batch)),
+        ACTION: forms(Composite({"action": specs.of(description.action_space, batch)}, shape=batch)),
         OBSERVED: observed,
         OUTCOME: outcome,
         CONTROL: {MASK: TensorForm((count,), torch.bool)},
     }
 
 
-def _episode_specs(layout: Layout, batch: torch.Size) -> EnvSpecs:
+def _episode_specs(layout: Layout, apart: Leaves, batch: torch.Size) -> EnvSpecs:
     """The entries of resets and steps, of which the shapes and dtypes alone are of interest."""
     observed, outcome = (
         {key: Unbounded(form.shape, dtype=form.dtype) for key, form in layout[name].items()}
         for name in (OBSERVED, OUTCOME)
     )
+    others = {key: leaf.expand((*batch, *leaf.shape)) for key, leaf in apart.items()}
     reward = {"reward": outcome.pop("reward")}
     nothing = Composite({}, shape=batch)
     return EnvSpecs(
-        observation=Composite(observed, shape=batch),
+        observation=Composite({**observed, **others}, shape=batch),
         action=nothing,
         reward=Composite(reward, shape=batch),
         done=Composite(outcome, shape=batch),

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rl_envs._row_choice import chosen_rows
 from rl_envs.gym._backend import Backend, Options, codecs
 from rl_envs.gym._info_plan import InfoPlan, split_infos
 from rl_envs.gym._vector_kind import VectorKind, vector_kind
@@ -151,8 +152,8 @@ class VectorBackend(Backend):
         rows = torch.from_numpy(done)
         merged: FlatDict = {}
         for key, value in entries.items():
-            where = rows.reshape(-1, *(1,) * (value.ndim - 1))
-            merged[key] = torch.where(where, finals[key], value)
+            where = rows.reshape(-1, *(1,) * (value.ndim - 1)) if isinstance(value, Tensor) else rows
+            merged[key] = chosen_rows(key, where, finals[key], value)
         return merged
 
 

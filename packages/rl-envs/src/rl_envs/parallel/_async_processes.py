@@ -14,9 +14,11 @@ from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._errors import WorkerTimeoutError
 from rl_envs._many_envs import make_envs
+from rl_envs.parallel._apart import ApartEntries, handed_over, returned
 from rl_envs.parallel._async_backend import AsyncBackend
 from rl_envs.parallel._env_row import Answer, EnvRow, Request, call_env
 from rl_envs.parallel._env_task import Description, check_entries, describe, portable_rows
+from rl_envs.parallel._held_requests import HeldRequests
 from rl_envs.parallel._pool import PoolOptions, WorkerPool
 from rl_envs.parallel._sections import CONTROL, FRESH, NEXT, ROOT, rows_of, table_layout
 from rl_envs.parallel._split import split_rows
@@ -25,6 +27,8 @@ from rl_envs.parallel._worker import Task
 from rl_specs import FlatDict, NestedKey, message
 
 _ASK = "ask"
+_ASK_APART = "ask apart"
+"""`_ASK` with entries that do not travel in shared memory."""
 
 
 @final
@@ -47,6 +51,7 @@ class ProcessesBackend(AsyncBackend):
             [partial(AsyncTask, options.component, makers[part], part.start) for part in self._slices], options
         )
         self._owed: list[deque[tuple[int, Request]]] = [deque() for _ in self._slices]
+        self._held = HeldRequests(self._pool, len(self._slices))
         self._payloads: dict[tuple[object, ...], bytes] = {}
 
     def descriptions(self) -> list[Description]:
@@ -55,48 +60,74 @@ class ProcessesBackend(AsyncBackend):
 
     def connect(self, specs: EnvSpecs, *, has_member_masks: bool) -> None:
         """See `AsyncBackend`."""
-        table = self._pool.share(table_layout(self._component, specs, has_member_masks=has_member_masks))
+        table = self._pool.share(table_layout(specs, has_member_masks=has_member_masks))
         count = len(self._worker_of)
+        self._apart = [ApartEntries(each) for part in self._pool.descriptions for each in part.specs]
+        self._has_apart = any(self._apart)
         self._root, self._next, self._fresh = (rows_of(table, name, range(count)) for name in (ROOT, NEXT, FRESH))
         self._mask = [table[CONTROL][RESET_KEY][index] for index in range(count)]
 
     def send(self, index: int, request: Request, root: FlatDict | None) -> None:
         """See `AsyncBackend`. An entry of another form than its spec's is none that the environment can read."""
         self._pool.check_usable()
-        given: list[NestedKey] = []
-        mask = None if root is None else root.get(RESET_KEY)
-        if root is not None and request == "reset" and mask is None:
-            row = index - self._slices[self._worker_of[index]].start
-            handed_on = portable_rows(root, ...)
-            self._ask(index, request, cloudpickle.dumps((_ASK, (row, request, (), False, False, handed_on))))
+        if request == "reset":
+            self._send_reset(index, root)
             return
-        if root is not None:
-            for key, target in self._root[index].items():
-                value = root.get(key)
-                if value is not None and value.dtype is target.dtype and value.shape == target.shape:
-                    target.copy_(value.detach())
-                    given.append(key)
-        if mask is not None:
+        assert root is not None
+        given = self._write_root(index, root)
+        if self._has_apart:
+            apart = handed_over(root, self._apart[index].root)
+            self._ask_apart(index, request, (given, True, False), apart)
+            return
+        self._ask(index, request, self._payload(index, request, given, True, False))
+
+    def _send_reset(self, index: int, root: FlatDict | None) -> None:
+        mask = None if root is None else root.get(RESET_KEY)
+        if root is not None and mask is None:  # all that is given, whether specs have it or not
+            self._ask_apart(index, "reset", ((), True, False), portable_rows(root, ...))
+            return
+        given: tuple[NestedKey, ...] = ()
+        apart: FlatDict = {}
+        if root is not None and mask is not None:
             self._mask[index].copy_(mask)
-        self._ask(index, request, self._payload(index, request, tuple(given), root is not None, mask is not None))
+            given, apart = self._write_root(index, root), handed_over(root, self._apart[index].root)
+        what = (given, root is not None, mask is not None)
+        if self._has_apart:
+            self._ask_apart(index, "reset", what, apart)
+        else:
+            self._ask(index, "reset", self._payload(index, "reset", *what))
+
+    def _write_root(self, index: int, root: FlatDict) -> tuple[NestedKey, ...]:
+        given: list[NestedKey] = []
+        for key, target in self._root[index].items():
+            value = root.get(key)
+            if value is not None and value.dtype is target.dtype and value.shape == target.shape:
+                target.copy_(value.detach())
+                given.append(key)
+        return tuple(given)
 
     def _ask(self, index: int, request: Request, payload: bytes) -> None:
         worker = self._worker_of[index]
         self._owed[worker].append((index, request))
         self._pool.request(worker, payload)
 
+    def _ask_apart(self, index: int, request: Request, what: tuple[object, ...], apart: FlatDict) -> None:
+        worker = self._worker_of[index]
+        self._owed[worker].append((index, request))
+        row = index - self._slices[worker].start
+        self._held.send(worker, cloudpickle.dumps((_ASK_APART, (row, request, *what, apart))))
+
     def receive(self, wait_s: float | None) -> list[tuple[int, Answer]]:
         """See `AsyncBackend`."""
         owing = [worker for worker, owed in enumerate(self._owed) if owed]
         found = []
         try:
-            answers = self._pool.ready(owing, wait_s)
+            for worker, apart in self._pool.ready(owing, wait_s):
+                index, request = self._owed[worker].popleft()
+                found.append((index, self._answer(index, request, apart)))
         except BaseException:
             self._release()  # the pool is closed; what raised may be held for long
             raise
-        for worker, _ in answers:
-            index, request = self._owed[worker].popleft()
-            found.append((index, self._answer(index, request)))
         return found
 
     def call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
@@ -125,18 +156,30 @@ class ProcessesBackend(AsyncBackend):
             payload = self._payloads[(index, *what)] = cloudpickle.dumps((_ASK, (row, *what)))
         return payload
 
-    def _answer(self, index: int, request: Request) -> Answer:
+    def _answer(self, index: int, request: Request, apart: tuple[FlatDict, FlatDict] | None) -> Answer:
         """What the worker has written, copied: the next request of this environment overwrites it."""
-        following = fresh = None
-        if request != "reset":
-            following = {key: value.clone() for key, value in self._next[index].items()}
-        if request != "step":
-            fresh = {key: value.clone() for key, value in self._fresh[index].items()}
-        return Answer(following, fresh)
+        if apart is not None:
+            return self._answer_apart(index, request, *apart)
+        if request == "step":
+            return Answer(_copied(self._next[index]), None)
+        following = None if request == "reset" else _copied(self._next[index])
+        return Answer(following, _copied(self._fresh[index]))
+
+    def _answer_apart(self, index: int, request: Request, following: FlatDict, fresh: FlatDict) -> Answer:
+        """What the worker has written, and what came beside it."""
+        self._held.note_answer(self._worker_of[index])
+        return Answer(
+            None if request == "reset" else {**_copied(self._next[index]), **following},
+            None if request == "step" else {**_copied(self._fresh[index]), **fresh},
+        )
 
     def _release(self) -> None:
         """Let go of the shared memory."""
         self._root, self._next, self._fresh, self._mask = [], [], [], []
+
+
+def _copied(entries: FlatDict) -> FlatDict:
+    return {key: value.clone() for key, value in entries.items()}
 
 
 @final
@@ -167,6 +210,7 @@ class AsyncTask(Task):
         self._device = None if device is None or device.type == "cpu" else device
         self._root, self._next, self._fresh = (rows_of(table, name, rows) for name in (ROOT, NEXT, FRESH))
         self._mask = [table[CONTROL][RESET_KEY][row] for row in rows]
+        self._apart = [ApartEntries(env._env_specs()) for env in self._envs]
 
     def step(self) -> None:
         """See `Task`; requests are calls."""
@@ -180,24 +224,16 @@ class AsyncTask(Task):
         """See `Task`."""
         if method == _ASK:
             return self._ask(*argument)
+        if method == _ASK_APART:
+            return self._ask_apart(*argument)
         return [call_env(env, method, each) for env, each in zip(self._envs, argument, strict=True)]
 
     def close(self) -> None:
         """See `Task`."""
         close_every(self._envs)
 
-    def _ask(
-        self,
-        row: int,
-        request: Request,
-        given: tuple[NestedKey, ...],
-        has_root: bool,
-        has_mask: bool,
-        handed_on: FlatDict | None = None,
-    ) -> None:
+    def _ask(self, row: int, request: Request, given: tuple[NestedKey, ...], has_root: bool, has_mask: bool) -> None:
         root: FlatDict | None = None
-        if handed_on is not None:
-            root = {key: self._moved(value) for key, value in handed_on.items()}
         if has_root:
             root = {key: self._moved(self._root[row][key].clone()) for key in given}
             if has_mask:
@@ -207,6 +243,33 @@ class AsyncTask(Task):
             self._write(NEXT, row, answer.following, self._next[row])
         if answer.fresh is not None:
             self._write(FRESH, row, answer.fresh, self._fresh[row])
+
+    def _ask_apart(
+        self,
+        row: int,
+        request: Request,
+        given: tuple[NestedKey, ...],
+        has_root: bool,
+        has_mask: bool,
+        brought: FlatDict,
+    ) -> tuple[FlatDict, FlatDict]:
+        """`_ask` with root entries beside those in the table; what goes back beside it, of a step and of a reset."""
+        root: FlatDict | None = None
+        if has_root:
+            in_table = {key: self._root[row][key].clone() for key in given}
+            root = {key: self._moved(value) for key, value in {**in_table, **brought}.items()}
+            if has_mask:
+                root[RESET_KEY] = self._moved(self._mask[row].clone())
+        answer = self._rows[row].answer(request, root)
+        following: FlatDict = {}
+        fresh: FlatDict = {}
+        if answer.following is not None:
+            self._write(NEXT, row, answer.following, self._next[row])
+            following = returned(f"{self._component}, _step", answer.following, self._apart[row].next)
+        if answer.fresh is not None:
+            self._write(FRESH, row, answer.fresh, self._fresh[row])
+            fresh = returned(f"{self._component}, _reset", answer.fresh, self._apart[row].fresh)
+        return following, fresh
 
     def _write(self, section: str, row: int, entries: FlatDict, targets: FlatDict) -> None:
         if (section, row) in self._unchecked:

@@ -13,6 +13,7 @@ from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._many_envs import make_envs
 from rl_envs._ragged import joined_rows, row_entries
+from rl_envs.parallel._apart import EXCHANGE, ApartEntries, portable, returned
 from rl_envs.parallel._sections import (
     CONTROL,
     FRESH,
@@ -26,6 +27,7 @@ from rl_envs.parallel._sections import (
     rows_of,
 )
 from rl_envs.parallel._table import Table
+from rl_envs.parallel._wiring import RESET, STEP
 from rl_envs.parallel._worker import Task
 from rl_envs.serial import SerialEnv
 from rl_specs import DTypeError, FlatDict, NestedKey, ShapeError, key_str, message, missing_key
@@ -108,12 +110,16 @@ class EnvTask(Task):
         self._seen = b""
         self._given: list[list[NestedKey]] = []
         self._kept: list[NestedKey] = []
+        self._apart = [ApartEntries(env._env_specs()) for env in self._envs]
+        self._root_of = self._whole_root if any(self._apart) else self._row_root
+        self._brought: list[FlatDict] = [{} for _ in rows]
+        self._shown: list[FlatDict] = [{} for _ in rows]
 
     def step(self) -> None:
         """See `Task`."""
         self._read_sources()
         for row, step in enumerate(self._step_calls):
-            following = step(self._row_root(row))
+            following = step(self._root_of(row))
             if not self._is_checked[NEXT]:
                 check_entries("ParallelEnv, _step", following, self._next[row])
             last = self._last[row] = _without_gradients(following)
@@ -131,20 +137,27 @@ class EnvTask(Task):
         root, self._handed_on = self._handed_on, None
         if is_partial:
             self._read_sources()
-            root = joined_rows([self._row_root(row) for row in range(len(self._envs))])
+            root = joined_rows([self._root_of(row) for row in range(len(self._envs))])
             root[RESET_KEY] = self._moved(self._mask.clone())
         fresh = self._serial._reset(root)
         if not self._fresh_rows:
             self._write_fresh(fresh, self._fresh)
         for row, targets in enumerate(self._fresh_rows):
             self._write_fresh(row_entries(fresh, row), targets)
+        for row, apart in enumerate(self._apart):
+            if apart:
+                self._shown[row] = returned("ParallelEnv, _reset", row_entries(fresh, row), apart.fresh)
         self._is_checked[FRESH] = True
 
     def call(self, method: str, argument: Any) -> Any:
         """See `Task`."""
         serial = self._serial
         assert serial is not None
+        if method == EXCHANGE:
+            return self._exchange(*argument)
         match method:
+            case "shown":
+                return self._shown
             case "set_stream":
                 rows = self._first * self._envs[0].batch_size.numel()
                 serial._set_stream(argument[0], argument[1] + rows)
@@ -167,6 +180,16 @@ class EnvTask(Task):
     def close(self) -> None:
         """See `Task`."""
         close_every(self._envs)
+
+    def _exchange(self, command: bytes, brought: list[FlatDict]) -> list[FlatDict]:
+        """Step or reset with entries that have no place in the table; those that come back."""
+        self._brought = brought
+        if command != STEP:
+            self.reset(is_partial=command == RESET)
+            return self._shown
+        self.step()
+        rows = zip(self._last, self._apart, strict=True)
+        return [returned("ParallelEnv, _step", last, apart.next) for last, apart in rows]
 
     def _write_fresh(self, fresh: FlatDict, targets: FlatDict) -> None:
         if not self._is_checked[FRESH]:
@@ -194,6 +217,11 @@ class EnvTask(Task):
             root[key] = last[key]
         return root
 
+    def _whole_root(self, row: int) -> FlatDict:
+        """`_row_root` with the entries that have no place in the table."""
+        brought = {key: self._moved(value) for key, value in self._brought[row].items()}
+        return {**self._row_root(row), **brought}
+
     def _moved(self, value: Tensor) -> Tensor:
         return value.to(self._device) if self._moves else value
 
@@ -204,7 +232,7 @@ def _without_gradients(entries: FlatDict) -> FlatDict:
 
 def portable_rows(entries: FlatDict, rows: Any) -> FlatDict:
     """Entries of some environments on their way to another process, which does not get those of the others."""
-    return {key: value[rows].detach().cpu().clone() for key, value in entries.items()}
+    return {key: portable(value[rows]).clone() for key, value in entries.items()}
 
 
 def check_entries(where: str, entries: FlatDict, targets: FlatDict) -> None:

@@ -165,6 +165,35 @@ class WorkerPool:
                 os.write(processes.commands[worker], command)
             return self._wait(chosen)
 
+    def exchange(self, method: str, arguments: Mapping[int, Any]) -> tuple[dict[int, Any], Sequence[int]]:
+        """Have workers step or reset by a call, at the same time; a failure is one of `run`.
+
+        Args:
+            method: see `Task.call`.
+            arguments: by worker.
+        Returns:
+            The answers by worker, and the workers that were started anew, as `run` has them, which have none.
+        Raises:
+            WorkerError: see `run`.
+        """
+        self.check_usable()
+        payloads = {worker: cloudpickle.dumps((method, argument)) for worker, argument in arguments.items()}
+        deadline = self._deadline()
+        with self._closed_where_broken_off():
+            if self._recovery is not None:
+                found = self._recovery.exchange(payloads)
+                return found, self._recovery.take_replaced()
+            for worker, payload in payloads.items():
+                wait = partial(self._wait_for, worker, deadline)
+                write_frame(self._processes.commands[worker], payload, wait, command=CALL)
+        answers: dict[int, Any] = {}
+        while waiting := payloads.keys() - answers.keys():
+            ready = self.ready(sorted(waiting), None if deadline is None else deadline - time.monotonic())
+            if not ready:
+                raise self._late(sorted(waiting))
+            answers.update(ready)
+        return answers, ()
+
     def mend(self) -> Sequence[int]:
         """Start anew the workers that have ended while they had nothing to do, where that is asked for.
 

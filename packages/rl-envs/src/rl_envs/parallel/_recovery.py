@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import cloudpickle  # type: ignore[import-untyped]  # ships no types
 
@@ -79,6 +79,30 @@ class Recovery:
             frames.append(frame)
         return frames
 
+    def exchange(self, payloads: Mapping[int, bytes]) -> dict[int, Any]:
+        """Answers of workers that work on a call at the same time; those that fail are replaced, and have none.
+
+        Args:
+            payloads: what each of them is sent.
+        Raises:
+            WorkerError: see `recover`.
+        """
+        deadline = self._deadline(self._timeout_s)
+        unsent = {worker: self._send(worker, payload, deadline) for worker, payload in payloads.items()}
+        failed = {worker: why for worker, why in unsent.items() if why is not None}
+        answers: dict[int, Any] = {}
+        for worker in payloads.keys() - failed.keys():
+            frame, why = self._receive(worker, deadline)
+            answer = pickle.loads(frame) if why is None else None
+            if isinstance(answer, Failure):
+                why = partial(broken, self._component, worker, answer)
+            if why is None:
+                answers[worker] = answer
+            else:
+                failed[worker] = why
+        self._replace_all(failed)
+        return {worker: answer for worker, answer in answers.items() if worker not in self._replaced}
+
     def recover(self, told: Sequence[int], late: Sequence[int]) -> None:
         """Wait until all workers have finished or failed, and replace those that failed.
 
@@ -94,6 +118,10 @@ class Recovery:
         for worker in told:
             if worker not in failed and (why := self._problem(worker, _PING, self._timeout_s)) is not None:
                 failed[worker] = why
+        self._replace_all(failed)
+
+    def _replace_all(self, failed: Mapping[int, _Why]) -> None:
+        """Replace those that failed, and those that have ended without a word."""
         self._exits.update(self._processes.exits(time.monotonic()))
         while failed := self._with_the_dead(failed):
             for worker in failed:
@@ -143,18 +171,36 @@ class Recovery:
 
     def _ask(self, worker: int, payload: bytes | None, limit_s: float | None) -> tuple[bytes, _Why | None]:
         """The answer of a worker as it came; or why there is none."""
-        deadline = None if limit_s is None else time.monotonic() + limit_s
+        deadline = self._deadline(limit_s)
+        why = None if payload is None else self._send(worker, payload, deadline)
+        return self._receive(worker, deadline) if why is None else (b"", why)
+
+    def _send(self, worker: int, payload: bytes, deadline: float | None) -> _Why | None:
+        """Ask a worker; what went wrong, if anything did."""
         wait = partial(self._wait_for, worker, deadline)
+        return self._tried(worker, partial(write_frame, self._processes.commands[worker], payload, wait, command=CALL))[
+            1
+        ]
+
+    def _receive(self, worker: int, deadline: float | None) -> tuple[bytes, _Why | None]:
+        """What a worker answers, as it came; or why there is nothing."""
+        wait = partial(self._wait_for, worker, deadline)
+        frame, why = self._tried(worker, partial(read_frame, self._processes.replies[worker], wait))
+        return frame or b"", why
+
+    def _tried(self, worker: int, talk: Callable[[], bytes | None]) -> tuple[bytes | None, _Why | None]:
+        """What comes of talking to a worker; or what kept it from it."""
         try:
-            if payload is not None:
-                write_frame(self._processes.commands[worker], payload, wait, command=CALL)
-            return read_frame(self._processes.replies[worker], wait), None
+            return talk(), None
         except _EndedError:
-            return b"", partial(died, self._component, {worker: self._exits[worker]})
+            return None, partial(died, self._component, {worker: self._exits[worker]})
         except TimeoutError:
-            return b"", partial(timed_out, self._component, [worker], limit_s or 0.0)
+            return None, partial(timed_out, self._component, [worker], self._timeout_s or 0.0)
         except (EOFError, BrokenPipeError):
             raise died(self._component, {}) from None
+
+    def _deadline(self, limit_s: float | None) -> float | None:
+        return None if limit_s is None else time.monotonic() + limit_s
 
     def _wait_for(self, worker: int, deadline: float | None, fd: int, event: int) -> None:
         """A `Wait` that ends with the worker and with the time."""

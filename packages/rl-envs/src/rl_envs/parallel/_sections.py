@@ -6,7 +6,6 @@ import torch
 
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
-from rl_envs._ragged import joined_rows
 from rl_envs.parallel._table import Layout, Table, TensorForm, forms
 from rl_specs import FlatDict, NestedKey, canonical_key
 
@@ -17,24 +16,21 @@ SOURCES = "sources"
 NOWHERE, GIVEN, KEPT = range(3)
 
 
-def table_layout(component: str, specs: EnvSpecs, *, has_member_masks: bool = False) -> Layout:
-    """Sections for environments `[N, *B]` with these specs.
+def table_layout(specs: EnvSpecs, *, has_member_masks: bool = False) -> Layout:
+    """Sections for environments `[N, *B]` with these specs, for all entries that have a place in shared memory.
 
     Args:
-        component: who holds them, for messages.
         specs: of the batch.
         has_member_masks: whether resets follow masks of groups, which then are root entries.
-    Raises:
-        SpecError: an entry is no tensor.
     """
     sections: dict[str, Mapping[NestedKey, TensorForm]] = {}
     if specs.rows:
         for row, own in enumerate(specs.rows):
-            parts = _sections(component, own, has_member_masks)
+            parts = _sections(own, has_member_masks)
             sections |= {_of_row(name, row): part for name, part in parts.items()}
         root = {key for name, part in sections.items() if name.startswith(ROOT) for key in part}
     else:
-        sections |= _sections(component, specs, has_member_masks)
+        sections |= _sections(specs, has_member_masks)
         root = set(sections[ROOT])
     control: dict[NestedKey, TensorForm] = {
         RESET_KEY: TensorForm((*specs.done.shape, 1), torch.bool),
@@ -43,14 +39,14 @@ def table_layout(component: str, specs: EnvSpecs, *, has_member_masks: bool = Fa
     return {**sections, CONTROL: control}
 
 
-def _sections(component: str, specs: EnvSpecs, has_member_masks: bool) -> dict[str, dict[NestedKey, TensorForm]]:
+def _sections(specs: EnvSpecs, has_member_masks: bool) -> dict[str, dict[NestedKey, TensorForm]]:
     flags = {key: tuple(leaf.shape) for key, leaf in specs.done.flat_items() if not isinstance(key, str)}
     masks = {canonical_key((*key[:-1], RESET_KEY)): TensorForm(shape, torch.bool) for key, shape in flags.items()}
-    root = forms(component, specs.action, specs.state, specs.observation, specs.done)
+    root = forms(specs.action, specs.state, specs.observation, specs.done)
     return {
         ROOT: {**root, **masks} if has_member_masks else root,
-        NEXT: forms(component, specs.observation, specs.reward, specs.done),
-        FRESH: forms(component, specs.observation, specs.done),
+        NEXT: forms(specs.observation, specs.reward, specs.done),
+        FRESH: forms(specs.observation, specs.done),
     }
 
 
@@ -73,8 +69,3 @@ def rows_of(table: Table, section: str, rows: Sequence[int]) -> list[FlatDict]:
 def root_keys(table: Table, count: int) -> list[NestedKey]:
     """Root entries of `count` environments, in the order of their sources."""
     return list(dict.fromkeys(key for row in rows_of(table, ROOT, range(count)) for key in row))
-
-
-def copied_rows(rows: Sequence[FlatDict]) -> FlatDict:
-    """What environments that differ have written in the table, as entries of the batch, copied."""
-    return joined_rows([{key: value.clone() for key, value in row.items()} for row in rows])

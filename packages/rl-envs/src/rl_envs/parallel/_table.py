@@ -7,7 +7,7 @@ from typing import TypeAlias, final
 
 import torch
 
-from rl_specs import Composite, FlatDict, NestedKey, NonTensor, SpecError, key_str, message
+from rl_specs import Composite, FlatDict, NestedKey, TensorSpec
 
 _ALIGNMENT = 64
 
@@ -60,23 +60,20 @@ def table_bytes(layout: Layout) -> int:
     return max(sum(sizes), _ALIGNMENT)
 
 
-def forms(component: str, *specs: Composite) -> dict[NestedKey, TensorForm]:
-    """Forms of all entries of some specs.
-
-    Raises:
-        SpecError: an entry is no tensor, or of no known size.
-    """
+def forms(*specs: Composite) -> dict[NestedKey, TensorForm]:
+    """Forms of all entries of some specs but those that are apart."""
     found = {}
     for spec in specs:
         for key, leaf in spec.flat_items():
-            if isinstance(leaf, NonTensor) or leaf.dtype is None:
-                problem, fix = f"entry {key_str(key)} is no tensor", "Leave it out in the environment, or use SerialEnv"
-                raise SpecError(message(component, problem, expected="tensors alone", found=leaf, fix=fix))
-            if leaf.is_dynamic:
-                problem, fix = f"entry {key_str(key)} leaves a size open", "Pad it in the environment, or use SerialEnv"
-                raise SpecError(message(component, problem, expected="known sizes", found=leaf, fix=fix))
-            found[key] = TensorForm(tuple(leaf.shape), leaf.dtype)
+            if not is_apart(leaf):
+                assert leaf.dtype is not None
+                found[key] = TensorForm(tuple(leaf.shape), leaf.dtype)
     return found
+
+
+def is_apart(leaf: TensorSpec) -> bool:
+    """Whether an entry has no place in shared memory: it is no tensor, or of no known size."""
+    return leaf.dtype is None or leaf.is_dynamic
 
 
 def _padded(form: TensorForm) -> int:

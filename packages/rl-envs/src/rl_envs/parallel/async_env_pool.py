@@ -68,8 +68,7 @@ class AsyncEnvPool(EnvBase):
     Raises:
         ValueError: an option that makes no sense, or that the backend does not have.
         TypeError: something that is not a callable, not one that gives an environment, or that cannot be pickled.
-        SpecError: see `SerialEnv`; environments that differ, and `stack="dense"`; with processes, entries that are no
-            tensors.
+        SpecError: see `SerialEnv`; environments that differ, and `stack="dense"`.
         MemoryError: there is no room for the shared memory.
         WorkerError: a worker ended while it made its environments.
     """

@@ -16,11 +16,12 @@ from rl_envs._errors import StateNotSupportedError
 from rl_envs._flat import unpack_flat
 from rl_envs._many_envs import EnvKwargs, check_state_parts, env_makers
 from rl_envs._mixed_envs import stacked_env_specs
-from rl_envs._ragged import row_entries
+from rl_envs.parallel._apart import ApartEntries
 from rl_envs.parallel._broken_episodes import BrokenEpisodes
 from rl_envs.parallel._env_task import Description, EnvTask, portable_rows
 from rl_envs.parallel._launch import StartMethod
 from rl_envs.parallel._pool import PoolOptions, WorkerPool
+from rl_envs.parallel._row_wise import RowWise
 from rl_envs.parallel._sections import (
     CONTROL,
     FRESH,
@@ -29,10 +30,7 @@ from rl_envs.parallel._sections import (
     NEXT,
     ROOT,
     SOURCES,
-    copied_rows,
     is_mixed,
-    root_keys,
-    rows_of,
     table_layout,
 )
 from rl_envs.parallel._split import split_rows
@@ -46,11 +44,12 @@ _PRELOAD = ("gymnasium", "mujoco")
 class ParallelEnv(EnvBase):
     """Environments in worker processes, stepped at the same time, `[N, *B]`; the data are those of a `SerialEnv`.
 
-    Actions and what comes back travel through shared memory; nothing is pickled in a step. A worker is handed those
-    root entries that are in the specs of its environment: other entries, such as what a policy writes besides the
-    action, stay here. A reset of everything is handed all entries that it is given. Tensors are copies: gradients do
-    not pass. Each worker computes with one torch thread. Draws from the global generators of torch, numpy and `random`
-    differ between workers and follow this process's torch seed.
+    Actions and what comes back travel through shared memory; nothing is pickled in a step, but for text, objects, and
+    tensors of sizes that the specs leave open, where environments have such. A worker is handed those root entries that
+    are in the specs of its environment: other entries, such as what a policy writes besides the action, stay here. A
+    reset of everything is handed all entries that it is given. Tensors are copies: gradients do not pass. Each worker
+    computes with one torch thread. Draws from the global generators of torch, numpy and `random` differ between workers
+    and follow this process's torch seed.
 
     The environments may differ as those of a `SerialEnv` may.
 
@@ -79,7 +78,7 @@ class ParallelEnv(EnvBase):
     Raises:
         ValueError: a number, a start method or a limit that makes no sense; another number of callables.
         TypeError: something that is not a callable, not one that gives an environment, or that cannot be pickled.
-        SpecError: see `SerialEnv`; or entries that are no tensors.
+        SpecError: see `SerialEnv`.
         MemoryError: there is no room for the shared memory.
         WorkerError: a worker ended while it made its environments.
     """
@@ -120,18 +119,17 @@ class ParallelEnv(EnvBase):
         self.resets_members = all(description.resets_members for description in descriptions)
         self._specs: EnvSpecs = stacked_env_specs("ParallelEnv", specs)
         self._broken = BrokenEpisodes(self._specs, self._slices) if self._can_restart else None
-        self._share()
+        self._share(specs)
 
-    def _share(self) -> None:
-        table = self._pool.share(table_layout("ParallelEnv", self._specs, has_member_masks=self.resets_members))
+    def _share(self, specs: Sequence[EnvSpecs]) -> None:
+        table = self._pool.share(table_layout(self._specs, has_member_masks=self.resets_members))
         self._moves = self._device is not None and self._device.type != "cpu"
-        every = range(self._batch_size[0])
-        self._is_mixed = is_mixed(table)
-        self._keys = root_keys(table, len(every))
-        self._inputs = [] if self._is_mixed else list(table[ROOT].items())
-        self._outputs = [] if self._is_mixed else list(table[NEXT].items())
-        self._fresh = [] if self._is_mixed else list(table[FRESH].items())
-        self._rows = {name: rows_of(table, name, every) if self._is_mixed else [] for name in (ROOT, NEXT, FRESH)}
+        is_plain = not is_mixed(table) and not any(ApartEntries(each) for each in specs)
+        self._row_wise = None if is_plain else RowWise(self._pool, table, specs, self._slices)
+        self._runner = self._row_wise or self._pool
+        self._inputs = list(table[ROOT].items()) if is_plain else []
+        self._outputs = list(table[NEXT].items()) if is_plain else []
+        self._fresh = list(table[FRESH].items()) if is_plain else []
         self._mask = table[CONTROL][RESET_KEY]
         self._sources = table[CONTROL][SOURCES].numpy()
         self._written = b""
@@ -144,19 +142,27 @@ class ParallelEnv(EnvBase):
 
     def _step(self, data: TensorMap) -> FlatDict:
         self._pool.check_usable()
+        if self._row_wise is not None:
+            return self._step_rows(self._row_wise, data)
         self._hand_over(data)
         replaced = self._run(STEP)
         entries = {key: value.clone() for key, value in self._outputs}
-        if self._is_mixed:
-            entries = copied_rows(self._rows[NEXT])
         following = entries if self._broken is None else self._broken.after_step(entries, replaced)
-        is_known = following is entries and not self._is_mixed and not torch.is_inference_mode_enabled()
+        is_known = following is entries and not torch.is_inference_mode_enabled()
         if self._moves:
             following = self._moved(following)
         self._returned = {}
         if is_known:  # tensors of inference mode do not tell whether they were changed
             self._returned = {key: (value, value._version) for key, value in following.items()}
         return following
+
+    def _step_rows(self, row_wise: RowWise, data: TensorMap) -> FlatDict:
+        self._hand_over_rows(row_wise, data)
+        replaced = self._run(STEP)
+        following = row_wise.following()
+        if self._broken is not None:
+            following = self._broken.after_step(following, replaced)
+        return self._moved(following) if self._moves else following
 
     def _reset(self, data: TensorMap | None) -> FlatDict:
         self._pool.check_usable()
@@ -173,9 +179,12 @@ class ParallelEnv(EnvBase):
             workers = [worker for worker, part in enumerate(self._slices) if any(concerned[part])]
             if workers:
                 self._mask.copy_(rows)
-                self._hand_over(data)
+                if self._row_wise is None:
+                    self._hand_over(data)
+                else:
+                    self._hand_over_rows(self._row_wise, data)
                 replaced = self._run(RESET, workers)
-        fresh = copied_rows(self._rows[FRESH]) if self._is_mixed else {key: value.clone() for key, value in self._fresh}
+        fresh = {key: value.clone() for key, value in self._fresh} if self._row_wise is None else self._row_wise.fresh()
         if self._broken is not None:
             self._broken.after_reset(fresh, rows, replaced)
         return self._moved(fresh) if self._moves else fresh
@@ -188,7 +197,7 @@ class ParallelEnv(EnvBase):
 
     def _run(self, command: bytes, workers: Sequence[int] | None = None) -> Sequence[int]:
         try:
-            replaced = self._pool.run(command, workers)
+            replaced = self._runner.run(command, workers)
         except BaseException:
             self._release()  # the pool is closed; what raised may be held for long
             raise
@@ -198,7 +207,9 @@ class ParallelEnv(EnvBase):
 
     def _release(self) -> None:
         """Let go of the shared memory."""
-        self._inputs, self._outputs, self._fresh, self._returned, self._rows = [], [], [], {}, {}
+        self._inputs, self._outputs, self._fresh, self._returned = [], [], [], {}
+        if self._row_wise is not None:
+            self._row_wise.release()
         self._mask, self._sources = torch.empty(0, dtype=torch.bool), np.empty(0, dtype=np.uint8)
 
     def _hand_over(self, data: TensorMap) -> None:
@@ -207,9 +218,7 @@ class ParallelEnv(EnvBase):
         What comes back as the last step returned it, the workers have themselves. An entry of another form than its
         spec's is one that transforms around this environment have made, and not one that it can read.
         """
-        sources = bytearray(len(self._keys))
-        if self._is_mixed:
-            self._hand_over_rows(unpack_flat(data), sources)
+        sources = bytearray(len(self._inputs))
         for position, (key, target) in enumerate(self._inputs):
             value = data.get(key, None)
             returned = self._returned.get(key)
@@ -222,18 +231,9 @@ class ParallelEnv(EnvBase):
             self._written = bytes(sources)
             self._sources[:] = list(sources)
 
-    def _hand_over_rows(self, entries: FlatDict, sources: bytearray) -> None:
-        """`_hand_over` for environments that differ: an entry goes to those that read it, if it fits all of them."""
-        tables = self._rows[ROOT]
-        given = [row_entries(entries, row) for row in range(len(tables))]
-        for position, key in enumerate(self._keys):
-            pairs = [(row.get(key), table[key]) for row, table in zip(given, tables, strict=True) if key in table]
-            fits = [value is not None and _fits(value, target) for value, target in pairs]
-            if all(fits):
-                for value, target in pairs:
-                    assert value is not None
-                    target.copy_(value.detach())
-                sources[position] = GIVEN
+    def _hand_over_rows(self, row_wise: RowWise, data: TensorMap) -> None:
+        """`_hand_over`, environment by environment."""
+        self._sources[:] = list(row_wise.hand_over(unpack_flat(data)))
 
     def _moved(self, entries: FlatDict) -> FlatDict:
         return {key: value.to(self._device) for key, value in entries.items()}
@@ -308,7 +308,3 @@ class ParallelEnv(EnvBase):
         self._note_replaced()
         if self._broken is not None:
             self._broken.forget()
-
-
-def _fits(value: Tensor, target: Tensor) -> bool:
-    return value.dtype is target.dtype and value.shape == target.shape

@@ -7,10 +7,12 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any, ClassVar, cast, final, overload
 
 from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
 from torch import nn
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._seeding import stream_seed
+from rl_envs.transforms._callable_transform import CallableTransform, DataFunction
 from rl_envs.transforms.transform import ActionMaskPairs, Transform, TransformContainer
 from rl_specs import Composite, TensorMap, message
 
@@ -30,15 +32,16 @@ class Compose(Transform):
     once, and a change that does not fit is refused and leaves everything as it was.
 
     Args:
-        transforms: the transforms, first the one next to the environment; `Compose` objects can be nested.
+        transforms: the transforms, first the one next to the environment; `Compose` objects can be nested. A function
+            from a TensorDict to a TensorDict is one too: see `TransformedEnv`.
     Raises:
-        TypeError: one is not a `Transform`.
+        TypeError: one is neither a `Transform` nor a callable.
         RuntimeError: one is part of another container already.
     """
 
     accepts_mapping: ClassVar[bool] = True
 
-    def __init__(self, *transforms: Transform) -> None:
+    def __init__(self, *transforms: Transform | DataFunction) -> None:
         super().__init__()
         self.transforms = nn.ModuleList()
         self._is_view = False
@@ -65,11 +68,11 @@ class Compose(Transform):
             found.extend(transform.leaves() if isinstance(transform, Compose) else [transform])
         return found
 
-    def append(self, transform: Transform) -> None:
+    def append(self, transform: Transform | DataFunction) -> None:
         """Add `transform` at the end, the place farthest from the environment."""
         self._replace([*self, *_checked([transform])])
 
-    def insert(self, index: int, transform: Transform) -> None:
+    def insert(self, index: int, transform: Transform | DataFunction) -> None:
         """Add `transform` before position `index`; `len(compose)` is the end, negative numbers count from there.
 
         Raises:
@@ -81,7 +84,7 @@ class Compose(Transform):
         items.insert(index, *_checked([transform]))
         self._replace(items)
 
-    def extend(self, transforms: Iterable[Transform]) -> None:
+    def extend(self, transforms: Iterable[Transform | DataFunction]) -> None:
         """Add several at the end; all of them or, where one does not fit, none."""
         self._replace([*self, *_checked(transforms)])
 
@@ -103,7 +106,7 @@ class Compose(Transform):
         del items[index]
         self._replace(items)
 
-    def __setitem__(self, index: int, transform: Transform) -> None:
+    def __setitem__(self, index: int, transform: Transform | DataFunction) -> None:
         items = list(self)
         items[index] = _checked([transform])[0]
         self._replace(items)
@@ -276,18 +279,21 @@ class Compose(Transform):
 
 
 def _checked(transforms: Iterable[object]) -> list[Transform]:
-    items = list(transforms)
-    for transform in items:
-        if not isinstance(transform, Transform):
-            problem = "not a transform"
-            fix = "Derive from rl_envs.Transform"
-            if isinstance(transform, type):
-                fix = f"Pass an object, {transform.__name__}(...), and not the class"
-            elif callable(transform):
-                fix = "Give a function of one entry as UnaryTransform(in_keys, out_keys, fn=...), of several as "
-                fix += "ModuleTransform(module=TensorDictModule(function, in_keys, out_keys))"
-            raise TypeError(message("Compose", problem, expected="Transform", found=_called(transform), fix=fix))
-    return cast(list[Transform], items)
+    """The transforms; functions as such."""
+    return [_as_transform(transform) for transform in transforms]
+
+
+def _as_transform(given: object) -> Transform:
+    if isinstance(given, Transform):
+        return given
+    if (callable(given) and not isinstance(given, type | nn.Module)) or isinstance(given, TensorDictModuleBase):
+        return CallableTransform(given)
+    fix = "Derive from rl_envs.Transform, or pass a function from a TensorDict to a TensorDict"
+    if isinstance(given, type):
+        fix = f"Pass an object, {given.__name__}(...), and not the class"
+    elif isinstance(given, nn.Module):
+        fix = "Pass ModuleTransform(module=TensorDictModule(network, in_keys, out_keys))"
+    raise TypeError(message("Compose", "not a transform", expected="Transform", found=_called(given), fix=fix))
 
 
 def _called(given: object) -> str:

@@ -1,7 +1,7 @@
 """An environment seen through transforms."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import indent
 from typing import Any, TypeAlias, cast, final
 
@@ -14,6 +14,7 @@ from rl_envs._env_plan import FlagGroup, complete_flags, flag_groups, incomplete
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs._seeding import stream_seed
+from rl_envs.transforms._callable_transform import DataFunction
 from rl_envs.transforms._carried_wiring import overwritten_carriers
 from rl_envs.transforms._explain import Output, print_explanation
 from rl_envs.transforms.compose import Compose
@@ -33,14 +34,18 @@ class TransformedEnv(EnvBase):
     Args:
         base_env: the environment inside. Of a `TransformedEnv` the transforms are taken over, so that the result is one
             layer deep; the given object stays usable as a view.
-        transform: a `Transform`, a `Compose`, a list of transforms, or None for none yet.
+        transform: a `Transform`, a `Compose`, a list of transforms, or None for none yet. A function from a TensorDict
+            to a TensorDict is a transform too: it is given what each reset returned, which has no reward, and what each
+            step returned. The specs are those of what it makes of zeros.
     Raises:
         TypeError: `base_env` is no environment, or `transform` no transform.
         SpecError: the transforms do not fit the environment or each other.
         RuntimeError: a transform is part of another environment already.
     """
 
-    def __init__(self, base_env: EnvBase, transform: Transform | Iterable[Transform] | None = None) -> None:
+    def __init__(
+        self, base_env: EnvBase, transform: Transform | DataFunction | Iterable[Transform | DataFunction] | None = None
+    ) -> None:
         _check_base(base_env)
         super().__init__(device=base_env.device, batch_size=base_env.batch_size)
         self._training = base_env.training
@@ -80,18 +85,18 @@ class TransformedEnv(EnvBase):
         """The transforms, first the one next to the base env."""
         return self._transform
 
-    def append_transform(self, transform: Transform) -> "TransformedEnv":
-        """Add a transform at the end; returns the environment.
+    def append_transform(self, transform: Transform | DataFunction) -> "TransformedEnv":
+        """Add a transform, or a function as the constructor takes it, at the end; returns the environment.
 
         Raises:
             SpecError: it does not fit; the environment is as it was.
-            TypeError: it is no transform; `UnaryTransform` makes one of a function.
+            TypeError: it is neither.
         """
         self._transform.append(transform)
         return self
 
-    def insert_transform(self, index: int, transform: Transform) -> "TransformedEnv":
-        """Add a transform before position `index`; returns the environment.
+    def insert_transform(self, index: int, transform: Transform | DataFunction) -> "TransformedEnv":
+        """Add a transform, or a function, before position `index`; returns the environment.
 
         Raises:
             SpecError: it, or one after it, does not fit; the environment is as it was.
@@ -128,7 +133,7 @@ class TransformedEnv(EnvBase):
             transform._attach(None)
             raise
 
-    def _adopt_new(self, transforms: list[Transform]) -> None:
+    def _adopt_new(self, transforms: Sequence[Transform | DataFunction]) -> None:
         whole = Compose(*transforms)
         try:
             self._adopt(whole)
@@ -136,7 +141,7 @@ class TransformedEnv(EnvBase):
             whole._release()
             raise
 
-    def _take_over(self, inner: "TransformedEnv", added: list[Transform]) -> None:
+    def _take_over(self, inner: "TransformedEnv", added: Sequence[Transform | DataFunction]) -> None:
         self._base_env = inner.base_env
         if inner._is_prefix and len(inner.transform):
             problem = "base_env is a view: its transforms belong to another environment"
@@ -394,13 +399,13 @@ def _check_base(base_env: object) -> None:
         raise TypeError(message("TransformedEnv", "base_env", expected=expected, found=found, fix=fix))
 
 
-def _as_list(transform: object) -> list[Transform]:
+def _as_list(transform: object) -> list[Transform | DataFunction]:
     if isinstance(transform, Transform):
         return [transform]
     if transform is None:
         return []
     if callable(transform):
-        return [cast(Transform, transform)]  # refused with what takes a function
+        return [transform]
     if not isinstance(transform, Iterable):
         fix = "Pass an object of a class derived from rl_envs.Transform, or a list of them"
         found = repr(transform)
