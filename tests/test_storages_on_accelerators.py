@@ -72,6 +72,17 @@ def restored(device: str, folder: str) -> list[list[int]]:
     return found
 
 
+def frozen(device: str) -> list[list[int]]:
+    """The rows of one moment, before others are written, and after."""
+    buffer = filled(STORAGES["tensor"](device), device)
+    rows = buffer.storage.freeze()
+    found = [_numbers(rows.values()["n"])]
+    buffer.extend(steps(300, 2, device))
+    found.append(_numbers(rows.values()["n"]))
+    rows.release()
+    return [*found, [rows.copied]]
+
+
 def device_of_rows(device: str) -> str:
     """Where a list storage keeps what came from the CPU."""
     storage = ListStorage(3, device=device)
@@ -110,6 +121,13 @@ def test_saves_do_not_depend_on_the_device(elsewhere: ProcessPoolExecutor, tmp_p
     """A save made on a device loads on another one, in every format."""
     expected = contents("tensor", "cpu")[0]
     assert run(elsewhere, "restored", DEVICE, str(tmp_path)) == [expected] * 4
+
+
+def test_a_save_under_way_does_not_depend_on_the_device(elsewhere: ProcessPoolExecutor) -> None:
+    """Rows overwritten on a device while they are saved come from their copies; 2 steps of 3 lanes are 6 copies."""
+    before, after, copied = run(elsewhere, "frozen", DEVICE)
+    assert before == after == frozen("cpu")[0]
+    assert copied == [6]
 
 
 def test_lists_keep_rows_on_their_device(elsewhere: ProcessPoolExecutor) -> None:

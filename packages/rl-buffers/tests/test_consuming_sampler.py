@@ -252,3 +252,18 @@ def test_draws_are_taken_back(limit: int, sizes: list[int], keep: int) -> None:
     sampler.rewind(mark)
     generator.set_state(state)
     assert draw() == first
+
+
+def test_rows_of_one_batch_do_not_overwrite_each_other() -> None:
+    """In a full ring, a batch that takes the room of the row that the ring comes to next goes on after it."""
+    found = set()
+    for seed in range(12):
+        buffer = _buffer(ConsumingSampler(), 3, seed)
+        buffer.extend(torch.arange(3))
+        (consumed,) = buffer.sample(1).tolist()
+        found.add(consumed)
+        following = next(place for place in range(3) if place != consumed)
+        assert buffer.extend(torch.tensor([7, 8])).tolist() == [consumed, following]
+        assert len(buffer) == 3
+        assert buffer.add(torch.tensor(9)) == following + 1
+    assert 0 in found

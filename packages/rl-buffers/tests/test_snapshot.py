@@ -299,3 +299,28 @@ def test_a_snapshot_is_what_a_copy_would_be(size: int, lanes: int, actions: list
     if storage.paths() and len(buffer):
         buffer[0] = torch.tensor(7)
         assert storage._snapshots == ()
+
+
+@pytest.mark.parametrize("kind", [TensorStorageCheckpointer, FlatStorageCheckpointer])
+@pytest.mark.parametrize("storage", [LazyTensorStorage, LazyMemmapStorage])
+def test_a_save_while_rows_are_written_all_the_time(
+    storage: Any, kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saves of 40 chunks, during which rows are written without a pause, hold the rows and place of the call."""
+    monkeypatch.setattr("rl_buffers._chunks._LEAST", 2000)
+    buffer, other = (TensorDictReplayBuffer(storage=storage(1500, checkpointer=kind()), batch_size=2) for _ in range(2))
+    chance = torch.Generator().manual_seed(0)
+    written = 2000
+    buffer.extend(_rows(0, written))
+    for _ in range(4):
+        expected = buffer[:]
+        saving = buffer.dumps_in_background(tmp_path)
+        place = written % 1500
+        while not saving.is_done:
+            count = int(torch.randint(1, 40, (), generator=chance))
+            buffer.extend(_rows(written, count))
+            written += count
+        saving.wait(60)
+        other.loads(tmp_path)
+        assert bool((other[:] == expected).all())
+        assert other.add(_rows(0, 1)[0]) == place
