@@ -69,7 +69,7 @@ class PrioritizedSampler(Sampler):
         max_priority_within_buffer: bool = True,
         normalization: Normalization = "buffer",
     ) -> None:
-        max_capacity = whole_number("PrioritizedSampler", "max_capacity", max_capacity, 1)
+        max_capacity = whole_number("PrioritizedSampler", "max_capacity", max_capacity, least=1)
         for name, value in (("alpha", alpha), ("eps", eps)):
             if not is_exponent(value):
                 raise ValueError(_wrong(name, "a finite number >= 0", value))

@@ -50,7 +50,7 @@ class BaseTensorStorage(Storage):
         batch_device: torch.device | None = None,
     ) -> None:
         super().__init__(max_size)
-        self._ndim = whole_number(type(self).__name__, "ndim", ndim, 1)
+        self._ndim = whole_number(type(self).__name__, "ndim", ndim, least=1)
         self._lane_shape = Size()
         self._lanes = 1
         self._device = device
