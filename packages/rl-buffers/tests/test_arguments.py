@@ -14,7 +14,7 @@ from rl_buffers._arguments import is_exponent, whole_number
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), torch.tensor(3)])
 def test_integers_of_other_libraries_are_integers(value: object) -> None:
     """Sizes may be integers of NumPy and of torch, as arithmetic with shapes makes them; a plain one comes out."""
-    number = whole_number("Thing", "size", value, 1)
+    number = whole_number("Thing", "size", value, least=1)
     assert (number, type(number)) == (3, int)
 
 
@@ -22,7 +22,7 @@ def test_integers_of_other_libraries_are_integers(value: object) -> None:
 def test_other_values_are_refused_by_name(value: object) -> None:
     """What is no integer, or too small, raises with the component, the name and the value."""
     with pytest.raises(ValueError, match=r"Thing: size\. Expected an integer >= 1, found "):
-        whole_number("Thing", "size", value, 1)
+        whole_number("Thing", "size", value, least=1)
 
 
 @pytest.mark.parametrize("value", [0, 0.5, 2, np.float32(0.5), True])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tensordict import TensorDict
 
@@ -52,6 +52,7 @@ def test_windows_grow_over_batches() -> None:
     st.lists(st.tuples(st.lists(st.booleans(), min_size=1, max_size=9), st.integers(0, 3)), min_size=1, max_size=8),
     st.booleans(),
 )
+@example(size=10, length=2, batches=[([False] * 3, 1), ([False], 0), ([False] * 9, 1)], is_saved=False)
 @settings(max_examples=80, deadline=None)
 def test_windows_are_those_of_a_loop(
     size: int, length: int, batches: list[tuple[list[bool], int]], is_saved: bool

@@ -51,18 +51,18 @@ def _written_out(signature: inspect.Signature) -> inspect.Signature:
     return signature.replace(parameters=parameters)
 
 
-def whole_number(component: str, name: str, value: Any, low: int) -> int:
-    """`value` as an integer, of Python, NumPy or torch.
+def whole_number(component: str, name: str, value: Any, *, least: int) -> int:
+    """An argument that is an integer, of Python, NumPy or torch, of at least `least`.
 
     Raises:
-        ValueError: it is none, or less than `low`.
+        ValueError: it is something else.
     """
     try:
-        number = low - 1 if isinstance(value, bool) else operator.index(value)
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        number = low - 1
-    if number < low:
-        raise ValueError(message(component, name, expected=f"an integer >= {low}", found=repr(value)))
+        number = least - 1
+    if number < least:
+        raise ValueError(message(component, name, expected=f"an integer >= {least}", found=repr(value)))
     return number
 
 

@@ -73,11 +73,11 @@ class BufferParts:
         self._inverses: list[Callable[[Any], Any]] = []
         self._generator = generator
         self._saves = threading.RLock()
-        depth = 0 if prefetch is None else whole_number(self._name, "prefetch", prefetch, 0)
+        depth = 0 if prefetch is None else whole_number(self._name, "prefetch", prefetch, least=0)
         self._ahead = Lookahead(depth) if depth else None
         self._is_ahead = self._ahead is not None
         self._ensemble: weakref.WeakMethod[Callable[[], None]] | None = None
-        self._given_dim = None if dim_extend is None else whole_number(self._name, "dim_extend", dim_extend, 0)
+        self._given_dim = None if dim_extend is None else whole_number(self._name, "dim_extend", dim_extend, least=0)
         self._dim_extend = 0
         self._gives_room = False
         self._is_pinned = pin_memory
@@ -369,7 +369,7 @@ class BufferParts:
     def _valid_dim_extend(self, dim: int | None) -> int:
         """Which dimension of data is to be exchanged with the first; storages of several lanes do that themselves."""
         ndim = self._storage.ndim
-        if dim is None or whole_number(self._name, "dim_extend", dim, 0) == ndim - 1:
+        if dim is None or whole_number(self._name, "dim_extend", dim, least=0) == ndim - 1:
             return 0
         if ndim > 1:
             expected = f"{ndim - 1}, which is where the storage has time"
@@ -377,7 +377,7 @@ class BufferParts:
         return dim
 
     def _valid_batch_size(self, batch_size: int) -> int:
-        return whole_number(self._name, "batch_size", batch_size, 1)
+        return whole_number(self._name, "batch_size", batch_size, least=1)
 
 
 def default_storage() -> Storage:

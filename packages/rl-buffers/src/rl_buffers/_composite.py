@@ -35,7 +35,7 @@ class CompositeBuffer(ABC):
         self._buffers = tuple(buffers)
         self._batch_size = batch_size
         if batch_size is not None:
-            whole_number(self._name, "batch_size", batch_size, 1)
+            whole_number(self._name, "batch_size", batch_size, least=1)
         self._transforms: list[Callable[[Any], Any]] = []
         self._generator = generator
         self._lock = threading.RLock()
@@ -80,7 +80,7 @@ class CompositeBuffer(ABC):
                 problem = "the batch size is not known"
                 fix = f"Give batch_size to {self._name}(...) or to sample(batch_size)"
                 raise ValueError(message(f"{self._name}.sample", problem, fix=fix))
-        batch, info = self._draw(whole_number(self._name, "batch_size", batch_size, 1))
+        batch, info = self._draw(whole_number(self._name, "batch_size", batch_size, least=1))
         return (batch, info) if return_info else batch
 
     def __iter__(self) -> Iterator[Any]:

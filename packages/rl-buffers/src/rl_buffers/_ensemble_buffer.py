@@ -81,7 +81,7 @@ class ReplayBufferEnsemble(CompositeBuffer):
         super().__init__(
             members, batch_size=batch_size, transform=transform, generator=generator, pin_memory=pin_memory
         )
-        depth = whole_number("ReplayBufferEnsemble", "prefetch", prefetch or 0, 0)
+        depth = whole_number("ReplayBufferEnsemble", "prefetch", prefetch or 0, least=0)
         if depth:
             self._look_ahead(depth)
 

@@ -42,7 +42,7 @@ class PrioritizedSamplerBase(Sampler):
         max_priority_within_buffer: bool,
         normalization: Normalization,
     ) -> None:
-        max_capacity = whole_number(type(self).__name__, "max_capacity", max_capacity, 1)
+        max_capacity = whole_number(type(self).__name__, "max_capacity", max_capacity, least=1)
         for name, value in (("alpha", alpha), ("eps", eps)):
             if not is_exponent(value):
                 raise ValueError(self._wrong(name, "a finite number >= 0", value))

@@ -37,7 +37,7 @@ class SliceForm:
             raise ValueError(message(self.component, "size of the slices", expected=expected, found=found))
         for name, value in (("num_slices", self.num_slices), ("slice_len", self.slice_len)):
             if value is not None:
-                object.__setattr__(self, name, whole_number(self.component, name, value, 1))
+                object.__setattr__(self, name, whole_number(self.component, name, value, least=1))
         if self.uniform_over not in ("trajectories", "starts"):
             expected = '"trajectories" or "starts"'
             raise ValueError(message(self.component, "uniform_over", expected=expected, found=repr(self.uniform_over)))

@@ -71,7 +71,7 @@ class Storage(RowStore):
     """
 
     def __init__(self, max_size: int, checkpointer: StorageCheckpointerBase | None = None) -> None:
-        max_size = whole_number(type(self).__name__, "max_size", max_size, 1)
+        max_size = whole_number(type(self).__name__, "max_size", max_size, least=1)
         self._capacity = max_size
         self._max_size = max_size
         self._numbers: list[int] | memoryview[int] = [0]

@@ -83,9 +83,9 @@ class StreamingSliceSampler(Sampler):
             self._generation, self._seen = ring.generation, ring.start
             self._begin = ring.start + (torch.arange(lanes) - ring.start) % lanes
             self._queue = self._queue[:0]
-        if self._seen < ring.start:
+        if int(self._begin.min()) < ring.start:  # also where all was seen: a window that had begun has lost a step
             self._begin = torch.maximum(self._begin, ring.start + (torch.arange(lanes) - ring.start) % lanes)
-            self._seen = ring.start
+            self._seen = max(self._seen, ring.start)
         low = max(self._seen - lanes, ring.start) if self._source.boundaries.has_ids else self._seen
         flags = self._source.boundaries.flags(storage, ring, low, ring.stop)
         cuts = ring.cuts()

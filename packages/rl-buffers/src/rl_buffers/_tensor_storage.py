@@ -56,7 +56,7 @@ class BaseTensorStorage(Storage, TensorStore):
         checkpointer: StorageCheckpointerBase | None = None,
     ) -> None:
         super().__init__(max_size, checkpointer if checkpointer is not None else TensorStorageCheckpointer())
-        self._ndim = whole_number(type(self).__name__, "ndim", ndim, 1)
+        self._ndim = whole_number(type(self).__name__, "ndim", ndim, least=1)
         self._lane_shape = Size()
         self._lanes = 1
         self._device = device
