@@ -207,6 +207,18 @@ def test_each_row_is_equally_likely(batch_size: int) -> None:
     assert ((counts - expected) ** 2 / expected).sum() < 53
 
 
+def test_a_row_written_again_is_drawn_as_often_as_a_new_one() -> None:
+    """Rows drawn once of twice, then overwritten, can be drawn twice more, and the others once."""
+    buffer = ReplayBuffer(storage=LazyTensorStorage(4), sampler=ConsumingSampler(2))
+    buffer.extend(torch.arange(4))
+    assert len(buffer.sample(4)) == 4
+    buffer.extend(torch.arange(4, 7))
+    assert sorted(buffer.sample(4).tolist()) == [3, 4, 5, 6]
+    assert sorted(buffer.sample(3).tolist()) == [4, 5, 6]
+    with pytest.raises(ValueError, match="not consumed"):
+        buffer.sample(1)
+
+
 def test_iteration_ends_when_all_are_consumed() -> None:
     """A loop over the buffer draws each row, the last batch being smaller, and another finds nothing."""
     buffer = _buffer(ConsumingSampler(2))

@@ -1,5 +1,6 @@
 """Draws by the rank of priorities."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,25 @@ def test_new_rows_have_the_largest_priority() -> None:
     buffer.extend(torch.arange(2))
     assert set(buffer.sample(9).tolist()) == {0, 1}
     assert sampler.max_priority == 1.0
+
+
+WRITES: dict[str, tuple[Callable[[ReplayBuffer], object], list[int], list[int]]] = {
+    "add": (lambda buffer: buffer.add(torch.tensor(9)), [1, 3, 2, 0], [48, 24, 16, 12]),
+    "extend": (lambda buffer: buffer.extend(torch.arange(2)), [1, 3, 4, 2, 0], [60, 30, 20, 15, 12]),
+    "replace": (lambda buffer: buffer.__setitem__(0, torch.tensor(9)), [1, 0, 2], [36, 18, 12]),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_rows_written_after_a_draw_are_ranked_for_the_next(write: str) -> None:
+    """Ranks 1, 2, 3 and so on have shares 1, 1/2, 1/3: a row just written comes after those of the same priority."""
+    buffer = _filled([1.0, 3.0, 2.0], RankPrioritizedSampler(16, 1.0, 0.5))
+    assert buffer.sample(11, return_info=True)[1]["index"].unique(return_counts=True)[1].argmax() == 1
+    change, order, counts = WRITES[write]
+    change(buffer)
+    index = buffer.sample(sum(counts), return_info=True)[1]["index"]
+    found = torch.bincount(index, minlength=len(order))[order]
+    assert (found - torch.tensor(counts)).abs().max() <= 1
 
 
 def test_rows_overwritten_since_keep_their_priority() -> None:
