@@ -138,10 +138,12 @@ def test_interrupt(tmp_path: Path, is_gone: Callable[[int], bool], leaves_nothin
     main = threading.main_thread().ident
     assert main is not None
     timer = threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         collector.rollout()
     timer.join()
+    signal.signal(signal.SIGINT, before)
     assert is_gone(int(file.read_text()))
     collector.shutdown()
 
@@ -237,7 +239,7 @@ class Armed(Transform):
 
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 
 from rl_collectors import Collector, Overlap
@@ -245,6 +247,7 @@ from rl_envs.parallel import WorkerPool
 from rl_envs.testing import CountingEnv
 
 WorkerPool.close.__kwdefaults__["grace_s"] = 600.0  # so that nothing but the interrupt ends the wait
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 class Hanging(CountingEnv):
     def __init__(self, phase):

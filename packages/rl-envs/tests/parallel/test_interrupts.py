@@ -177,11 +177,14 @@ def lines_of_a_life(files: tuple[str, ...]) -> int:
 
 def check_every(step: int, first: int, files: tuple[str, ...]) -> None:
     """Interrupt lives at every `step`th line of some files."""
-    before = signal.getsignal(signal.SIGINT)
-    for count in range(first, lines_of_a_life(files), step):
-        with contextlib.suppress(KeyboardInterrupt), interrupted_at(count, files):
-            life()
-        assert signal.getsignal(signal.SIGINT) is before
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        for count in range(first, lines_of_a_life(files), step):
+            with contextlib.suppress(KeyboardInterrupt), interrupted_at(count, files):
+                life()
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_at_some_lines(leaves_nothing: None) -> None:
@@ -200,7 +203,7 @@ MOST_S = 60.0
 """What may pass on a busy machine between Ctrl-C and its exception; without it, ten minutes."""
 PHASES = ("start", "reset", "step", "close")
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 
 from rl_envs import AsyncEnvPool, ParallelEnv
@@ -208,6 +211,7 @@ from rl_envs.parallel import WorkerPool
 from rl_envs.testing import CountingEnv
 
 WorkerPool.close.__kwdefaults__["grace_s"] = 600.0  # so that nothing but the interrupt ends the wait
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 class Hanging(CountingEnv):
     def __init__(self, phase, is_hanging):
