@@ -28,7 +28,7 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def wait_until_gone(pid: int, limit_s: float = 20.0) -> bool:
+def wait_until_gone(pid: int, limit_s: float = 60.0) -> bool:
     """Whether a process, of whatever parent, has ended within the limit."""
     try:
         descriptor = os.pidfd_open(pid)

@@ -31,7 +31,7 @@ from rl_envs.testing import CountingEnv
 from rl_specs import FlatDict, TensorMap
 
 LIMIT_S = 1.0
-MOST_S = 20.0
+MOST_S = 60.0
 """What a cell may take on a busy machine; the table has what it takes."""
 
 
@@ -226,7 +226,7 @@ def test_fault(fault: str, kind: str, tmp_path: Path, request: pytest.FixtureReq
 def test_fault_in_fresh_interpreters(fault: str, kind: str, start_method: StartMethod, tmp_path: Path) -> None:
     """It is the same however the workers were started."""
     error, seconds = meet(fault, kind, tmp_path / "mark", start_method)
-    assert seconds < MOST_S * (3 if "restart" in kind else 1)  # a fresh interpreter imports torch
+    assert seconds < MOST_S
     check_outcome(fault, kind, error)
 
 

