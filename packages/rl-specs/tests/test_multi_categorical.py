@@ -1,5 +1,7 @@
 """MultiCategorical: categories side by side."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -60,3 +62,14 @@ def test_encode_refuses_what_is_no_category_number() -> None:
     """A number between two categories is an error, and is not cut off."""
     with pytest.raises(SpecError, match="categories are whole numbers"):
         MultiCategorical([3, 4]).encode([1.5, 2.0])
+
+
+@pytest.mark.parametrize("nvec", [[[2, 3], [4, 5]], torch.tensor([[2, 3], [4, 5]])])
+def test_numbers_of_several_rows(nvec: Any) -> None:
+    """They are refused, and stacking a spec of each row, as the message says, gives the spec of the matrix."""
+    with pytest.raises(SpecError, match=r"nvec of several rows.*torch.stack\("):
+        MultiCategorical(nvec)
+    whole: Any = torch.stack([MultiCategorical(row) for row in nvec])  # type: ignore[misc]  # specs stack too
+    assert whole.shape == (2, 2)
+    assert whole.is_in(torch.tensor([[1, 2], [3, 4]]))
+    assert not whole.is_in(torch.tensor([[1, 2], [1, 5]]))

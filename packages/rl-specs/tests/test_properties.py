@@ -318,7 +318,7 @@ def rearrangements(draw: st.DrawFn, batch: Batch) -> Op:
         lambda x: x[(*behind, slice(None, None, 3))],
         lambda x: x.masked_select(mask) if x.ndim == k else x[mask],
         lambda x: x[(*behind, torch.tensor([[0, -1], [-1, 0]]))],
-        lambda x: x[(..., *[slice(None)] * (x.ndim - k), None)],
+        lambda x: x[(..., None, *[slice(None)] * (x.ndim - k))],
     ]
     return draw(st.sampled_from(ops))
 

@@ -12,7 +12,7 @@ MultiCategoricalBox MultiDiscreteTensorSpec MultiOneHot MultiOneHotDiscreteTenso
 OneHot OneHotDiscreteTensorSpec ShapeError SpecError TensorMap TensorSpec Unbounded UnboundedContinuousTensorSpec
 Choice LazyStackedCompositeSpec LazyStackedTensorSpec Stacked StackedComposite
 __version__ canonical_key canonical_keys cat_specs difference_table explain_difference from_json join_key key_str
-message missing_key near_matches resolve_device spec_differences stack_specs to_json
+make_composite_from_td message missing_key near_matches resolve_device spec_differences stack_specs to_json
 """
 
 

@@ -33,6 +33,7 @@ from rl_specs.errors import (
     near_matches,
 )
 from rl_specs.explain import explain_difference, spec_differences
+from rl_specs.from_data import make_composite_from_td
 from rl_specs.json_form import from_json, to_json
 from rl_specs.keys import FlatDict, NestedKey, TensorMap, canonical_key, canonical_keys, join_key, key_str
 from rl_specs.multi_categorical import MultiCategorical, MultiOneHot
@@ -90,6 +91,7 @@ __all__ = [
     "from_json",
     "join_key",
     "key_str",
+    "make_composite_from_td",
     "message",
     "missing_key",
     "near_matches",

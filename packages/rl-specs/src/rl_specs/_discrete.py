@@ -108,6 +108,10 @@ def check_nvec(component: str, nvec: Sequence[int] | Tensor) -> tuple[int, ...]:
     Raises:
         SpecError: it is empty or holds anything but positive whole numbers.
     """
+    if (isinstance(nvec, Tensor) and nvec.ndim != 1) or any(isinstance(n, (list, tuple)) for n in nvec):
+        fix = "Stack one spec a row: torch.stack([MultiCategorical(row) for row in nvec])"
+        rows = nvec.tolist() if isinstance(nvec, Tensor) else nvec
+        raise SpecError(message(component, "nvec of several rows", expected="one row", found=rows, fix=fix))
     counts = tuple(check_count(component, n) for n in (nvec.tolist() if isinstance(nvec, Tensor) else nvec))
     if not counts:
         raise SpecError(message(component, "nvec is empty", expected="at least one number of categories"))

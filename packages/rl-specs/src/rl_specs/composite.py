@@ -390,14 +390,14 @@ class Composite(KeyedSpec):
         out = Composite(shape=shape, device=self._device)
         for other in others:
             if set(other._specs) != set(self._specs) or other._device != self._device:
-                fix = "Stack specs with equal keys and device"
+                fix = "Join specs with equal keys and device"
                 raise SpecError(
-                    message("stack", "specs differ", expected=list(self._specs), found=list(other), fix=fix)
+                    message("Composite", "specs differ", expected=list(self._specs), found=list(other), fix=fix)
                 )
         for name, spec in self._specs.items():
             rest = [other._specs[name] for other in others]
             if any(type(other) is not type(spec) for other in rest):
-                raise SpecError(message("stack", f"entries {name!r} differ in kind", expected=spec, found=rest))
+                raise SpecError(message("Composite", f"entries {name!r} differ in kind", expected=spec, found=rest))
             out._specs[name] = spec._combine(rest, op)
         return out
 
