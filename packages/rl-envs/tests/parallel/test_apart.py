@@ -222,6 +222,16 @@ def test_failures_are_told(fault: str, tmp_path: Path, leaves_nothing: None) -> 
         env.reset()
 
 
+@pytest.mark.parametrize("fault", ["raise", "kill"])
+def test_failures_of_an_asynchronous_pool(fault: str, tmp_path: Path, leaves_nothing: None) -> None:
+    """A process that fails while others have answered is told, and all are closed."""
+    makers = [partial(ChatEnv, 9), partial(ChatEnv, 9, marks=tmp_path, fault=fault), partial(ChatEnv, 9)]
+    env = AsyncEnvPool(makers, backend="multiprocessing", start_method="fork")
+    with pytest.raises(WorkerError, match=r"worker 1 (raised|was killed by SIGKILL)"):
+        seeded_rollout(env)
+    env.close()
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_others_do_not_notice(fault: str, tmp_path: Path, leaves_nothing: None) -> None:
     """With restarts the episode ends with its last words, truncated, and goes on; the others are what they were."""

@@ -111,6 +111,7 @@ class EnvTask(Task):
         self._given: list[list[NestedKey]] = []
         self._kept: list[NestedKey] = []
         self._apart = [ApartEntries(env._env_specs()) for env in self._envs]
+        self._shown_leaves = [(row, apart.fresh) for row, apart in enumerate(self._apart) if apart]
         self._root_of = self._whole_root if any(self._apart) else self._row_root
         self._brought: list[FlatDict] = [{} for _ in rows]
         self._shown: list[FlatDict] = [{} for _ in rows]
@@ -144,9 +145,8 @@ class EnvTask(Task):
             self._write_fresh(fresh, self._fresh)
         for row, targets in enumerate(self._fresh_rows):
             self._write_fresh(row_entries(fresh, row), targets)
-        for row, apart in enumerate(self._apart):
-            if apart:
-                self._shown[row] = returned("ParallelEnv, _reset", row_entries(fresh, row), apart.fresh)
+        for row, leaves in self._shown_leaves:
+            self._shown[row] = returned("ParallelEnv, _reset", row_entries(fresh, row), leaves)
         self._is_checked[FRESH] = True
 
     def call(self, method: str, argument: Any) -> Any:
