@@ -1,7 +1,7 @@
 """Everything that only a GPU can show of rl-cuda, in one command: `hatch run python benchmarks/gpu.py`.
 
 First the kernels are compared with plain torch, then the same under compute-sanitizer of the CUDA toolkit (memcheck: no
-access out of bounds; racecheck: no race in shared memory; initcheck: nothing read that was not written), then
+access out of bounds; racecheck: no race in shared memory; synccheck: no thread that others wait for in vain), then
 `hatch run bench trees` is run. What was found goes to `kernels.md` beside the times.
 """
 
@@ -18,7 +18,12 @@ import run
 from _paths import CASES, QUICK, RESULTS
 from _peers import peers_python
 
-TOOLS = ("memcheck", "racecheck", "initcheck")
+TOOLS: dict[str, tuple[str, ...]] = {
+    "memcheck": ("--report-api-errors", "no"),  # calls that torch tries, and that may fail, are not ours
+    "racecheck": (),
+    "synccheck": (),
+}
+"""Tools of compute-sanitizer, with options of their own."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,12 @@ def all_checks(device: str, timeout_s: float) -> list[Check]:
     """The comparisons by themselves and under each tool; the tools only where there is something for them to watch."""
     found = [check("comparisons", [], device, timeout_s)]
     sanitizer = find_sanitizer()
-    for tool in TOOLS:
+    for tool, options in TOOLS.items():
         if device == "cpu" or sanitizer is None:
             words = "there is no GPU at work" if device == "cpu" else "compute-sanitizer was not found; set CUDA_HOME"
             found.append(Check(tool, None, words))
         else:
-            found.append(check(tool, [sanitizer, "--tool", tool, "--error-exitcode", "9"], device, timeout_s))
+            found.append(check(tool, [sanitizer, "--tool", tool, "--error-exitcode", "9", *options], device, timeout_s))
     return found
 
 
