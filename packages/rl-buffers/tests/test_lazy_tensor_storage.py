@@ -27,6 +27,12 @@ from rl_buffers import (
 METHODS = ["fork", "spawn"]
 
 
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> None:
+    """Fresh interpreters find this file, whose functions they run, from the folder that tests are named after."""
+    monkeypatch.syspath_prepend(pytestconfig.rootpath)
+
+
 def _rows(writer: int, first: int, count: int) -> TensorDict:
     number = torch.arange(first, first + count) + 1000 * writer
     return TensorDict({"number": number, "wide": number.double().view(-1, 1).expand(-1, 50)}, [count])
