@@ -159,7 +159,7 @@ def test_shared_rows_are_asserted(tmp_path: Path) -> None:
     shared = LazyMemmapStorage(SIZE, scratch_dir=tmp_path, shared_init=True)
     buffer = ReplayBuffer(storage=shared, shared=True)
     assert buffer.share() is buffer
-    with pytest.raises(ValueError, match=r"is not shared between processes\. Give it LazyMemmapStorage"):
+    with pytest.raises(ValueError, match=r"is not shared between processes\. Give it LazyTensorStorage"):
         ReplayBuffer(storage=_storage, shared=True)
     plain = ReplayBuffer(storage=_storage)
     assert plain.share(False) is plain
@@ -258,6 +258,17 @@ def test_files_are_opened_again_and_not_copied(tmp_path: Path) -> None:
     nameless = TensorDictReplayBuffer(storage=LazyMemmapStorage(SIZE))
     with pytest.raises(TypeError, match="files without a name"):
         pickle.dumps(nameless)
+
+
+def test_shared_memory_is_handed_on_and_not_copied() -> None:
+    """A pickled buffer on shared memory uses that memory, and deepcopy refuses to make what would be no copy."""
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(SIZE, shared_init=True), shared=True)
+    buffer.extend(_rows(0, 4))
+    again = _pickled(buffer)
+    again.extend(_rows(70, 2))
+    assert buffer[:]["a"].tolist() == again[:]["a"].tolist() == [0, 1, 2, 3, 70, 71]
+    with pytest.raises(TypeError, match=r"shared memory cannot be copied by copy\.deepcopy"):
+        copy.deepcopy(buffer)
 
 
 PROGRAM = """

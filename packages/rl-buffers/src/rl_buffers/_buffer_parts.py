@@ -120,7 +120,7 @@ class BufferParts:
         """The storage goes with what the buffer was told."""
         ring = self._storage.ring
         is_shared = ring is not None and ring.is_shared
-        if self._ahead is not None:
+        if self._is_ahead:
             self._assert_can_be_ahead()
         if self._is_compilable and (is_shared or self._is_shared):
             problem = "compilable=True for rows that several processes share: compiled code cannot wait for them"
@@ -131,9 +131,7 @@ class BufferParts:
         self._gives_room = self._sampler.consumes_rows and self._storage.ndim == 1 and not is_shared
 
     def _not_shared(self) -> ValueError:
-        fix = (
-            "Give it LazyMemmapStorage(max_size, scratch_dir=folder, shared_init=True); a folder in /dev/shm is memory"
-        )
+        fix = "Give it LazyTensorStorage(max_size, shared_init=True), or a LazyMemmapStorage with that"
         return ValueError(message(self._name, f"{self._storage!r} is not shared between processes", fix=fix))
 
     def share(self, shared: bool = True) -> Self:
@@ -222,8 +220,8 @@ class BufferParts:
         if not self._sampler.consumes_rows:
             return len(self._storage)
         with self._lock:
-            if self._ahead is not None:
-                self._ahead.drop(self._rewind)
+            if self._is_ahead:
+                self._take_back()
             return self._sampler.left(self._storage)
 
     def __repr__(self) -> str:

@@ -34,7 +34,6 @@ class ChangedParts(BufferParts):
             self._assert_free("sampler")
             new = made_sampler(self._name, sampler, nothing)
             old, self._sampler = self._sampler, new
-            self._assert_fits()
             self._renew()
         return old
 
@@ -92,14 +91,16 @@ class ChangedParts(BufferParts):
         if self.fixed_parts:
             raise TypeError(message(self._name, f"the {name} cannot be exchanged", fix=self.fixed_parts))
         if self._ensemble is not None and self._ensemble() is not None:
-            fix = "Close the ensemble, exchange the part, and make another ensemble"
-            raise TypeError(message(self._name, f"the {name} of a member of an ensemble with prefetch", fix=fix))
+            fix = "Close the ensemble first"
+            problem = f"the {name} cannot be exchanged while an ensemble makes its batches ahead"
+            raise ValueError(message(self._name, problem, fix=fix))
         if self._is_ahead:
             self._take_back()
 
     def _renew(self) -> None:
         """Tell writer and sampler of the rows that are there."""
         self._iterator = None
+        self._assert_fits()
         self._sampler.clear()
         lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
         if isinstance(lock, RingLock):

@@ -1,5 +1,6 @@
 """Tensor storages in the memory of a device."""
 
+import copy
 import os
 import tempfile
 from pathlib import Path
@@ -82,6 +83,16 @@ class LazyTensorStorage(MappedStorage):
             return
         LazyTensorStorage.__init__(self, state["max_size"], ndim=state["ndim"])
         self._share(state["folder"], is_removed=False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LazyTensorStorage":
+        """A storage with copies of the rows; refused for shared memory, of which a copy would be the same."""
+        if self.scratch_dir is not None:
+            fix = "Save the buffer with dumps, and load it into another; or copy its rows with extend(buffer[:])"
+            raise TypeError(message("LazyTensorStorage", "shared memory cannot be copied by copy.deepcopy", fix=fix))
+        new = LazyTensorStorage.__new__(LazyTensorStorage)
+        memo[id(self)] = new
+        new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return new
 
     def __repr__(self) -> str:
         return f"LazyTensorStorage(max_size={self._max_size}, length={self._length}, device={self.device})"
