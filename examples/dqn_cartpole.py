@@ -22,7 +22,8 @@ def td_error(batch: TensorDictBase, network: nn.Module, target: nn.Module, gamma
         next_value = target(following).gather(-1, best)
         alive = ~batch["next", "terminated"]  # a time limit does not end the return: bootstrap after "truncated"
         expected = batch["next", "reward"] + gamma * alive * next_value
-    return value - expected.squeeze(-1)
+    error: Tensor = value - expected.squeeze(-1)
+    return error
 
 
 def main(total_frames: int = 20_000, num_envs: int = 4, updates_per_batch: int = 8) -> float:

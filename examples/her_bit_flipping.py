@@ -40,7 +40,8 @@ def episode(network: nn.Module, bits: int, epsilon: float) -> TensorDict:
         state = following
         if is_over:
             break
-    return torch.stack(steps)
+    data: TensorDict = TensorDict.stack(steps)
+    return data
 
 
 def main(episodes: int = 1500, bits: int = 12, her_ratio: float = 0.8) -> float:
@@ -72,7 +73,7 @@ def main(episodes: int = 1500, bits: int = 12, her_ratio: float = 0.8) -> float:
             found = network(torch.cat([batch["observation"], goal], -1)).gather(-1, action)
             loss = nn.functional.mse_loss(found, expected)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
             optimizer.step()
             with torch.no_grad():
                 for slow, fast in zip(target.parameters(), network.parameters(), strict=True):

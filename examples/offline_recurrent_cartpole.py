@@ -1,6 +1,7 @@
 """A recurrent policy cloned from a data set of trajectories: CartPole-v1 without velocities, in seconds."""
 
 import torch
+from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
@@ -49,7 +50,7 @@ def main(dataset_frames: int = 10_000, updates: int = 600, num_envs: int = 4) ->
     policy = TensorDictModule(expert, in_keys=["observation"], out_keys=["action", "best"])
     batches = list(Collector(env, policy, frames_per_batch=2000, total_frames=dataset_frames))
     buffer = TensorDictReplayBuffer(
-        storage=TensorStorage(torch.cat([batch.reshape(-1) for batch in batches])),
+        storage=TensorStorage(TensorDict.cat([batch.reshape(-1) for batch in batches])),
         writer=ImmutableDatasetWriter(),  # a data set is not written to
         sampler=SliceSampler(slice_len=24),  # trajectories are told apart by ("collector", "traj_ids") and done
         batch_size=32 * 24,
@@ -67,7 +68,7 @@ def main(dataset_frames: int = 10_000, updates: int = 600, num_envs: int = 4) ->
             losses.append(nn.functional.cross_entropy(logits, target))
         loss = torch.stack(losses[4:]).mean()  # a slice starts anywhere: velocities show after some steps
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         optimizer.step()
         if update % 100 == 99:
             print(f"update {update + 1:4d}: loss {loss.item():.3f}")

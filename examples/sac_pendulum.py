@@ -30,7 +30,8 @@ class Critics(nn.Module):
 def drawn(actor: ProbabilisticActor, observation: Tensor) -> TensorDictBase:
     """Actions drawn at random, through which gradients flow, with their log-probabilities."""
     with set_exploration_type(ExplorationType.RANDOM):  # by default a policy acts deterministically
-        return actor(TensorDict({"observation": observation}, observation.shape[:-1]))
+        data: TensorDictBase = actor(TensorDict({"observation": observation}, observation.shape[:-1]))
+    return data
 
 
 def value_target(
@@ -41,7 +42,8 @@ def value_target(
     next_value = critics(following["observation"], following["action"]).amin(-1, keepdim=True)
     next_value = next_value - temperature * following["sample_log_prob"].unsqueeze(-1)
     alive = ~batch["next", "terminated"]  # Pendulum only ever runs out of time, which ends no return
-    return batch["next", "reward"] + gamma * alive * next_value
+    target: Tensor = batch["next", "reward"] + gamma * alive * next_value
+    return target
 
 
 def main(total_frames: int = 8_000, num_envs: int = 4, random_frames: int = 1000, gamma: float = 0.98) -> float:
