@@ -1,5 +1,8 @@
 """Several buffers sampled together."""
 
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +196,18 @@ def test_saves_follow_one_another(tmp_path: Path) -> None:
     assert saving.copied_rows == 8
     ensemble.loads(tmp_path)
     assert ensemble[0][:].tolist() == ensemble[1][:].tolist() == [9] * 4
+
+
+@pytest.mark.parametrize("prefetch", [None, 2])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda ensemble: pickle.loads(pickle.dumps(ensemble))])
+def test_copies_go_on_alike_and_apart(copied: Callable[[Any], Any], prefetch: int | None) -> None:
+    """A copy gives the batches that the ensemble would have given, from buffers of its own."""
+    ensemble = _ensemble(batch_size=6, prefetch=prefetch)
+    ensemble.sample()
+    other = copied(ensemble)
+    for _ in range(3):
+        assert torch.equal(ensemble.sample()["a"], other.sample()["a"])
+    other[0].empty()
+    assert (len(ensemble[0]), len(other[0])) == (10, 0)
+    for each in (ensemble, other):
+        each.close()

@@ -1,10 +1,19 @@
 """The storage that keeps rows in a list."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from tensordict import TensorDict
 
-from rl_buffers import ListStorage, ReplayBuffer, SamplerWithoutReplacement
+from rl_buffers import (
+    CompressedListStorage,
+    LazyTensorStorage,
+    ListStorage,
+    ReplayBuffer,
+    SamplerWithoutReplacement,
+    Storage,
+)
 from rl_specs import MissingKeyError, SpecError
 
 
@@ -112,3 +121,27 @@ def test_one_entry_of_rows_and_of_a_block() -> None:
     assert storage.read_entry("a", slice(1, 3)).tolist() == [1, 2]
     with pytest.raises(MissingKeyError, match='"c" missing'):
         storage.read_entry("c", slice(0, 1))
+
+
+@pytest.mark.parametrize("kind", [ListStorage, CompressedListStorage, LazyTensorStorage])
+def test_lists_of_batches_in_a_dict_are_structure(kind: Callable[[int], Storage]) -> None:
+    """A PyTree with lists and tuples is cut into rows of that structure by every storage, one by one or in a batch."""
+    buffer = ReplayBuffer(storage=kind(10))
+    number = torch.arange(4)
+    buffer.extend({"a": number, "b": [10 * number, (2 * number, {"c": number.view(4, 1)})]})
+    buffer.add({"a": torch.tensor(7), "b": [torch.tensor(70), (torch.tensor(14), {"c": torch.tensor([7])})]})
+    for place, value in ((1, 1), (4, 7)):
+        row = buffer[place]
+        found = (row["a"], row["b"][0], row["b"][1][0], row["b"][1][1]["c"].item())
+        assert found == (value, 10 * value, 2 * value, value)
+        assert (type(row["b"]), type(row["b"][1])) == (list, tuple)
+    with pytest.raises(SpecError, match=r"number of rows|has 3"):
+        buffer.extend({"a": number, "b": [number, (number[:3], {"c": number.view(4, 1)})]})
+    assert len(buffer) == 5
+
+
+def test_lists_of_objects_in_a_dict_are_columns() -> None:
+    """What is not made of batches of tensors is an object of each row."""
+    buffer = ReplayBuffer(storage=ListStorage(10))
+    buffer.extend({"a": torch.arange(2), "name": ["x", "y"], "size": [torch.tensor(1), torch.tensor(2)]})
+    assert (buffer[1]["name"], buffer[1]["size"]) == ("y", 2)

@@ -124,16 +124,14 @@ def copy_row(row: Any, device: torch.device | None = None) -> Any:
 
 
 def split(data: Any, component: str) -> list[Any]:
-    """Rows of a batch."""
+    """Rows of a batch; a list is one of rows, but for a list of batches in a dict, which is a part of every row."""
     if isinstance(data, Tensor) or is_tensor_collection(data):
         if len(data.shape) == 0:
             raise SpecError(message(component, "the data are a single row", fix="Use add(row) for one row"))
         return list(data.unbind(0))
     if isinstance(data, dict):
-        columns = {key: split(value, component) for key, value in data.items()}
-        counts = {key: len(column) for key, column in columns.items()}
-        if len(set(counts.values())) > 1:
-            raise SpecError(message(component, f"the entries differ in their number of rows: {counts}"))
+        columns = {key: _split_entry(value, component) for key, value in data.items()}
+        _assert_one_count(component, {key: len(column) for key, column in columns.items()})
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     try:
         return list(data)
@@ -141,6 +139,28 @@ def split(data: Any, component: str) -> list[Any]:
         raise SpecError(
             message(component, "the data are not a batch", found=type(data).__name__, fix="Use add(row) for one row")
         ) from error
+
+
+def _split_entry(value: Any, component: str) -> list[Any]:
+    """The entry of each row."""
+    if not (type(value) in (list, tuple) and value and all(map(_is_batch, value))):
+        return split(value, component)
+    columns = [_split_entry(part, component) for part in value]
+    _assert_one_count(component, dict(enumerate(map(len, columns))))
+    return [type(value)(parts) for parts in zip(*columns, strict=True)]
+
+
+def _is_batch(value: Any) -> bool:
+    """Whether a value is made of tensors that have a dimension of rows."""
+    if isinstance(value, Tensor) or is_tensor_collection(value):
+        return len(value.shape) > 0
+    parts = value.values() if isinstance(value, dict) else value if type(value) in (list, tuple) else ()
+    return bool(parts) and all(map(_is_batch, parts))
+
+
+def _assert_one_count(component: str, counts: dict[Any, int]) -> None:
+    if len(set(counts.values())) > 1:
+        raise SpecError(message(component, f"the entries differ in their number of rows: {counts}"))
 
 
 def entry(component: str, key: NestedKey, rows: list[Any]) -> Tensor:

@@ -47,6 +47,25 @@ class CompositeBuffer(ABC):
         if transform is not None:
             self.append_transform(transform)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but locks and threads; what is written to the buffers meanwhile may or may not be part of it."""
+        with self._lock:
+            if self._ahead is not None:
+                self._ahead.drop(self._rewind)
+            state = self.__dict__.copy()
+        depth = 0 if self._ahead is None else self._ahead.depth
+        return {**state, "_lock": None, "_ahead": depth, "_saving": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on with copies of the buffers."""
+        self.__dict__.update(state)
+        self._lock, self._ahead = threading.RLock(), None
+        if state["_ahead"]:
+            self._look_ahead(state["_ahead"])
+
+    def _look_ahead(self, depth: int) -> None:  # noqa: B027  # nothing to do where batches are not chosen ahead
+        """Choose up to `depth` batches ahead; for buffers that can."""
+
     @property
     def _name(self) -> str:
         return type(self).__name__
