@@ -340,6 +340,7 @@ def test_text_of_a_broken_episode() -> None:
     fork = PoolOptions("GymEnv", start_method="fork", restart_on_failure=1)
     env = ProcessBackend([MortalEnv, InfoEnv], options, num_processes=2, pool=fork)
     env.set_infos(InfoPlan(readers=[TextReader()]))
+    env.seed([2, 0])  # episodes of four steps
     env.reset(None)
     action = torch.eye(3, dtype=torch.int64)
     before = env.step({"action": action[:2]})["text", "name"].tolist()
