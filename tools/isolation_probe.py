@@ -40,7 +40,7 @@ def state() -> dict[str, object]:
 
 
 def in_child(module: str) -> dict[str, object]:
-    """Import a module in a forked child: the processor time it took, what it printed, and the parts of `state` it changed."""
+    """Import a module in a forked child: the processor time, what was printed, and the parts of `state` changed."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
