@@ -58,7 +58,8 @@ def test_packages_stand_alone_or_are_named(root: Path, capsys: pytest.CaptureFix
 
 def test_noisy_import_is_a_problem(tmp_path: Path) -> None:
     """An import that prints, sets an environment variable, or takes longer than the limit is reported."""
-    (tmp_path / "noisy.py").write_text("import os, time\nprint('hello')\nos.environ['X'] = '1'\ntime.sleep(0.05)\n")
+    busy = "end = time.process_time() + 0.05\nwhile time.process_time() < end:\n    pass\n"
+    (tmp_path / "noisy.py").write_text("import os, time\nprint('hello')\nos.environ['X'] = '1'\n" + busy)
     environment = ThisPython(tmp_path, {}, ROOT)
     problems = check_isolation.check_import("noisy", ["json", "nowhere"], environment, 0.01)
     assert problems[0] == "json can be imported, though nothing that is installed declares it"
