@@ -207,6 +207,9 @@ def test_copies_go_on_alike_and_apart(copied: Callable[[Any], Any], prefetch: in
     other = copied(ensemble)
     for _ in range(3):
         assert torch.equal(ensemble.sample()["a"], other.sample()["a"])
+    if prefetch:
+        with pytest.raises(ValueError, match="makes its batches ahead"):
+            other[0].set_sampler(RandomSampler())
     other[0].empty()
     assert (len(ensemble[0]), len(other[0])) == (10, 0)
     for each in (ensemble, other):

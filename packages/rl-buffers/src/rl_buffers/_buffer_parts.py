@@ -183,19 +183,22 @@ class BufferParts:
     @property
     def storage(self) -> Storage:
         """Where the rows are."""
-        self._built()
+        if self._sources is not None:
+            self._built()
         return self._storage
 
     @property
     def sampler(self) -> Sampler:
         """What chooses rows."""
-        self._built()
+        if self._sources is not None:
+            self._built()
         return self._sampler
 
     @property
     def writer(self) -> Writer:
         """What decides where rows go."""
-        self._built()
+        if self._sources is not None:
+            self._built()
         return self._writer
 
     @property
