@@ -3,6 +3,7 @@
 import math
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -250,3 +251,26 @@ def test_truth_values_have_no_bounds() -> None:
             build()
     with pytest.raises(DTypeError, match=r"Expected an integer or floating-point dtype, found complex64. Use int64"):
         Bounded(0, 1, dtype=torch.complex64)
+
+
+def test_one_pair_of_numbers_stays_one_through_every_operation() -> None:
+    """Bounds that are one number everywhere take the memory of one, whatever places are picked, repeated or joined."""
+    frames = Bounded(0, 255, (6, 84, 84), dtype=torch.uint8)
+    moved: list[Bounded] = [
+        frames.flip(0),
+        frames.roll(1, 0),
+        frames.gather(0, torch.zeros((6, 84, 84), dtype=torch.int64)),
+        frames.index_select(0, torch.tensor([5, 0])),
+        frames[torch.tensor([[0, 1], [2, 3]])],
+        frames.repeat(2, 1, 1),
+        frames.repeat_interleave(2, 0),
+        frames.permute(2, 0, 1).reshape(-1),
+        torch.cat([frames, frames.clone()]),  # type: ignore[list-item]  # specs join too
+        torch.stack([frames, Bounded(0, 255, (6, 84, 84), dtype=torch.uint8)]),  # type: ignore[list-item]  # likewise
+    ]
+    for spec in moved:
+        assert spec.low.untyped_storage().nbytes() == spec.high.untyped_storage().nbytes() == 1
+        assert spec == Bounded(0, 255, spec.shape, dtype=torch.uint8)
+    other: Any = torch.stack([frames, Bounded(0, 254, (6, 84, 84), dtype=torch.uint8)])  # type: ignore[list-item]
+    assert other.high[:, 0, 0, 0].tolist() == [255, 254]
+    assert frames[:0].flip(0) == Bounded(0, 255, (0, 84, 84), dtype=torch.uint8)

@@ -11,7 +11,7 @@ from torch import Generator, Size, Tensor
 
 from rl_specs._leaf import LeafSpec, as_tensor, check_encoded, dtype_str
 from rl_specs._listing import check_listable
-from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, known, moved_size, trailing_str
+from rl_specs._shape_ops import ShapeOp, SizeLike, as_size, dummy, known, moved_size, trailing_str
 from rl_specs._whole_numbers import to_whole
 from rl_specs.errors import DTypeError, ShapeError, SpecError, message
 from rl_specs.spaces import ContinuousBox, bound_str
@@ -164,8 +164,13 @@ class Bounded(LeafSpec):
         for other in others:
             if not self._same_elements(other):
                 raise SpecError(message("Bounded", "dtypes or devices differ", expected=self, found=other))
-        low = op([self.low, *(other.low for other in others)])
-        high = op([self.high, *(other.high for other in others)])
+        lows, highs = [self.low, *(other.low for other in others)], [self.high, *(other.high for other in others)]
+        low, high = _common_number(lows), _common_number(highs)
+        if low is None or high is None:
+            low, high = op(lows), op(highs)
+        else:
+            size = op([dummy(bound.shape, self._device) for bound in lows]).shape
+            low, high = low.expand(size), high.expand(size)
         out = self._with_box(low, high)
         if any(spec.is_dynamic for spec in (self, *others)):
             out._shape = moved_size([spec.shape for spec in (self, *others)], self._device, op)
@@ -225,6 +230,17 @@ def _as_bound(bound: Bound, shape: Size, dtype: torch.dtype, device: torch.devic
         found = tuple(exact.shape)
         problem = "a bound does not broadcast to the shape"
         raise ShapeError(message("Bounded", problem, expected=tuple(shape), found=found)) from error
+
+
+def _common_number(bounds: Sequence[Tensor]) -> Tensor | None:
+    """The number, without dimensions, that expanded tensors hold everywhere; None where they hold more than one."""
+    for bound in bounds:
+        if bound.numel() == 0 or any(step and size > 1 for step, size in zip(bound.stride(), bound.shape, strict=True)):
+            return None
+    first, *others = (bound[(0,) * bound.ndim] for bound in bounds)
+    if others and (first.device.type == "meta" or not all(torch.equal(first, other) for other in others)):
+        return None
+    return first
 
 
 def _check_holds(bound: Tensor, dtype: torch.dtype) -> None:
