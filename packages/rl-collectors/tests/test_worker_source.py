@@ -76,6 +76,40 @@ def test_an_exception_of_the_policy(ahead: int, leaves_nothing: None) -> None:
     collector.shutdown()
 
 
+def test_a_failure_ahead_waits_for_its_turn(tmp_path: Path, leaves_nothing: None) -> None:
+    """While a batch ahead has failed, a state can be saved and seeds set; who asks for that batch hears of it."""
+    mark = tmp_path / "mark"
+
+    def collector() -> Collector:
+        make = lambda: TransformedEnv(PendulumEnv(), Compose(StepCounter(), Armed(mark, refuse)))  # noqa: E731
+        return Collector(make, None, frames_per_batch=5, total_frames=30, overlap=forked(2))
+
+    first = collector()
+    batches = iter(first)
+    next(batches)
+    assert len(first.state_dict()["ahead"]["batches"]) == 2
+    mark.touch()
+    next(batches)
+    state = first.state_dict()
+    assert len(state["ahead"]["batches"]) == 1
+    assert state["root"] is None
+    first.set_seed(3)
+    next(batches)
+    with pytest.raises(ArithmeticError, match="no action today"):
+        next(batches)
+    first.shutdown()
+
+    resumed = collector()
+    resumed.load_state_dict(state)
+    assert [batch["step_count"].flatten().tolist() for batch in resumed] == [
+        [10, 11, 12, 13, 14],
+        [0, 1, 2, 3, 4],
+        [5, 6, 7, 8, 9],
+        [10, 11, 12, 13, 14],
+    ]
+    resumed.shutdown()
+
+
 @pytest.mark.parametrize(
     ("fail", "told"),
     [

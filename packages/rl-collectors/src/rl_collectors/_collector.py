@@ -228,7 +228,8 @@ class Collector:
     def state_dict(self) -> dict[str, Any]:
         """All that the next batch depends on, apart from the policy's weights and the global random streams.
 
-        With `overlap`, waits for the batches that are being collected ahead.
+        With `overlap`, waits for the batches that are being collected ahead. What one of them raised is raised when its
+        turn comes; the state is then that after the failure.
 
         Returns:
             Counters, the root at which collection stopped, trajectory ids, and the environment's state; with `overlap`

@@ -70,7 +70,7 @@ class WorkerSource:
         self._slots = max(1, overlap.batches)
         self._slot = 0
         self._asked: deque[int] = deque()
-        self._ready: deque[FlatDict] = deque()
+        self._ready: deque[FlatDict | Exception] = deque()
         self._batch_forms: dict[Any, Any] = {}
         self._next_random_state: bytes | None = None
         self._last_random_state: bytes | None = None
@@ -90,7 +90,7 @@ class WorkerSource:
     def request(self, request: Request) -> None:
         """See `BatchSource`."""
         while len(self._asked) >= _MOST_ASKED:
-            self._ready.append(self._take())
+            self._take_ahead()
         with self._released_on_failure():
             policy = self._policy_to_send()
             table = self._fitting_table()
@@ -102,6 +102,8 @@ class WorkerSource:
     def receive(self) -> TensorDict:
         """See `BatchSource`."""
         entries = self._ready.popleft() if self._ready else self._take()
+        if isinstance(entries, Exception):
+            raise entries
         if self._home is not None:
             entries = {key: value.to(self._home) for key, value in entries.items()}
         batch = pack_flat(entries, torch.Size(self._batch_size), self._storing)
@@ -118,12 +120,13 @@ class WorkerSource:
         self._ready.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """See `BatchSource`; waits for the batches asked for."""
+        """See `BatchSource`; waits for the batches asked for. What failed is raised when its batch is received."""
         state: dict[str, Any] = self._call("state_dict", None)
         if self._batches_ahead:
             last = self._next_random_state or self._last_random_state
             random = None if last is None else torch.frombuffer(bytearray(last), dtype=torch.uint8)
-            state["ahead"] = {"batches": [pack_root(batch) for batch in self._ready], "random": random}
+            batches = [pack_root(batch) for batch in self._ready if not isinstance(batch, Exception)]
+            state["ahead"] = {"batches": batches, "random": random}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -154,7 +157,16 @@ class WorkerSource:
 
     def _wait_for_all(self) -> None:
         while self._asked:
+            self._take_ahead()
+
+    def _take_ahead(self) -> None:
+        """Put by the oldest batch asked for, or why there is none, unless nothing can be collected any more."""
+        try:
             self._ready.append(self._take())
+        except Exception as error:
+            if self._pool.is_closed:
+                raise
+            self._ready.append(error)
 
     def _take(self) -> FlatDict:
         """Entries of the oldest batch asked for and not ready, copied out of shared memory."""
