@@ -2,11 +2,12 @@
 
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
 
-from rl_envs import EnvBase, TicTacToeEnv, check_env_specs
+from rl_envs import EnvBase, EnvPlan, TicTacToeEnv, check_env_specs
 from rl_envs.testing import CountingEnv, TensorDictCountingEnv
 from rl_specs import (
     Bounded,
@@ -113,6 +114,58 @@ def test_a_buffer_that_is_used_again_is_found() -> None:
     """An env that returns a tensor and writes to it later is told so: every step of a batch would be the last one."""
     with pytest.raises(SpecError, match=r'"observation" +written later +a tensor of its own'):
         check_env_specs(ReusingEnv())
+
+
+class ClampingEnv(ReusingEnv):
+    """Clamps the action where it stands."""
+
+    def _step(self, data: TensorMap) -> FlatDict:
+        data["action"].clamp_(-1e-3, 1e-3)
+        return {"observation": torch.zeros(1), "reward": torch.ones(1), "done": torch.zeros(1, dtype=torch.bool)}
+
+
+def test_an_action_that_a_step_changes_is_found() -> None:
+    """An env that writes into the action is told so: a batch would hold another action than the policy's."""
+    with pytest.raises(SpecError, match=r'step +"action" +written to +an action left as it is'):
+        check_env_specs(ClampingEnv(), seed=0)
+
+
+class ArraysEnv(ReusingEnv):
+    """Returns arrays and numbers in place of tensors.
+
+    Args:
+        where: `"_reset"` or `"_step"`.
+        value: what it returns as an observation there.
+    """
+
+    def __init__(self, where: str, value: Any) -> None:
+        super().__init__()
+        self.where, self.value = where, value
+
+    def _reset(self, data: TensorMap | None) -> FlatDict:
+        return {"observation": self.value if self.where == "_reset" else torch.zeros(1)}
+
+    def _step(self, data: TensorMap) -> FlatDict:
+        done = torch.zeros(1, dtype=torch.bool)
+        return {
+            "observation": self.value if self.where == "_step" else torch.zeros(1),
+            "reward": done.float(),
+            "done": done,
+        }
+
+
+@pytest.mark.parametrize("value", [np.zeros(1, np.float32), 0.0, [0.0], None])
+@pytest.mark.parametrize("where", ["_reset", "_step"])
+def test_observations_that_are_no_tensors_are_refused(where: str, value: object) -> None:
+    """A rollout, and a reset alone, name the method and the entry, and how to make a tensor of it."""
+    told = rf"ArraysEnv.{where}: \"observation\" is no tensor. Expected Tensor, found {type(value).__name__}.*torch.as_"
+    env = ArraysEnv(where, value)
+    with pytest.raises(TypeError, match=told):
+        env.rollout(3)
+    with pytest.raises(TypeError, match=told):
+        EnvPlan(env).step({**EnvPlan(env).reset(), "action": torch.zeros(1)})
+    with pytest.raises(SpecError, match=r'"observation"'):
+        check_env_specs(env)
 
 
 def test_global_generator_is_left_alone() -> None:

@@ -142,9 +142,12 @@ def _differences(env: EnvBase, options: CheckOptions) -> list[SpecDifference]:
     found += outside_specs("reset", env, entries, is_root=True)
     returned = _with_copies(entries)
     try:
+        chosen = {key: value for key, value in unpack_flat(env.rand_action(root)).items() if key in actions}
+        before = _with_copies(chosen)
         following = _step_once(env, root)
     except Exception as error:
         return [*found, _raised("step", error)]
+    found += _written("step", before, "written to", "an action left as it is", "one that the step changes")
     returned += _with_copies(following)
     in_next = {key: value for key, value in expected.items() if key[0] == "next"}
     found += _compare("step", following, in_next, check_dtype, open_specs)
@@ -166,7 +169,7 @@ def _differences(env: EnvBase, options: CheckOptions) -> list[SpecDifference]:
         last = _without(extra - set(expected), unpack_flat(steps.unbind(-1)[-1]))
         found += _compare("rollout", last, expected, check_dtype, open_specs)
         found += _outside_steps(env, steps)
-    return found + _overwritten(returned)
+    return found + _written("rollout", returned, "written later", "a tensor of its own", "one that later steps change")
 
 
 def _without(left_out: Collection[NestedKey], entries: FlatDict) -> FlatDict:
@@ -186,18 +189,17 @@ def _with_copies(entries: FlatDict) -> list[tuple[NestedKey, Tensor, Tensor]]:
     return [(key, value, value.clone()) for key, value in spread(entries).items() if isinstance(value, Tensor)]
 
 
-def _overwritten(returned: list[tuple[NestedKey, Tensor, Tensor]]) -> list[SpecDifference]:
-    """Entries that have changed since they were returned: batches made of them would hold one step many times."""
-    changed = [key for key, value, then in returned if not torch.equal(value.nan_to_num(), then.nan_to_num())]
-    return [
-        SpecDifference("rollout", key_str(key), "written later", "a tensor of its own", "one that later steps change")
-        for key in changed
-    ]
+def _written(
+    where: str, entries: list[tuple[NestedKey, Tensor, Tensor]], problem: str, expected: str, found: str
+) -> list[SpecDifference]:
+    """Entries that have changed since a copy was made; batches that hold them would not be what was there."""
+    changed = [key for key, value, then in entries if not torch.equal(value.nan_to_num(), then.nan_to_num())]
+    return [SpecDifference(where, key_str(key), problem, expected, found) for key in changed]
 
 
 def _step_once(env: EnvBase, root: TensorDictBase) -> FlatDict:
-    """Entries that one random step returns, under `"next"`, flags completed where that is possible."""
-    result = env._step(env.rand_action(root))
+    """Entries that one step from `root` returns, under `"next"`, flags completed where that is possible."""
+    result = env._step(root)
     try:
         following = dict(unpack_flat(result))
     except TypeError:

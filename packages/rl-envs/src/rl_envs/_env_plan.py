@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rl_envs._action_masks import ActionMasks, MaskedSpec
 from rl_envs._flat import pack_flat, unpack_flat
-from rl_envs._output_checks import check_first_step, not_entries
+from rl_envs._output_checks import check_first_step, check_tensors, not_entries
 from rl_envs._row_choice import chosen_rows
 from rl_specs import FlatDict, NestedKey, TensorMap, TensorSpec, canonical_key, missing_key
 
@@ -55,6 +55,7 @@ class EnvPlan:
         self._not_carried = rewards
         self._not_kept = rewards | {canonical_key(key) for key in env.action_keys}
         self._is_connected = False
+        self._has_reset = False
         self._dropped: list[NestedKey] = []
         self._only_done: NestedKey | None = None
         self._kept: list[NestedKey] = []
@@ -180,7 +181,12 @@ class EnvPlan:
     def _learn_step(self, root: FlatDict, nxt: FlatDict) -> None:
         env = self._env
         check_first_step(
-            type(env).__name__, nxt, reward=env.full_reward_spec, done=env.full_done_spec, groups=self._flag_groups
+            type(env).__name__,
+            nxt,
+            observation=env.full_observation_spec,
+            reward=env.full_reward_spec,
+            done=env.full_done_spec,
+            groups=self._flag_groups,
         )
         self._written_ahead = [key for key in root if isinstance(key, tuple) and key[0] == "next"]
         self._incomplete_groups = incomplete_groups(self._flag_groups, nxt, set(self._done_keys))
@@ -192,9 +198,14 @@ class EnvPlan:
         else:
             result = self._env._reset(pack_flat(unpack_flat(root), self._batch_size, self._device))
         try:
-            return unpack_flat(result)
+            fresh = unpack_flat(result)
         except TypeError:
             raise not_entries(type(self._env).__name__, "_reset", result) from None
+        if not self._has_reset:
+            specs = self._env.full_observation_spec, self._env.full_done_spec
+            check_tensors(f"{type(self._env).__name__}._reset", fresh, specs)
+            self._has_reset = True
+        return fresh
 
     def _connect(self, root: FlatDict, nxt: FlatDict) -> None:
         self._is_connected = True

@@ -5,10 +5,11 @@
 
 from collections.abc import Iterable
 
-from torch import Tensor
+import numpy as np
 
 from rl_specs import Composite, FlatDict, LeafSpec, NestedKey, ShapeError, canonical_key, key_str, message, missing_key
 
+_NOT_TENSORS = (np.ndarray, np.generic, bool, int, float, list, tuple, str, type(None))
 _HINT = "check_env_specs(env) lists all that differs"
 
 
@@ -28,14 +29,40 @@ def not_entries(component: str, method: str, found: object) -> TypeError:
     )
 
 
+def check_tensors(where: str, entries: FlatDict, composites: Iterable[Composite]) -> None:
+    """Check that what an env returned under the names of tensors are tensors.
+
+    Args:
+        where: env and method, for messages.
+        entries: what was returned.
+        composites: specs of the env.
+    Raises:
+        TypeError: an entry is a number, an array, a list.
+    """
+    forms = {key: spec for composite in composites for key, spec in composite.flat_items()}
+    for key, value in list[tuple[NestedKey, object]](entries.items()):
+        spec = forms.get(canonical_key(key))
+        if isinstance(spec, LeafSpec) and isinstance(value, _NOT_TENSORS):
+            fix = f"Return a tensor of shape {tuple(spec.shape)}, e.g. with torch.as_tensor(value)"
+            found = f"{type(value).__name__} {value!r}"
+            raise TypeError(message(where, f"{key_str(key)} is no tensor", expected="Tensor", found=found, fix=fix))
+
+
 def check_first_step(
-    component: str, nxt: FlatDict, *, reward: Composite, done: Composite, groups: Iterable[tuple[NestedKey, ...]]
+    component: str,
+    nxt: FlatDict,
+    *,
+    observation: Composite,
+    reward: Composite,
+    done: Composite,
+    groups: Iterable[tuple[NestedKey, ...]],
 ) -> None:
     """Compare the first step of an env with what the loop around it relies on.
 
     Args:
         component: name of the env.
         nxt: what the step returned.
+        observation: observation specs of the env.
         reward: reward specs of the env.
         done: flag specs of the env.
         groups: keys of flags, one group per level; a step returns at least one flag of each.
@@ -46,11 +73,7 @@ def check_first_step(
     """
     where = f"{component}._step"
     forms = {canonical_key(key): spec for composite in (reward, done) for key, spec in composite.flat_items()}
-    for key, value in list[tuple[NestedKey, object]](nxt.items()):
-        if key in forms and not isinstance(value, Tensor):
-            fix = f"Return a tensor of shape {tuple(forms[key].shape)}, e.g. with torch.as_tensor(value)"
-            found = f"{type(value).__name__} {value!r}"
-            raise TypeError(message(where, f"{key_str(key)} is no tensor", expected="Tensor", found=found, fix=fix))
+    check_tensors(where, nxt, (observation, reward, done))
     for key, _ in reward.flat_items():
         if key not in nxt:
             raise missing_key(where, key, nxt, fix="Return it from _step, or declare its name in reward_spec")

@@ -359,6 +359,31 @@ def test_observations_of_another_form(entries: FlatDict, cause: type[Exception])
     assert isinstance(caught.value.__cause__, cause)
 
 
+class WidensEnv(CountingEnv):  # type: ignore[misc]  # final, and all but its observations as wanted
+    """Observes one number more from its third step on, or nothing."""
+
+    def __init__(self, *, is_missing: bool) -> None:
+        super().__init__()
+        self._is_missing = is_missing
+
+    def _step(self, data: TensorMap) -> FlatDict:
+        following = super()._step(data)
+        if float(following["observation"]) > 2:
+            del following["observation"]
+            if not self._is_missing:
+                following["observation"] = torch.zeros(2)
+        return following
+
+
+@pytest.mark.parametrize(("is_missing", "cause"), [(False, ShapeError), (True, MissingKeyError)])
+def test_observations_that_change_their_form(is_missing: bool, cause: type[Exception]) -> None:
+    """An observation that fits its place no longer in a later step is named, as in the first."""
+    env = ParallelEnv(1, lambda: WidensEnv(is_missing=is_missing), start_method="fork")
+    with pytest.raises(RuntimeError, match=r'_step(.|\n)*"observation"') as caught:
+        env.rollout(5)
+    assert isinstance(caught.value.__cause__, cause)
+
+
 def test_what_cannot_be_pickled(leaves_nothing: None) -> None:
     """A callable that holds what cannot be sent to a fresh interpreter is refused, with the way out."""
     generator = (number for number in range(3))

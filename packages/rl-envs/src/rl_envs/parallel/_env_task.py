@@ -125,11 +125,15 @@ class EnvTask(Task):
                 check_entries("ParallelEnv, _step", following, self._next[row])
             last = self._last[row] = _without_gradients(following)
             targets = self._next[row]
-            if self._moves:
-                for key, target in targets.items():
-                    target.copy_(last[key])
-            else:
-                torch._foreach_copy_(list(targets.values()), [last[key] for key in targets])
+            try:
+                if self._moves:
+                    for key, target in targets.items():
+                        target.copy_(last[key])
+                else:
+                    torch._foreach_copy_(list(targets.values()), [last[key] for key in targets])
+            except (KeyError, RuntimeError):
+                check_entries("ParallelEnv, _step", last, targets)  # says which entry does not fit
+                raise
         self._is_checked[NEXT] = True
 
     def reset(self, *, is_partial: bool) -> None:
