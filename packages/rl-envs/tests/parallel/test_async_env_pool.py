@@ -1,6 +1,7 @@
 """Tests of `rl_envs.parallel.async_env_pool` and of what it is made of."""
 
 import gc
+import math
 import signal
 import subprocess
 import sys
@@ -347,6 +348,22 @@ def test_requests_that_cannot_be(options: dict[str, Any]) -> None:
             pool.async_step_recv()
 
 
+@pytest.mark.parametrize("options", [{}, PROCESSES])
+def test_nothing_can_be_sent(options: dict[str, Any]) -> None:
+    """Data of no environment are sent to none; results of none cannot be asked for."""
+    with AsyncEnvPool([CountingEnv] * 2, **options) as pool:
+        root = pool.rand_action(pool.reset())
+        root["env_index"] = torch.arange(2)
+        pool.async_step_send(root[:0])
+        pool.async_reset_send(root[:0])
+        with pytest.raises(RuntimeError, match="at most 0, found 1"):
+            pool.async_step_recv()
+        with pytest.raises(ValueError, match="async_step_recv: env_index names no environment"):
+            pool.async_step_recv(env_index=[])
+        pool.async_step_send(root)
+        assert pool.async_step_recv(min_get=2)["next", "observation"].flatten().tolist() == [1.0, 1.0]
+
+
 MISTAKES: list[tuple[type[Exception], str, Any, dict[str, Any]]] = [
     (ValueError, "backend", [CountingEnv], {"backend": "asyncio"}),
     (ValueError, "stack", [CountingEnv], {"stack": "thick"}),
@@ -354,7 +371,9 @@ MISTAKES: list[tuple[type[Exception], str, Any, dict[str, Any]]] = [
     (ValueError, "num_processes is of no use to threads", [CountingEnv], {"num_processes": 1}),
     (ValueError, "num_processes", [CountingEnv], {**PROCESSES, "num_processes": 2}),
     (ValueError, "timeout_s", [CountingEnv], {"timeout_s": -1.0}),
-    (ValueError, "num_workers", [], {}),
+    (ValueError, "timeout_s.*a positive number.*found inf", [CountingEnv], {**PROCESSES, "timeout_s": math.inf}),
+    (ValueError, "timeout_s.*found '1'", [CountingEnv], {**PROCESSES, "timeout_s": "1"}),
+    (ValueError, "env_makers.*one environment or more, found none", [], {}),
     (TypeError, "create_env_fn", [3], {}),
     (TypeError, "cannot move to another process", CountingEnv(), PROCESSES),
     (ValueError, "of no use to environments", CountingEnv(), {"create_env_kwargs": {"max_steps": 2}}),

@@ -338,7 +338,10 @@ def test_mistakes(error: type[Exception], text: str, arguments: tuple[Any, ...],
     [
         ({"start_method": "thread"}, "start_method"),
         ({"timeout_s": 0.0}, "timeout_s"),
+        ({"timeout_s": float("inf")}, "timeout_s.*found inf"),
+        ({"timeout_s": "1"}, "timeout_s.*found '1'"),
         ({"num_processes": 3}, "num_processes"),
+        ({"num_processes": 0}, "num_processes.*found 0"),
     ],
 )
 def test_mistakes_in_options(options: dict[str, Any], text: str) -> None:

@@ -54,6 +54,9 @@ def checked_makers(given: object, backend: str, create_env_kwargs: EnvKwargs) ->
     """
     check_choice("backend", backend, get_args(BackendName))
     listed = list(given) if isinstance(given, list | tuple) else [given]
+    if not listed:
+        fix = 'Pass a list of callables, such as [lambda: GymEnv("CartPole-v1")] * 4'
+        raise ValueError(message(NAME, "env_makers", expected="one environment or more", found="none", fix=fix))
     made = [each for each in listed if isinstance(each, EnvBase)]
     if made and backend == "multiprocessing":
         problem, fix = "an environment cannot move to another process", "Pass a callable that makes it there"

@@ -69,7 +69,7 @@ def parcels_of(where: str, tensordict: TensorDictBase, batch_size: torch.Size) -
 
 
 def _checked_indices(where: str, index: Tensor, rows: int, count: int) -> list[int]:
-    indices: list[int] = index.reshape(rows, -1)[:, 0].tolist()
+    indices: list[int] = index.reshape(rows, -1)[:, 0].tolist() if rows else []
     if len(set(indices)) != len(indices) or not all(isinstance(each, int) and 0 <= each < count for each in indices):
         expected = f"different integers from 0 to {count - 1}"
         raise ValueError(message(where, f'"{INDEX_KEY}"', expected=expected, found=indices))

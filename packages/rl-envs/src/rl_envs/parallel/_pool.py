@@ -27,6 +27,8 @@ from rl_specs import NestedKey, message
 
 _FAILURE_WAIT_S = 2.0
 _MADE_WAIT_S = 1.0
+_LONGEST_S = 1_000_000
+"""The longest limit: the system does not wait for as long as one may write."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class PoolOptions:
         preload: modules that workers will need, imported once with `"forkserver"`.
         restart_on_failure: how many times each worker that fails is started anew; 0: a failure closes the pool.
     Raises:
-        ValueError: an unknown start method, a limit that is not positive, or a negative number of times.
+        ValueError: an unknown start method, a limit that is no positive number, or a negative number of times.
     """
 
     component: str
@@ -53,9 +55,10 @@ class PoolOptions:
         if self.start_method not in START_METHODS:
             expected = f"one of {', '.join(START_METHODS)}"
             raise ValueError(message(self.component, "start_method", expected=expected, found=self.start_method))
-        if self.timeout_s is not None and not self.timeout_s > 0:
-            expected = "a positive number of seconds, or None"
-            raise ValueError(message(self.component, "timeout_s", expected=expected, found=self.timeout_s))
+        limit = self.timeout_s
+        if limit is not None and not (isinstance(limit, int | float) and 0 < limit <= _LONGEST_S):
+            expected = f"a positive number of seconds, at most {_LONGEST_S:,}, or None for no limit"
+            raise ValueError(message(self.component, "timeout_s", expected=expected, found=repr(limit)))
         restarts = self.restart_on_failure
         if not isinstance(restarts, int) or restarts < 0:
             expected = "how many times a worker is started anew, an integer >= 0"

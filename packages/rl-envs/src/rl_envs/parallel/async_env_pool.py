@@ -247,7 +247,10 @@ class AsyncEnvPool(EnvBase):
             return self._traffic.receive(where, request, wanted)
         if min_get is not None:
             raise ValueError(message(where, "min_get and env_index exclude each other", fix="Pass one of them"))
-        return self._traffic.receive_from(where, request, [env_index] if isinstance(env_index, int) else env_index)
+        wanted_rows = [env_index] if isinstance(env_index, int) else list(env_index)
+        if not wanted_rows:
+            raise ValueError(message(where, "env_index names no environment", fix="Leave it out, or name some"))
+        return self._traffic.receive_from(where, request, wanted_rows)
 
     def _packed_rows(self, received: Sequence[Received], rows: Sequence[FlatDict]) -> TensorDictBase:
         batch, device = self._row_batch_size, self._device

@@ -100,7 +100,8 @@ class ParallelEnv(EnvBase):
         preload = tuple(name for name in _PRELOAD if name in sys.modules)
         options = PoolOptions("ParallelEnv", start_method, timeout_s, preload, restart_on_failure)
         self._can_restart = restart_on_failure > 0
-        self._slices = split_rows("ParallelEnv", num_workers, num_processes or num_workers)
+        processes = num_workers if num_processes is None else num_processes
+        self._slices = split_rows("ParallelEnv", num_workers, processes)
         self._pool = WorkerPool([partial(EnvTask, makers[part], part.start) for part in self._slices], options)
         try:
             self._connect(num_workers)
