@@ -491,22 +491,29 @@ def test_answers_that_wait_are_not_late(count: int) -> None:
 
 SCRIPT = """
 import time
+import torch
 from rl_envs import AsyncEnvPool
 from rl_envs.testing import CountingEnv
 
-class HangingEnv(CountingEnv):
+class BusyEnv(CountingEnv):
     def _step(self, data):
-        time.sleep(1000)
+        if {hangs}:
+            time.sleep(1000)
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            torch.ones(300, 300) @ torch.ones(300, 300)
+        return super()._step(data)
 
-pool = AsyncEnvPool([CountingEnv, HangingEnv])
+pool = AsyncEnvPool([CountingEnv, BusyEnv])
 root = pool.reset()
 pool.async_step_and_maybe_reset_send(pool.rand_action(root))
 """
 
 
-def test_threads_do_not_keep_a_program_from_its_end(tmp_path: Path) -> None:
-    """A program that closes nothing ends at once and without a word, though a thread of it hangs."""
+@pytest.mark.parametrize("hangs", [True, False])
+def test_threads_do_not_keep_a_program_from_its_end(hangs: bool, tmp_path: Path) -> None:
+    """A program that closes nothing ends soon and without a word, though a thread of it hangs, or is computing."""
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(SCRIPT.format(hangs=hangs))
     result = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

@@ -1,9 +1,10 @@
 """Environments of an asynchronous pool in threads of this process."""
 
+import atexit
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeAlias, final
@@ -22,13 +23,16 @@ from rl_specs import FlatDict, message
 _Requests: TypeAlias = "SimpleQueue[tuple[Request, FlatDict | None] | None]"
 _Answers: TypeAlias = "SimpleQueue[tuple[int, Answer | BaseException]]"
 _CLOSE_WAIT_S = 5.0
+_EXIT_WAIT_S = 2.0
 
 
 @final
 class ThreadBackend(AsyncBackend):
     """One thread for each environment, which is made here and closed there.
 
-    A thread that hangs cannot be ended: it is left behind, and does not keep the program from its end.
+    A thread that hangs cannot be ended: it is left behind, and does not keep the program from its end for longer than
+    two seconds. A program that ends waits so long for those that compute: a thread that native code of torch returns to
+    while the interpreter is taken down would end the program with an abort.
 
     Args:
         component: who owns the environments, for messages.
@@ -46,12 +50,11 @@ class ThreadBackend(AsyncBackend):
         self._answers: _Answers = SimpleQueue()
         self._requests: list[_Requests] = [SimpleQueue() for _ in self._envs]
         self._threads = [
-            Thread(
-                target=_serve, args=(index, env, row, requests, self._answers), daemon=True, name=f"{component}-{index}"
-            )
+            _EnvThread(f"{component}-{index}", requests, (index, env, row, requests, self._answers))
             for index, (env, row, requests) in enumerate(zip(self._envs, self._rows, self._requests, strict=True))
         ]
         self._finalize = weakref.finalize(self, _end, self._requests)
+        _RUNNING.register(self._threads)
         for thread in self._threads:
             thread.start()
 
@@ -129,6 +132,47 @@ class ThreadBackend(AsyncBackend):
         if self._is_closed:
             fix = "Make a new one; a failure of an environment closes it too"
             raise ClosedEnvError(message(self._component, "its environments have been closed", fix=fix))
+
+
+@final
+class _EnvThread(Thread):
+    """The thread of one environment.
+
+    Args:
+        name: its name.
+        requests: where it takes what it is asked for; None ends it.
+        arguments: of `_serve`.
+    """
+
+    def __init__(self, name: str, requests: _Requests, arguments: tuple[Any, ...]) -> None:
+        super().__init__(target=_serve, args=arguments, daemon=True, name=name)
+        self.requests = requests
+
+
+@final
+class _Running:
+    """The threads of all pools, which the end of the program waits for, if not for long."""
+
+    def __init__(self) -> None:
+        self._threads: weakref.WeakSet[_EnvThread] = weakref.WeakSet()
+        self._is_registered = False
+
+    def register(self, threads: Iterable[_EnvThread]) -> None:
+        """Wait for these too."""
+        self._threads.update(threads)
+        if not self._is_registered:
+            self._is_registered = True
+            atexit.register(self._wait)
+
+    def _wait(self) -> None:
+        threads = [thread for thread in self._threads if thread.is_alive()]
+        _end([thread.requests for thread in threads])
+        deadline = time.monotonic() + _EXIT_WAIT_S
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+
+
+_RUNNING = _Running()
 
 
 def _serve(index: int, env: EnvBase, row: EnvRow, requests: _Requests, answers: _Answers) -> None:
