@@ -115,6 +115,8 @@ def test_keywords_reach_gymnasium() -> None:
 
 def test_unknown_name_lists_near_matches() -> None:
     """An unknown name is an error with the names close to it."""
+    with pytest.raises(TypeError, match=r"env_name. Expected an id.*found TimeLimit. Pass .* to GymWrapper"):
+        GymEnv(gymnasium.make("CartPole-v1"))  # type: ignore[arg-type]  # what is tested
     with pytest.raises(ValueError, match=r'not registered.*"HalfCheeta-v5".*Did you mean HalfCheetah-v5'):
         GymEnv("HalfCheeta-v5")
 

@@ -18,12 +18,16 @@ def make_env(name: str, kwargs: dict[str, Any], own_keywords: Sequence[str] = ()
         kwargs: handed on.
         own_keywords: further names that the caller takes, for messages.
     Raises:
-        TypeError: a keyword that the environment does not take.
+        TypeError: a keyword that the environment does not take, or something that is no name.
         ValueError: the name is not registered; the message lists near matches.
     """
     import gymnasium
     from gymnasium import error
 
+    if not isinstance(name, str | gymnasium.envs.registration.EnvSpec):
+        fix = "Pass an environment that has been made to GymWrapper"
+        found = type(name).__name__
+        raise TypeError(message("GymEnv", "env_name", expected='an id such as "CartPole-v1"', found=found, fix=fix))
     try:
         return gymnasium.make(name, **kwargs)
     except (error.UnregisteredEnv, error.DeprecatedEnv) as exception:
