@@ -305,3 +305,18 @@ def test_with_state_looks_ahead_and_comes_back() -> None:
     with pytest.raises(KeyError), env.with_state(state):
         env.load_state_dict({"unknown": 1})
     assert all(torch.equal(value, here[name]) for name, value in env.get_state().items())
+
+
+class HastyEnv(CountingEnv):  # type: ignore[misc]  # final, and all but its construction as wanted
+    """Sets a spec before the base class is initialised."""
+
+    def __init__(self) -> None:
+        self.observation_spec = Unbounded(shape=(1,))
+
+
+def test_mistakes_in_the_construction() -> None:
+    """A base class that was not initialised, and a batch size that is a number, are told with what to write."""
+    with pytest.raises(RuntimeError, match=r"HastyEnv.__init__: used before .* Call super\(\).__init__\(device"):
+        HastyEnv()
+    with pytest.raises(TypeError, match=r"PendulumEnv: batch_size. Expected a sequence.*found 3. Pass .*\(3,\)"):
+        PendulumEnv(batch_size=3)  # type: ignore[arg-type]  # what is tested

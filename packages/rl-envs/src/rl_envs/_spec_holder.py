@@ -31,6 +31,9 @@ class SpecHolder(SpecViews):
     """
 
     def __init__(self, *, device: torch.device | str | int | None, batch_size: Sequence[int]) -> None:
+        if isinstance(batch_size, int):
+            component, fix = type(self).__name__, f"Pass batch_size=({batch_size},)"
+            raise TypeError(message(component, "batch_size", expected="a sequence of sizes", found=batch_size, fix=fix))
         self._device = None if device is None else resolve_device(device)
         self._batch_size = torch.Size(batch_size)
         empty = Composite({}, shape=self._batch_size, device=self._device)

@@ -212,6 +212,28 @@ def test_mistakes() -> None:
         to_gymnasium(CountingEnv()).step(np.zeros(1, np.float32))
 
 
+@pytest.mark.parametrize(
+    ("encoding", "action"),
+    [
+        ("categorical", np.zeros(3)),
+        ("categorical", "left"),
+        ("one_hot", 4),
+        ("multi_one_hot", np.array([1])),
+        ("binary", None),
+    ],
+)
+def test_actions_of_another_form(encoding: Encoding, action: object) -> None:
+    """An action that is not like those of the space is an error that shows the space."""
+    exported = to_gymnasium(DiscreteCountingEnv(encoding=encoding))
+    exported.reset()
+    with pytest.raises(ValueError, match=r"no action of the action space. Expected (Multi)?(Discrete|Binary)\("):
+        exported.step(action)
+    exported = to_gymnasium(MultiKeyCountingEnv(), reward_key=("left", "reward"))
+    exported.reset()
+    with pytest.raises(ValueError, match=r"Expected Dict\(.*'left'"):
+        exported.step({"left": {"action": np.array([0.5], np.float32)}})
+
+
 def test_close() -> None:
     """Closing the export closes the environment."""
     env = CountingEnv()

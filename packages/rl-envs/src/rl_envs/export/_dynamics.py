@@ -68,8 +68,19 @@ class Dynamics:
         return self.plan.reset()
 
     def act(self, root: FlatDict, action: Any) -> FlatDict:
-        """Write an action of the space into `root` and return what the step returns."""
-        root.update(inside(self._actions, action))
+        """Write an action of the space into `root` and return what the step returns.
+
+        Raises:
+            ValueError: the action has another form than those of the space.
+        """
+        try:
+            root.update(inside(self._actions, action))
+        except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            problem, fix = "step: no action of the action space", "Pass what action_space.sample() is like"
+            found = f"{action!r} ({str(error).splitlines()[0]})"
+            raise ValueError(
+                message("to_gymnasium", problem, expected=self.action_space, found=found, fix=fix)
+            ) from error
         return self.plan.step(root)
 
     def observation(self, entries: FlatDict) -> Any:
