@@ -119,8 +119,10 @@ def test_a_mask_is_the_specs_own() -> None:
 
 
 def test_bad_masks_are_refused_and_leave_the_spec_as_it_was() -> None:
-    """Another dtype, a shape that does not fit, a place without any category."""
+    """No tensor, another dtype, a shape that does not fit, a place without any category."""
     spec = MultiOneHot([2, 3], (4, 5))
+    with pytest.raises(DTypeError, match=r"update_mask: mask is no tensor.*found list. Pass torch.tensor\(mask"):
+        spec.update_mask([True] * 5)  # type: ignore[arg-type]  # what is tested
     with pytest.raises(DTypeError, match=r"mask\.bool"):
         spec.update_mask(torch.ones(5))
     with pytest.raises(ShapeError, match=r"\(4, 5\)"):

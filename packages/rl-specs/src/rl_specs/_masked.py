@@ -36,7 +36,7 @@ class MaskedSpec(LeafSpec):
             mask: bool, broadcasts to `[*batch, n]` (all the variables' categories in a row, where there are several
                 variables); copied. None rules out nothing.
         Raises:
-            DTypeError: it is not bool.
+            DTypeError: it is no bool tensor.
             ShapeError: it does not broadcast.
             SpecError: no category is left somewhere (looked at on the CPU only).
         """
@@ -44,9 +44,7 @@ class MaskedSpec(LeafSpec):
             self._mask = None
             return
         component, shape = f"{type(self).__name__}.update_mask", self._mask_shape
-        if mask.dtype != torch.bool:
-            found, fix = str(mask.dtype).removeprefix("torch."), "Pass mask.bool()"
-            raise DTypeError(message(component, "mask of another dtype", expected="bool", found=found, fix=fix))
+        _check_is_mask(component, mask)
         try:
             if self.is_dynamic:  # then expanding to -1 keeps the size that the mask has there
                 mask = mask.reshape((*[1] * (len(shape) - mask.ndim), *mask.shape))
@@ -152,3 +150,12 @@ def _is_same(a: Tensor | None, b: Tensor | None) -> bool:
     if a is None or b is None:
         return a is b
     return a.device == b.device and a.shape == b.shape and bool((a == b).all())
+
+
+def _check_is_mask(component: str, mask: object) -> None:
+    if not isinstance(mask, Tensor):
+        problem, expected, fix = "mask is no tensor", "a bool tensor", "Pass torch.tensor(mask, dtype=torch.bool)"
+        raise DTypeError(message(component, problem, expected=expected, found=type(mask).__name__, fix=fix))
+    if mask.dtype != torch.bool:
+        found, fix = str(mask.dtype).removeprefix("torch."), "Pass mask.bool()"
+        raise DTypeError(message(component, "mask of another dtype", expected="bool", found=found, fix=fix))
