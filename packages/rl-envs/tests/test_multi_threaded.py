@@ -24,6 +24,18 @@ def test_it_is_envpool_by_name() -> None:
     assert found[0][("next", "truncated")].any()
 
 
+def test_every_option_of_the_environment_can_be_given() -> None:
+    """Options of EnvPool reach it under their own names, those that are names of `GymEnv` too."""
+    moved = []
+    for frame_skip in (1, 5):
+        with MultiThreadedEnv(1, "Ant-v4", create_env_kwargs={"frame_skip": frame_skip}, num_threads=1) as env:
+            env.set_seed(0)
+            root = env.reset()
+            after = env.step(root.set("action", torch.ones(1, 8, dtype=env.action_spec.dtype)))["next", "observation"]
+            moved.append(float((after - root["observation"]).norm()))
+    assert moved[0] < moved[1]
+
+
 def test_it_keeps_its_specs() -> None:
     """One row per worker, actions as indices where that is asked for."""
     with MultiThreadedEnv(2, "CartPole-v1", categorical_action_encoding=True) as env:

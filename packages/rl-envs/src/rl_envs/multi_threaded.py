@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from rl_envs.gym import GymEnv
+from rl_envs.gym import GymEnv, GymWrapper
+from rl_envs.gym._request import EnvRequest
 
 
 class MultiThreadedEnv(GymEnv):
@@ -14,7 +15,7 @@ class MultiThreadedEnv(GymEnv):
     Args:
         num_workers: number of environments, stepped as one batch `[num_workers]`.
         env_name: EnvPool's name of the environment, one of `envpool.list_all_envs()`.
-        create_env_kwargs: keyword arguments for `envpool.make`.
+        create_env_kwargs: keyword arguments for `envpool.make`, such as its own `frame_skip`.
         categorical_action_encoding: discrete spaces as indices rather than one-hot.
         frame_skip: steps per action; EnvPool's environments have options of their own for more than 1.
         num_threads: native threads; None: one per core. The data do not depend on it.
@@ -36,13 +37,19 @@ class MultiThreadedEnv(GymEnv):
         num_threads: int | None = None,
         device: torch.device | str | int | None = None,
     ) -> None:
-        super().__init__(
-            env_name,
+        request = EnvRequest(
+            name=env_name,
             num_envs=num_workers,
             backend="envpool",
+            num_processes=None,
             num_threads=num_threads,
-            categorical_action_encoding=categorical_action_encoding,
-            frame_skip=frame_skip,
+            make_kwargs=dict(create_env_kwargs or {}),
+            own_keywords=(),
+        )
+        GymWrapper.__init__(  # not that of GymEnv, among whose own names are options of EnvPool
+            self,
+            request,
             device=device,
-            **dict(create_env_kwargs or {}),
+            frame_skip=frame_skip,
+            categorical_action_encoding=categorical_action_encoding,
         )

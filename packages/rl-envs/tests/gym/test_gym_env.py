@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from rl_envs import EnvBase, GymEnv, GymWrapper, check_env_specs
 from rl_envs.testing import EnvConformance
-from rl_specs import Bounded, Categorical, OneHot, SpecError
+from rl_specs import Bounded, Categorical, OneHot, ShapeError, SpecError
 
 
 class StepsEnv(gymnasium.Env[Any, Any]):
@@ -257,3 +257,53 @@ def test_repr_and_close() -> None:
 def test_device_is_declared() -> None:
     """With a device, every TensorDict declares it."""
     assert GymEnv("Pendulum-v1", device="cpu").rollout(1).device == torch.device("cpu")
+
+
+class OddEnv(gymnasium.Env[Any, Any]):
+    """Breaks one rule of Gymnasium's protocol.
+
+    Args:
+        mistake: `"reset"`: leaves out the info. `"step"`: returns one flag. None: keeps to all rules.
+        reward: what a step returns.
+    """
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, mistake: str | None = None, reward: Any = 1.5) -> None:
+        self.mistake, self.given = mistake, reward
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Zeros."""
+        zeros = np.zeros(2, np.float32)
+        return zeros if self.mistake == "reset" else (zeros, {})
+
+    def step(self, action: Any) -> Any:
+        """Zeros."""
+        zeros = np.zeros(2, np.float32)
+        return (zeros, self.given, False, {}) if self.mistake == "step" else (zeros, self.given, False, False, {})
+
+
+@pytest.mark.parametrize("frame_skip", [1, 2])
+@pytest.mark.parametrize("is_batch", [False, True])
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        ("reset", r"OddEnv.reset: another protocol. Expected \(observation, info\), found ndarray.*LegacyGymEnv"),
+        ("step", r"OddEnv.step: another protocol. Expected \(observation, reward, term.*found 4 values.*LegacyGymEnv"),
+    ],
+)
+def test_another_protocol_is_told(mistake: str, told: str, is_batch: bool, frame_skip: int) -> None:
+    """An env whose methods return other than Gymnasium's is an error with its name, alone and in a batch."""
+    with pytest.raises(TypeError, match=told):
+        GymWrapper([OddEnv(), OddEnv(mistake)] if is_batch else OddEnv(mistake), frame_skip=frame_skip).rollout(2)
+
+
+def test_rewards_of_one_element_are_rewards() -> None:
+    """An array of one number is as good a reward as the number, alone and in a batch."""
+    for reward in (np.array([1.5]), np.float64(1.5), np.array(1.5, np.float16), torch.tensor(1.5)):
+        alone = GymWrapper(OddEnv(reward=reward)).rollout(2)["next", "reward"]
+        batch = GymWrapper([OddEnv(reward=reward)]).rollout(2)["next", "reward"]
+        assert alone.tolist() == batch[0].tolist() == [[1.5], [1.5]]
+    with pytest.raises(ShapeError, match=r'"reward" has another shape than its spec. Expected \(1,\), found \(2,\)'):
+        GymWrapper(OddEnv(reward=np.ones(2))).rollout(2)

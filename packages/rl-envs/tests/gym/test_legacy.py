@@ -214,3 +214,9 @@ def test_spaces_of_gym() -> None:
     assert modern_space(inner) == expected
     with pytest.raises(SpecError, match="found Maze"):
         modern_space(Maze(size=3))
+
+
+def test_what_is_no_environment_is_refused() -> None:
+    """An object without spaces is told apart at once."""
+    with pytest.raises(TypeError, match=r"LegacyGymEnv: env is no environment. Expected .*step\(action\), found int"):
+        LegacyGymEnv(3)  # type: ignore[arg-type]  # what is tested

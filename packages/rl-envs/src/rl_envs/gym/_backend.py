@@ -13,7 +13,7 @@ from rl_envs.gym._info_plan import InfoPlan
 from rl_envs.gym._limits import NO_LIMITS, SpaceLimits
 from rl_envs.gym._space_codec import SpaceCodec
 from rl_envs.gym._state import restore, snapshot, unsupported_part
-from rl_specs import FlatDict, TensorMap
+from rl_specs import FlatDict, TensorMap, message
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,48 @@ def codecs(backend: Backend, options: Options) -> tuple[SpaceCodec, SpaceCodec]:
     return observations, SpaceCodec(backend.action_space, key="action", categorical=kind, limits=limits)
 
 
+def begun(env: Any, seed: int | None) -> tuple[Any, Any]:
+    """What a reset of an env returned: an observation and an info.
+
+    Raises:
+        TypeError: it returned something else.
+    """
+    found = env.reset(seed=seed)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise other_protocol(env, "reset", "(observation, info)", found)
+    return found
+
+
+def stepped(env: Any, found: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """What a step of an env returned, which has to be an observation, a reward, two flags and an info.
+
+    Raises:
+        TypeError: it is not.
+    """
+    try:
+        observation, reward, terminated, truncated, info = found
+    except (TypeError, ValueError):
+        expected = "(observation, reward, terminated, truncated, info)"
+        raise other_protocol(env, "step", expected, found) from None
+    return observation, reward, terminated, truncated, info
+
+
+def other_protocol(env: Any, method: str, expected: str, found: object) -> TypeError:
+    """Error for an env whose methods return something else than Gymnasium's."""
+    told = f"{len(found)} values" if isinstance(found, tuple) else type(found).__name__
+    fix = "Return that, or wrap an env of Gym's older protocol: GymWrapper(LegacyGymEnv(env))"
+    where = f"{type(env.unwrapped).__name__}.{method}"
+    return TypeError(message(where, "another protocol", expected=expected, found=told, fix=fix))
+
+
 def skipped_step(env: Any, action: Any, frame_skip: int) -> tuple[Any, float, bool, bool, Any]:
     """`frame_skip` steps with one action, rewards added up, stopped at the end of an episode; what `step` returns."""
-    observation, reward, terminated, truncated, info = env.step(action)
+    observation, reward, terminated, truncated, info = stepped(env, env.step(action))
     total = float(reward)
     for _ in range(frame_skip - 1):
         if terminated or truncated:
             break
-        observation, reward, terminated, truncated, info = env.step(action)
+        observation, reward, terminated, truncated, info = stepped(env, env.step(action))
         total += float(reward)
     return observation, total, bool(terminated), bool(truncated), info
 

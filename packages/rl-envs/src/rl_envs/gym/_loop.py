@@ -9,7 +9,7 @@ from tensordict import NonTensorStack
 from torch import Tensor
 
 from rl_envs._closing import close_every
-from rl_envs.gym._backend import Backend, Options, codecs, sampled_infos, skipped_step
+from rl_envs.gym._backend import Backend, Options, begun, codecs, sampled_infos, skipped_step, stepped
 from rl_envs.gym._info_plan import InfoPlan
 from rl_envs.gym._render import rendered
 from rl_specs import FlatDict, TensorMap
@@ -37,7 +37,7 @@ class LoopBackend(Backend):
         """See `Backend`. Rows that are not reset come back as zeros."""
         seeds = self.take_seeds(rows)
         concerned = range(len(self._envs)) if rows is None else rows.nonzero()[0].tolist()
-        results = [self._envs[row].reset(seed=seeds[row]) for row in concerned]
+        results = [begun(self._envs[row], seeds[row]) for row in concerned]
         entries = self._observed([observation for observation, _ in results], concerned)
         if self._infos is not None:
             entries.update(self._infos.read_rows([info for _, info in results]))
@@ -54,7 +54,12 @@ class LoopBackend(Backend):
             results = [env.step(action) for env, action in zip(self._envs, actions, strict=True)]
         else:
             results = [skipped_step(env, action, skip) for env, action in zip(self._envs, actions, strict=True)]
-        values, rewards, terminated, truncated, infos = zip(*results, strict=True)
+        try:
+            values, rewards, terminated, truncated, infos = zip(*results, strict=True)
+        except (TypeError, ValueError):
+            for env, result in zip(self._envs, results, strict=True):
+                stepped(env, result)  # says which it is
+            raise
         flags = np.zeros((3, count, 1), dtype=np.bool_)
         if any(terminated) or any(truncated):
             flags[1:, :, 0] = terminated, truncated

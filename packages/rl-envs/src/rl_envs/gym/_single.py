@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rl_envs.gym._backend import Backend, Options, codecs, sampled_infos, skipped_step
+from rl_envs.gym._backend import Backend, Options, begun, codecs, sampled_infos, skipped_step, stepped
 from rl_envs.gym._info_plan import InfoPlan
 from rl_envs.gym._render import rendered
 from rl_specs import FlatDict, TensorMap
@@ -34,7 +34,7 @@ class SingleBackend(Backend):
 
     def reset(self, rows: np.ndarray[Any, Any] | None) -> FlatDict:
         """See `Backend`."""
-        observation, info = self._env.reset(seed=self.take_seeds(None)[0])
+        observation, info = begun(self._env, self.take_seeds(None)[0])
         entries = self._observed(observation)
         if self._infos is not None:
             entries.update(self._infos.read(info))
@@ -43,14 +43,17 @@ class SingleBackend(Backend):
     def step(self, data: TensorMap) -> FlatDict:
         """See `Backend`."""
         action = self._actions.decode(data)
-        if self._frame_skip == 1:
-            observation, reward, terminated, truncated, info = self._env.step(action)
-        else:
-            observation, reward, terminated, truncated, info = skipped_step(self._env, action, self._frame_skip)
+        skip = self._frame_skip
+        result = self._env.step(action) if skip == 1 else skipped_step(self._env, action, skip)
+        try:
+            observation, reward, terminated, truncated, info = result
+        except (TypeError, ValueError):
+            stepped(self._env, result)  # says what it should be
+            raise
         entries = self._observed(observation)
         if self._infos is not None:
             entries.update(self._infos.read(info))
-        entries["reward"] = torch.from_numpy(np.array((reward,), dtype=np.float32))
+        entries["reward"] = torch.from_numpy(np.array((reward,), dtype=np.float32).reshape(-1))
         entries["done"] = torch.from_numpy(np.array((terminated or truncated,), dtype=np.bool_))
         entries["terminated"] = torch.from_numpy(np.array((terminated,), dtype=np.bool_))
         entries["truncated"] = torch.from_numpy(np.array((truncated,), dtype=np.bool_))

@@ -1,6 +1,6 @@
 """Environments of the protocol that came before Gymnasium's."""
 
-from typing import Any, ClassVar, Protocol, final
+from typing import Any, ClassVar, Protocol, final, runtime_checkable
 
 from rl_envs.gym._adapted import AdaptedEnv
 from rl_specs import SpecError, message
@@ -30,6 +30,12 @@ class LegacyProtocol(Protocol):
         """Release what the env holds."""
 
 
+@runtime_checkable
+class _HasSpaces(Protocol):
+    observation_space: Any
+    action_space: Any
+
+
 @final
 class LegacyGymEnv(AdaptedEnv):
     """An env with the methods of OpenAI Gym up to 0.25, for `GymWrapper`.
@@ -46,11 +52,13 @@ class LegacyGymEnv(AdaptedEnv):
         env: the object; its spaces are Gymnasium's, or have the names and attributes of Gym's.
     Raises:
         SpecError: a space of a kind that Gymnasium does not have.
+        TypeError: the object has no spaces.
     """
 
     fixed: ClassVar[tuple[str, ...]] = ("_env",)
 
     def __init__(self, env: LegacyProtocol) -> None:
+        _check_is_env(env)
         super().__init__(modern_space(env.observation_space), modern_space(env.action_space))
         self._env = env
 
@@ -133,3 +141,9 @@ def modern_space(space: Any) -> Any:
     expected = "a space of Gymnasium, or Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple of Gym"
     found, fix = f"{type(space).__name__} {space}", "Set observation_space and action_space to spaces of Gymnasium"
     raise SpecError(message("LegacyGymEnv", "a space of another kind", expected=expected, found=found, fix=fix))
+
+
+def _check_is_env(env: object) -> None:
+    if not isinstance(env, _HasSpaces):
+        expected = "an object with observation_space, action_space, reset() and step(action)"
+        raise TypeError(message("LegacyGymEnv", "env is no environment", expected=expected, found=type(env).__name__))
