@@ -15,6 +15,7 @@ from rl_specs import (
     Composite,
     FlatDict,
     NonTensor,
+    ShapeError,
     SpecError,
     TensorMap,
     TensorSpec,
@@ -166,6 +167,13 @@ def test_observations_that_are_no_tensors_are_refused(where: str, value: object)
         EnvPlan(env).step({**EnvPlan(env).reset(), "action": torch.zeros(1)})
     with pytest.raises(SpecError, match=r'"observation"'):
         check_env_specs(env)
+
+
+@pytest.mark.parametrize("value", [torch.zeros(()), torch.zeros(2), torch.zeros(1, 1)])
+def test_observations_of_another_shape_are_refused(value: torch.Tensor) -> None:
+    """The first step of a rollout names the entry, its shape and that of its spec."""
+    with pytest.raises(ShapeError, match=r'ArraysEnv._step: "observation" has another shape.*Expected \(1,\), found'):
+        ArraysEnv("_step", value).rollout(3)
 
 
 def test_global_generator_is_left_alone() -> None:

@@ -6,6 +6,7 @@
 from collections.abc import Iterable
 
 import numpy as np
+from torch import Tensor
 
 from rl_specs import Composite, FlatDict, LeafSpec, NestedKey, ShapeError, canonical_key, key_str, message, missing_key
 
@@ -69,7 +70,7 @@ def check_first_step(
     Raises:
         TypeError: an entry is no tensor.
         MissingKeyError: no reward, or no flag.
-        ShapeError: a reward or a flag has another shape than its spec.
+        ShapeError: an entry has another shape than its spec.
     """
     where = f"{component}._step"
     forms = {canonical_key(key): spec for composite in (reward, done) for key, spec in composite.flat_items()}
@@ -81,15 +82,17 @@ def check_first_step(
         if all(key not in nxt for key in group):
             fix = "Return done, or terminated and truncated, from _step for every group of flags"
             raise missing_key(where, group[0], nxt, fix=fix)
-    for key, spec in forms.items():
-        returned, shape = nxt.get(key), spec.shape
-        is_open = isinstance(spec, LeafSpec) and returned is not None and spec.fits(returned.shape)
-        if returned is not None and returned.shape != shape and not is_open:
+    observed = {key: spec for key, spec in observation.flat_items() if isinstance(spec, LeafSpec)}
+    for key, spec in {**observed, **forms}.items():
+        returned: object = nxt.get(key)
+        if not isinstance(returned, Tensor) or returned.shape == spec.shape:
+            continue
+        if not (isinstance(spec, LeafSpec) and spec.fits(returned.shape)):
             raise ShapeError(
                 message(
                     where,
                     f"{key_str(key)} has another shape than its spec",
-                    expected=tuple(shape),
+                    expected=tuple(spec.shape),
                     found=tuple(returned.shape),
                     fix=f"Return it in that shape, or correct the spec; {_HINT}",
                 )

@@ -265,23 +265,24 @@ class OddEnv(gymnasium.Env[Any, Any]):
     Args:
         mistake: `"reset"`: leaves out the info. `"step"`: returns one flag. None: keeps to all rules.
         reward: what a step returns.
+        observation: what is observed.
     """
 
     observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
     action_space = gymnasium.spaces.Discrete(2)
 
-    def __init__(self, mistake: str | None = None, reward: Any = 1.5) -> None:
-        self.mistake, self.given = mistake, reward
+    def __init__(self, mistake: str | None = None, reward: Any = 1.5, observation: Any = (0.0, 0.0)) -> None:
+        self.mistake, self.given, self.observation = mistake, reward, observation
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        """Zeros."""
-        zeros = np.zeros(2, np.float32)
-        return zeros if self.mistake == "reset" else (zeros, {})
+        """The observation."""
+        seen = np.array(self.observation, np.float32)
+        return seen if self.mistake == "reset" else (seen, {})
 
     def step(self, action: Any) -> Any:
-        """Zeros."""
-        zeros = np.zeros(2, np.float32)
-        return (zeros, self.given, False, {}) if self.mistake == "step" else (zeros, self.given, False, False, {})
+        """The observation and the reward."""
+        seen = np.array(self.observation, np.float32)
+        return (seen, self.given, False, {}) if self.mistake == "step" else (seen, self.given, False, False, {})
 
 
 @pytest.mark.parametrize("frame_skip", [1, 2])
@@ -307,3 +308,13 @@ def test_rewards_of_one_element_are_rewards() -> None:
         assert alone.tolist() == batch[0].tolist() == [[1.5], [1.5]]
     with pytest.raises(ShapeError, match=r'"reward" has another shape than its spec. Expected \(1,\), found \(2,\)'):
         GymWrapper(OddEnv(reward=np.ones(2))).rollout(2)
+
+
+@pytest.mark.parametrize("observation", [0.5, (0.5,), (0.1, 0.2, 0.3), ((0.1, 0.2),) * 2])
+def test_observations_of_another_shape_are_told(observation: Any) -> None:
+    """An observation that is not of the space's shape is an error with both shapes, and is broadcast nowhere."""
+    for env in (GymWrapper(OddEnv(observation=observation)), GymWrapper([OddEnv(), OddEnv(observation=observation)])):
+        with pytest.raises(ShapeError, match=r"observation.* has another shape than its.*Expected \(2,\), found"):
+            env.rollout(3)
+    flat = GymWrapper([OddEnv(), OddEnv(observation=((0.1,), (0.2,)))]).rollout(1)["observation"]
+    assert flat[1, 0].tolist() == pytest.approx([0.1, 0.2])

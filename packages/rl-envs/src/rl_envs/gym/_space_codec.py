@@ -1,5 +1,6 @@
 """Values of a whole space to flat dicts and back, for one env and for many."""
 
+import math
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, final
@@ -11,7 +12,7 @@ from rl_envs.gym._codec import LeafCodec, leaf_codec
 from rl_envs.gym._forms import Form, form_of
 from rl_envs.gym._limits import NO_LIMITS, SpaceLimits
 from rl_envs.gym.spaces import space_items
-from rl_specs import FlatDict, NestedKey, TensorMap, join_key
+from rl_specs import FlatDict, NestedKey, ShapeError, TensorMap, join_key, key_str, message
 
 Array = np.ndarray[Any, Any]
 _shape = attrgetter("shape")
@@ -83,7 +84,7 @@ class SpaceCodec:
         """Tensors `[N, ...]` of `N` values; a value that is None leaves its row zero, or blank."""
         entries: FlatDict = {}
         for _, key, path, codec in self._leaves:
-            entries[key] = codec.encode(_rows(_column(values, path), codec))
+            entries[key] = codec.encode(_rows(key, _column(values, path), codec))
         for _, group in self._groups:
             entries.update(group.encode_rows(_column(values, group.path)))
         return entries
@@ -177,8 +178,12 @@ def _column(values: Sequence[Any], path: Path) -> Sequence[Any]:
     return [None if value is None else _at(value, path) for value in values] if path else values
 
 
-def _rows(values: Sequence[Any], codec: LeafCodec) -> Array:
-    """`[N, *shape]` array of `N` values of a leaf."""
+def _rows(key: NestedKey, values: Sequence[Any], codec: LeafCodec) -> Array:
+    """`[N, *shape]` array of `N` values of a leaf.
+
+    Raises:
+        ShapeError: a value has more or fewer elements than those of the space.
+    """
     count = len(values)
     if codec.shape and set(map(type, values)) == {np.ndarray} and set(map(_shape, values)) == {codec.shape}:
         together: Array = np.concatenate(values, dtype=codec.dtype, casting="unsafe")
@@ -186,8 +191,18 @@ def _rows(values: Sequence[Any], codec: LeafCodec) -> Array:
     rows = np.zeros((count, *codec.shape), dtype=codec.dtype)
     for index, value in enumerate(values):
         if value is not None:
-            rows[index] = value
+            rows[index] = _fitting(key, value, codec.shape) if codec.shape else value
     return rows
+
+
+def _fitting(key: NestedKey, value: Any, shape: tuple[int, ...]) -> Array:
+    """`value` in the shape of the space, into which it would be broadcast otherwise."""
+    array = np.asarray(value)
+    if array.size != math.prod(shape):
+        fix = "Correct the space, or what reset and step return"
+        problem = f"observation {key_str(key)} has another shape than its space"
+        raise ShapeError(message("GymWrapper", problem, expected=shape, found=array.shape, fix=fix))
+    return array.reshape(shape)
 
 
 def _array(value: Tensor) -> Array:
