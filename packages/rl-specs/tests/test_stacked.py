@@ -147,3 +147,11 @@ def test_what_does_not_stack_is_refused() -> None:
         Stacked(dim=0)
     with pytest.raises(ShapeError, match=r"entry 'x'.*no entry of one TensorDict.*Stack Composites"):
         Composite(x=ragged(), shape=(2,))
+
+
+def test_a_stack_without_places_keeps_its_specs() -> None:
+    """Copies of a stack in a batch of size 0, alone and as an entry, are equal to it."""
+    stack = Stacked(Categorical(1, (0,)), Categorical(2, (0,)), dim=1)
+    whole = Composite(kind=stack, shape=(0, 2))
+    assert stack[:] == stack.clone() == stack.reshape(0, 2) == stack
+    assert whole[:] == whole.clone() == whole.reshape(0, 2) == whole

@@ -242,6 +242,8 @@ class LazyStack(TensorSpec):
                 parts += [] if is_same else [spec]
             layouts.append(other._layout(numbers))
         owner, place = (op(list(kind)) for kind in zip(*layouts, strict=True))
+        if not owner.numel() and not others and owner.shape == self._shape[: self._front]:
+            return self.clone()  # without places nothing else tells which specs these were
         return self._rebuilt(parts, owner, place, varying_dims(owner))
 
     def _rebuilt(self, parts: Sequence[TensorSpec], owner: Tensor, place: Tensor, along: Sequence[int]) -> TensorSpec:
