@@ -150,6 +150,16 @@ def test_lists_of_rows_and_lazy_stacks_are_stacked() -> None:
     assert buffer[:]["a"].tolist() == [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]
 
 
+def test_rows_of_different_shapes_are_refused_with_what_takes_them() -> None:
+    """A lazy stack of trajectories of different lengths is refused, as first data and as later ones."""
+    pieces = TensorDict.lazy_stack([TensorDict({"x": torch.zeros(steps)}, []) for steps in (2, 3)], 0)
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(4))
+    for _ in range(2):
+        with pytest.raises(SpecError, match=r"rows differ in their shapes.*Pad them, or use LazyStackStorage"):
+            buffer.extend(pieces)
+        buffer.extend(TensorDict({"x": torch.zeros(1, 2)}, [1]))
+
+
 def test_rows_may_have_batch_dimensions() -> None:
     """Rows that are trajectories of TensorDicts keep their batch size, and the index is repeated along it."""
     buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(4), batch_size=5)

@@ -62,7 +62,7 @@ def save_folder(saving: Saving, rows: Rows) -> None:
     try:
         with disk_errors(saving.component, folder):
             saved = _save_rows(saving, rows, Target(folder, generation, previous))
-            write_manifest(folder, {**saving.state, "generation": generation, "storage": saved})
+            write_manifest(saving.component, folder, {**saving.state, "generation": generation, "storage": saved})
             kept = set(saved["saved"]["files"])
     finally:
         remove_others(folder, kept)

@@ -15,7 +15,7 @@ def write_folder(folder: Path, state: dict[str, Any]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with disk_errors("rl_buffers", folder):
-        write_manifest(folder, state)
+        write_manifest("rl_buffers", folder, state)
     remove_others(folder, set())
 
 

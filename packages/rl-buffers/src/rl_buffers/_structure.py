@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias, final
 
 import torch
-from tensordict import NonTensorData, NonTensorStack, TensorDict, TensorDictBase, is_tensor_collection
+from tensordict import NonTensorData, NonTensorStack, TensorDict, TensorDictBase, is_non_tensor, is_tensor_collection
 from torch import Size, Tensor
 
 from rl_specs import SpecError, message
@@ -135,6 +135,34 @@ class CollectionNode(_Fields):
 
 
 @final
+class NonTensorNode(Structure):
+    """Text or another object in a TensorDict, whose batch size is the lead dimensions and then `extra`."""
+
+    __slots__ = ("_extra",)
+
+    def __init__(self, extra: tuple[int, ...]) -> None:
+        self._extra = extra
+
+    def flatten(self, value: Any, leaves: list[Any]) -> bool:
+        """Append `value` itself; `plain` makes lists and objects of it."""
+        leaves.append(value)
+        return is_non_tensor(value)
+
+    def build(self, leaves: Iterator[Any], lead: tuple[int, ...], device: torch.device | None) -> Any:
+        """The next leaf, in the form of tensordict whether it is plain or not."""
+        value = next(leaves)
+        return value if is_non_tensor(value) else _wrapped(value, lead + self._extra)
+
+    def outline(self, leaves: Iterator[str], path: Path, out: dict[Path, str]) -> None:
+        """Write the next text."""
+        out[path] = next(leaves)
+
+    def describe(self) -> list[Any]:
+        """`["non-tensor", extra]`."""
+        return ["non-tensor", list(self._extra)]
+
+
+@final
 class DictNode(_Fields):
     """A `dict` with string keys."""
 
@@ -203,7 +231,9 @@ def infer(value: Any, *, lead_dims: int, allow_objects: bool = False) -> tuple[S
     def visit(value: Any, path: Path) -> Structure:
         if isinstance(value, Tensor):
             return Leaf()
-        if is_tensor_collection(value) and not isinstance(value, (NonTensorData, NonTensorStack)):
+        if is_non_tensor(value) and allow_objects:
+            return NonTensorNode(tuple(value.batch_size[lead_dims:]))
+        if is_tensor_collection(value) and not is_non_tensor(value):
             cls = None if isinstance(value, TensorDictBase) else type(value)
             fields = {key: visit(item, (*path, key)) for key, item in value.items()}
             return CollectionNode(cls, tuple(value.batch_size[lead_dims:]), fields)
@@ -218,6 +248,20 @@ def infer(value: Any, *, lead_dims: int, allow_objects: bool = False) -> tuple[S
     return visit(value, ()), objects
 
 
+def plain(leaf: Any) -> Any:
+    """A leaf as checkpoints hold it: what is in `NonTensorData`, and lists along its batch dimensions."""
+    if not is_non_tensor(leaf):
+        return leaf
+    return [plain(part) for part in leaf.unbind(0)] if leaf.batch_size else leaf.data
+
+
+def _wrapped(value: Any, shape: tuple[int, ...]) -> Any:
+    """What `plain` was given."""
+    if not shape or 0 in shape:
+        return NonTensorData(value if not shape else None, batch_size=shape)
+    return NonTensorStack(*[_wrapped(part, shape[1:]) for part in value])
+
+
 def parse(description: list[Any]) -> Structure:
     """The structure that `describe` described.
 
@@ -227,6 +271,8 @@ def parse(description: list[Any]) -> Structure:
     kind = description[0]
     if kind in ("tensor", "object"):
         return Leaf(is_object=kind == "object")
+    if kind == "non-tensor":
+        return NonTensorNode(tuple(description[1]))
     if kind == "collection":
         cls = None if description[1] is None else _loaded_type(description[1])
         return CollectionNode(cls, tuple(description[2]), {key: parse(child) for key, child in description[3]})

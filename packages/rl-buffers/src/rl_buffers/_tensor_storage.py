@@ -139,7 +139,11 @@ class BaseTensorStorage(Storage, TensorStore):
         """The leaves of `data`, `[*lead, size]` each, on the device of the tables; and `lead`."""
         assert self._structure is not None
         leaves: list[Tensor] = []
-        if not self._structure.flatten(data, leaves):
+        try:
+            is_alike = self._structure.flatten(data, leaves)
+        except RuntimeError:  # a lazy stack of rows that differ
+            is_alike = False
+        if not is_alike:
             raise self._refusal(data, component, lead_dims)
         lead = leaves[0].shape[:lead_dims] if lead_dims else _NO_LEAD
         row_shapes = self._row_shapes
