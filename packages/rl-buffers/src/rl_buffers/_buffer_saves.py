@@ -1,13 +1,18 @@
 """Saving and loading of buffers."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from rl_buffers._buffer_parts import BufferParts
+from rl_buffers._arguments import named_arguments
+from rl_buffers._buffer_parts import BufferParts, default_storage
 from rl_buffers._checkpointer import Hook, checked
 from rl_buffers._folder import Saving, save_folder
+from rl_buffers._options import CheckpointerSource, PartOptions
+from rl_buffers._part_sources import StorageSource, made_storage
 from rl_buffers._save import PendingSave
 from rl_buffers._state import buffer_state, load_buffer, load_buffer_state, state_beside_rows
+from rl_buffers._storage import Storage
 from rl_buffers.checkpointers import StorageCheckpointerBase
 
 
@@ -15,6 +20,16 @@ class SavedBuffer(BufferParts):
     """See `ReplayBuffer`; its state, and checkpoints of it."""
 
     _saving: PendingSave | None = None
+
+    @named_arguments
+    def __init__(self, *, checkpointer: CheckpointerSource | None = None, **options: Unpack[PartOptions]) -> None:
+        if checkpointer is not None:
+            source = options.get("storage")
+            if isinstance(source, Storage):
+                _with_checkpointer(self._name, source, checkpointer)
+            else:
+                options["storage"] = partial(_with_checkpointer, self._name, source, checkpointer)
+        super().__init__(**options)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the next batches: rows, ring, pass, generator, transforms that are modules.
@@ -126,6 +141,9 @@ class SavedBuffer(BufferParts):
                     raise
                 self._written = state.get("write_count", len(self._storage))
 
+    dump = save = dumps
+    load = loads
+
     def register_save_hook(self, hook: Hook) -> None:
         """Save what a callable makes of the rows; see `StorageCheckpointerBase.register_save_hook`.
 
@@ -155,3 +173,10 @@ class SavedBuffer(BufferParts):
         if self._saving is not None:
             self._saving.join()
             self._saving = None
+
+
+def _with_checkpointer(component: str, source: StorageSource | None, checkpointer: CheckpointerSource) -> Storage:
+    """The storage of a buffer, saved by another checkpointer than its own."""
+    storage = made_storage(component, source, default_storage)
+    storage.checkpointer = checkpointer() if callable(checkpointer) else checkpointer
+    return storage

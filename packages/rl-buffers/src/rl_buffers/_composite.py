@@ -187,6 +187,9 @@ class CompositeBuffer(ABC):
             self._await_save()
             self.load_state_dict(read_folder(self._name, Path(path)))
 
+    dump = save = dumps
+    load = loads
+
     def _await_save(self) -> None:
         """Wait for the end of a save in the background: saves of one folder follow one another."""
         if self._saving is not None:
