@@ -44,6 +44,8 @@ class RLock(Lock, Protocol):
 Seen: TypeAlias = tuple[int, int, int]
 """How often a ring was emptied, written and written in place when a buffer last looked."""
 
+_NOTHING: Seen = (0, 0, 0)
+
 
 def buffer_lock(
     component: str, storage: Storage, sampler: Sampler, writer: Writer, *, seen: Seen | None = None
@@ -64,7 +66,7 @@ def buffer_lock(
         return threading.RLock()
     assert_shareable(component, storage, writer)
     if writer.state_dict().keys() <= {"cursor"}:
-        return RingLock(ring, storage, sampler, writer, seen if seen is not None else (0, 0, 0))
+        return RingLock(ring, storage, sampler, writer, seen if seen is not None else _NOTHING)
     return threading.RLock()
 
 
@@ -97,6 +99,9 @@ class RingLock:
         self._writer = writer
         self._seen = seen
         ring.pending = 0
+        if not ring.is_shared and seen == _NOTHING:
+            ring.begin_run()
+        self._runs = ring.runs
         self._catch_up()
 
     def join(self, threads: RLock) -> None:
@@ -160,6 +165,10 @@ class RingLock:
         if count:
             rows = torch.arange(ring.cursor - count, ring.cursor) % storage.max_size
             self._sampler.extend(storage, rows)
+            runs = self._runs if ring.is_shared else ring.runs
+            ends = [stop for stop in runs if ring.written - count < stop <= ring.written]
+            if ends:
+                self._sampler.part(storage, rows[count - 1 - ring.written + torch.tensor(ends)])
         if ring.replaced != replaced:
             self._sampler.overwrite(storage, slice(0, len(storage)))
         self._seen = (ring.clears, ring.written, ring.replaced)

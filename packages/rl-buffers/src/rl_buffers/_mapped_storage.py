@@ -15,7 +15,7 @@ from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._layout import Layout
 from rl_buffers._mapped_files import MappedFiles
 from rl_buffers._pager import Pager
-from rl_buffers._ring_file import RingFile
+from rl_buffers._ring_file import RUNS, RingFile
 from rl_buffers._storage import Block, SharedRing
 from rl_buffers._tensor_storage import BaseTensorStorage
 from rl_specs import SpecError, message
@@ -226,5 +226,5 @@ class _End:
         if self._is_whole:
             shutil.rmtree(folder, ignore_errors=True)
             return
-        for path in (folder / HEAD, folder / "ring.bin", folder / "lock", *folder.glob("table_*.bin")):
+        for path in (folder / HEAD, folder / "ring.bin", folder / RUNS, folder / "lock", *folder.glob("table_*.bin")):
             path.unlink(missing_ok=True)

@@ -16,6 +16,9 @@ from rl_specs import message
 if sys.platform != "win32":
     import fcntl
 
+RUNS = "runs.bin"
+"""The file that says after how many rows runs of a program ended, an integer of 64 bits each."""
+
 _COUNT = 16
 _LENGTH, _CURSOR, _WRITTEN, _REPLACED, _CLEARS, _BUSY_START, _BUSY_STOP = range(7)
 
@@ -35,6 +38,7 @@ class RingFile(SharedRing):
         self.is_shared = is_shared
         self.pending = 0
         self._lock_path = folder / "lock"
+        self._runs_path = folder / RUNS
         self._lock: tuple[int, int] | None = None
         self._depth = 0
         descriptor = os.open(folder / "ring.bin", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -79,6 +83,20 @@ class RingFile(SharedRing):
     @clears.setter
     def clears(self, value: int) -> None:
         self.numbers[_CLEARS] = value
+
+    @property
+    def runs(self) -> list[int]:
+        """See `SharedRing.runs`."""
+        data = self._runs_path.read_bytes() if self._runs_path.exists() else b""
+        return list(memoryview(data[: len(data) // 8 * 8]).cast("q"))
+
+    def begin_run(self) -> None:
+        """See `SharedRing.begin_run`."""
+        runs = self.runs
+        if self.numbers[_LENGTH] and self.written not in runs[-1:]:
+            with self._runs_path.open("ab") as file:
+                file.truncate(8 * len(runs))
+                file.write(self.written.to_bytes(8, sys.byteorder))
 
     def begin_write(self, start: int, stop: int) -> None:
         """Rows from `start` to `stop` are about to be written."""

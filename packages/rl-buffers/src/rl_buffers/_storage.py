@@ -50,6 +50,15 @@ class SharedRing(ABC):
     pending: int
     """Rows written since a buffer last set this to zero."""
 
+    @property
+    @abstractmethod
+    def runs(self) -> list[int]:
+        """What `written` was whenever another run of a program began to use the rows, as far as rows were there."""
+
+    @abstractmethod
+    def begin_run(self) -> None:
+        """Another run of a program begins to use the rows: what it writes does not follow those that are there."""
+
     @abstractmethod
     def acquire(self) -> None:
         """Wait until no other process uses the rows."""
