@@ -1,15 +1,19 @@
 """Buffers of several processes over one storage."""
 
+import copy
 import multiprocessing
 import os
+import pickle
 import random
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +23,7 @@ from torch import Tensor
 from rl_buffers import (
     LazyMemmapStorage,
     LazyTensorStorage,
+    ListStorage,
     PrioritizedSampler,
     ReplayBuffer,
     RoundRobinWriter,
@@ -184,6 +189,26 @@ def test_a_state_is_loaded_for_all(tmp_path: Path) -> None:
     other.extend(_checked_rows(0, 200, 7))
     one.load_state_dict(state)
     assert other.add(_checked_rows(0, 300, 1)[0]) == 3
+
+
+@pytest.mark.parametrize(
+    "make", [ListStorage, LazyTensorStorage, LazyMemmapStorage, "folder"], ids=["list", "memory", "files", "folder"]
+)
+def test_buffers_on_one_storage_wait_for_each_other(make: Any, tmp_path: Path) -> None:
+    """While one buffer uses the rows, no other buffer on the same storage does, in whichever thread."""
+    storage = LazyMemmapStorage(6, scratch_dir=tmp_path) if make == "folder" else make(6)
+    first, second = (ReplayBuffer(storage=storage, collate_fn=list) for _ in range(2))
+    first.extend(torch.arange(3))
+    if make in (ListStorage, LazyTensorStorage):
+        copies = [copy.deepcopy(second), pickle.loads(pickle.dumps(second))]
+        with first.storage.lock, ThreadPoolExecutor(1) as other:
+            assert [other.submit(len, each[:]).result(60) for each in copies] == [3, 3]
+    with ThreadPoolExecutor(1) as other:
+        with first.storage.lock:
+            waits = other.submit(second.add, torch.tensor(5))
+            with pytest.raises(TimeoutError):
+                waits.result(0.2)
+        assert waits.result(60) is not None
 
 
 def test_storages_of_one_buffer_have_a_plain_lock() -> None:
