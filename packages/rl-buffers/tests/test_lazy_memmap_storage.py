@@ -15,16 +15,21 @@ import torch
 from tensordict import TensorDict
 
 from rl_buffers import (
+    FlatStorageCheckpointer,
+    H5StorageCheckpointer,
     HERReplayBuffer,
     LazyMemmapStorage,
+    NestedStorageCheckpointer,
     PrioritizedSliceSampler,
     ReplayBuffer,
     Sampler,
     SamplerWithoutReplacement,
     SliceSampler,
     SliceSamplerWithoutReplacement,
+    StorageCheckpointerBase,
     StreamingSliceSampler,
     TensorDictReplayBuffer,
+    TensorStorageCheckpointer,
 )
 from rl_specs import SpecError
 
@@ -74,11 +79,12 @@ def test_runs_are_kept_apart(kind: str, tmp_path: Path) -> None:
     """
     for run in range(4):
         storage = LazyMemmapStorage(20, scratch_dir=tmp_path, existsok=True)
-        buffer = TensorDictReplayBuffer(storage=storage, sampler=SLICES[kind](), batch_size=3)
+        generator = torch.Generator().manual_seed(run)
+        buffer = TensorDictReplayBuffer(storage=storage, sampler=SLICES[kind](), batch_size=3, generator=generator)
         buffer.extend(_steps(100 * run, 5))
         buffer.add(_steps(100 * run + 5, 1)[0])
         assert len(buffer) == min(6 * (run + 1), 20)
-        slices = torch.cat([buffer.sample()["a"] for _ in range(60)]).view(-1, 3)
+        slices = torch.cat([buffer.sample()["a"] for _ in range(200)]).view(-1, 3)
         assert (slices.diff() == 1).all()
         found = set(slices[:, 1].tolist())
         assert found <= {100 * each + middle for each in range(run + 1) for middle in range(1, 5)}
@@ -94,7 +100,8 @@ def test_goals_are_not_taken_from_other_runs(tmp_path: Path) -> None:
             reward_fn=lambda achieved, desired, batch: (achieved == desired).all(-1).float(),
             strategy="episode",
             her_ratio=1.0,
-            batch_size=200,
+            batch_size=400,
+            generator=torch.Generator().manual_seed(run),
         )
         steps = _steps(100 * run, 6)
         goal = steps["a"].float().view(-1, 1)
@@ -247,6 +254,41 @@ def test_pages_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
         buffer.extend(torch.arange(start, start + 100.0).view(-1, 1).expand(-1, 8))
     assert torch.equal(buffer[:][:, 3], torch.arange(300, 600.0))
     assert int(buffer.sample(64).min()) >= 300
+
+
+def _resident(folder: Path) -> int:
+    """Bytes of the files in a folder that count as memory of this process."""
+    sizes, is_there = [], False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            is_there = words[-1].startswith(str(folder))
+        elif is_there and words[0] == "Rss:":
+            sizes.append(1024 * int(words[1]))
+    assert sizes
+    return sum(sizes)
+
+
+@pytest.mark.parametrize(
+    "kind", [TensorStorageCheckpointer, FlatStorageCheckpointer, NestedStorageCheckpointer, H5StorageCheckpointer]
+)
+@pytest.mark.parametrize("in_background", [False, True])
+def test_pages_are_given_back_while_rows_are_saved(
+    kind: Callable[[], StorageCheckpointerBase], in_background: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A save reads all rows and leaves no more of them in memory than the budget, and a chunk."""
+    monkeypatch.setattr("rl_buffers._mapped_files._BUDGET", 1 << 20)
+    buffer = TensorDictReplayBuffer(storage=LazyMemmapStorage(1 << 14, scratch_dir=tmp_path / "rows"))
+    for _ in range(4):
+        wide = torch.rand(1 << 12, 256)
+        buffer.extend(TensorDict({"a": wide, "next": {"a": wide.roll(-1, 0)}}, [1 << 12]))
+    buffer.storage._pager._files._touch(1 << 21)  # type: ignore[attr-defined]  # what writing touched is given back
+    assert _resident(tmp_path / "rows") < 1 << 20
+    if in_background:
+        buffer.dumps_in_background(tmp_path / "save", checkpointer=kind()).wait()
+    else:
+        buffer.dumps(tmp_path / "save", checkpointer=kind())
+    assert _resident(tmp_path / "rows") < 4 << 20  # of 32 MiB
 
 
 def test_batches_go_to_a_device() -> None:

@@ -199,6 +199,9 @@ class _Files(Pager):
             self._ring.end_write(count)
         self._files.after_write(count)
 
+    def after_scan(self, size: int) -> None:
+        self._files.after_scan(size)
+
     def after_read(self, count: int) -> None:
         self._files.after_read(count)
 

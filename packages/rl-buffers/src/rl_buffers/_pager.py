@@ -19,5 +19,9 @@ class Pager(ABC):
         """They are written, at most `count`."""
 
     @abstractmethod
+    def after_scan(self, size: int) -> None:
+        """`size` bytes were read, rows one after another."""
+
+    @abstractmethod
     def after_read(self, count: int) -> None:
         """`count` rows were read, wherever they are."""

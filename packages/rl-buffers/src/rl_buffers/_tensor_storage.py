@@ -12,6 +12,7 @@ from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._chunks import Chunks
 from rl_buffers._lanes import by_time, joined, lane_refusal, no_room_for_lanes
 from rl_buffers._layout import Layout, inferred, leaf_paths, outline, outline_differences, path_str, stack_rows
+from rl_buffers._paged_column import PagedColumn
 from rl_buffers._pager import Pager
 from rl_buffers._rows import Column, TensorStore
 from rl_buffers._snapshot import Snapshot
@@ -305,7 +306,9 @@ class BaseTensorStorage(Storage, TensorStore):
         """See `Storage.freeze`; all rows are copied at once where other processes may write them."""
         columns = {path: view[: self._length] for path, view in zip(self._entries, self._views, strict=True)}
         chunks = self._chunks.freeze()
-        snapshot = Snapshot(self.head(), self._structure, columns, chunks, lanes=self._lanes, is_alone=self.is_alone)
+        snapshot = Snapshot(
+            self.head(), self._structure, columns, chunks, lanes=self._lanes, is_alone=self.is_alone, pager=self._pager
+        )
         if self.is_alone:
             self._snapshots = (*self._snapshots, snapshot)
         else:
@@ -367,8 +370,9 @@ class BaseTensorStorage(Storage, TensorStore):
 
     def columns(self) -> dict[Path, Column]:
         """Every entry of the rows stored, `[len, *row_shape]`, as views that are not to be written to."""
-        length = self._length
-        return {path: view[:length] for path, view in zip(self._entries, self._views, strict=True)}
+        length, pager = self._length, self._pager
+        views = {path: view[:length] for path, view in zip(self._entries, self._views, strict=True)}
+        return dict(views) if pager is None else {path: PagedColumn(view, pager) for path, view in views.items()}
 
     def differences(self, state: dict[str, Any]) -> list[str]:
         """See `Storage.differences`: kind, capacity, dimensions, keys, shapes, dtypes."""
