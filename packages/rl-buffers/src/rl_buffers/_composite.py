@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rl_buffers._arguments import whole_number
 from rl_buffers._buffer import BufferBase
 from rl_buffers._folder import Saving, member_folder, save_members
 from rl_buffers._manifest import read_manifest
 from rl_buffers._pinned import assert_can_pin, pinned
-from rl_buffers._prefetch import Lookahead
+from rl_buffers._prefetch import Lookahead, Steps
 from rl_buffers._rows import FrozenRows
 from rl_buffers._save import PendingSave
 from rl_specs import SpecError, message
@@ -65,8 +65,21 @@ class CompositeBuffer(ABC):
         if state["_ahead"]:
             self._look_ahead(state["_ahead"])
 
-    def _look_ahead(self, depth: int) -> None:  # noqa: B027  # nothing to do where batches are not chosen ahead
-        """Choose up to `depth` batches ahead; for buffers that can."""
+    def _look_ahead(self, depth: int) -> None:
+        """Choose up to `depth` batches ahead.
+
+        Raises:
+            ValueError: members have batches chosen ahead of their own, or are in use elsewhere.
+        """
+        lock = threading.RLock()
+        try:
+            for buffer in self._buffers:
+                buffer.join(lock, self._take_back)
+        except ValueError:
+            for buffer in self._buffers:
+                buffer.leave()
+            raise
+        self._lock, self._ahead = lock, Lookahead(depth)
 
     @property
     def _name(self) -> str:
@@ -272,9 +285,26 @@ class CompositeBuffer(ABC):
         for buffer in self._buffers:
             buffer.close()
 
-    @abstractmethod
     def _draw(self, batch_size: int) -> tuple[Any, dict[str, Any]]:
+        """A batch of the members, after the transforms; made ahead or now."""
+        if self._ahead is None:
+            return self._draw_now(batch_size)
+        steps = Steps(self._lock, _asked, self._choose, _read, self._finish, self._mark, self._rewind)
+        taken = self._ahead.take(batch_size, False, steps)
+        assert taken is not None
+        return taken
+
+    @abstractmethod
+    def _draw_now(self, batch_size: int) -> tuple[Any, dict[str, Any]]:
         """A batch of the members, after the transforms."""
+
+    @abstractmethod
+    def _choose(self, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
+        """See `Steps.draw`: the numbers of the members that a batch is made of, and as `"parts"` what each chose."""
+
+    @abstractmethod
+    def _finish(self, rows: list[Any], info: dict[str, Any]) -> Any:
+        """See `Steps.finish`, from the rows of the parts; `info` then says what is known of the batch."""
 
     @abstractmethod
     def _settings(self) -> dict[str, Any]:
@@ -328,3 +358,14 @@ class CompositeBuffer(ABC):
         if differences:
             problem = "the state does not fit: " + "; ".join(differences)
             raise SpecError(message(self._name, problem, fix="Nothing was loaded"))
+
+
+def _asked(batch_size: int, is_pass: bool) -> int:
+    """See `Steps.count`: there is no end."""
+    return batch_size
+
+
+def _read(numbers: Tensor, info: dict[str, Any]) -> list[Any]:
+    """See `Steps.read`: the rows of each part."""
+    info["numbers"] = numbers.tolist()
+    return [buffer._read(index, known) for buffer, index, known in info["parts"]]
