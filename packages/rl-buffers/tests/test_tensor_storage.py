@@ -7,8 +7,17 @@ import torch
 from tensordict import LazyStackedTensorDict, TensorClass, TensorDict
 from torch import Tensor
 
-from rl_buffers import LazyTensorStorage, ReplayBuffer, TensorDictReplayBuffer, TensorStorage
-from rl_specs import MissingKeyError, SpecError
+from rl_buffers import (
+    CompressedListStorage,
+    LazyMemmapStorage,
+    LazyStackStorage,
+    LazyTensorStorage,
+    ListStorage,
+    ReplayBuffer,
+    TensorDictReplayBuffer,
+    TensorStorage,
+)
+from rl_specs import DeviceError, MissingKeyError, SpecError
 
 
 class Point(TensorClass):
@@ -189,6 +198,15 @@ def test_device_auto_follows_the_first_data() -> None:
     buffer.extend(TensorDict({"a": torch.zeros(2)}, [2]))
     assert buffer.storage.device == torch.device("cpu")
     assert buffer.sample(1).device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_there_is_named(device: str) -> None:
+    """A storage says which device it cannot use, and what to do, when it is made."""
+    makers = (LazyTensorStorage, LazyMemmapStorage, ListStorage, LazyStackStorage, CompressedListStorage)
+    for made in makers:
+        with pytest.raises(DeviceError, match=rf'device {device} cannot be used: .*Give device="cpu"'):
+            made(3, device=device)
 
 
 def test_capacity_is_checked() -> None:

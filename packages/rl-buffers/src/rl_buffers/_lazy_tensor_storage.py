@@ -14,12 +14,21 @@ from rl_buffers._layout import inferred
 from rl_buffers._mapped_files import MappedFiles
 from rl_buffers._mapped_storage import MappedStorage
 from rl_buffers._tensor_storage import BaseTensorStorage
-from rl_specs import message
+from rl_specs import DeviceError, message
 
 
 def resolved(device: torch.device | str) -> torch.device:
-    """`device` with its number, as tensors report it."""
-    return torch.empty(0, device=device).device
+    """`device` with its number, as tensors report it.
+
+    Raises:
+        DeviceError: there is no such device, or torch cannot use it.
+    """
+    try:
+        return torch.empty(0, device=device).device
+    except (AssertionError, RuntimeError) as error:
+        problem = f"device {device} cannot be used: {str(error).splitlines()[0]}"
+        fix = 'Give device="cpu", or see what torch.cuda.is_available() says'
+        raise DeviceError(message("rl_buffers", problem, fix=fix)) from error
 
 
 @final
