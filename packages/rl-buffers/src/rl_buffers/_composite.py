@@ -246,17 +246,24 @@ class CompositeBuffer(ABC):
         members: list[tuple[Saving, FrozenRows]] = []
         rows: list[FrozenRows] = []
 
+        def release() -> None:
+            for each in rows:
+                each.release()
+
         def save() -> None:
             try:
                 save_members(self._name, folder, state, members)
             finally:
-                for each in rows:
-                    each.release()
+                release()
 
         state = self._state_beside_members()
-        for number, buffer in enumerate(self._buffers):
-            members.append(buffer.begin_member_save(member_folder(folder, number)))
-            rows.append(members[-1][1])
+        try:
+            for number, buffer in enumerate(self._buffers):
+                members.append(buffer.begin_member_save(member_folder(folder, number)))
+                rows.append(members[-1][1])
+        except BaseException:
+            release()
+            raise
         return save, rows
 
     dump = save = dumps
