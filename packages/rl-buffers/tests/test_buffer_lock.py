@@ -64,8 +64,8 @@ def _work(folder: Path, writer: int, rounds: int) -> None:
         assert not _torn(buffer.sample()).any()
 
 
-def _die_writing(folder: Path) -> None:
-    """Die in the middle of a row."""
+def _die_writing(folder: Path, count: int = 3) -> None:
+    """Die in the middle of some rows."""
     buffer = _buffer(folder)
     storage = buffer.storage
 
@@ -78,7 +78,23 @@ def _die_writing(folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     storage._tables = [HalfTable()]  # type: ignore[attr-defined]  # likewise
-    buffer.extend(_checked_rows(3, 0, 3))
+    buffer.extend(_checked_rows(3, 0, count))
+
+
+def _die_loading(folder: Path, saved: Path, is_shared: bool) -> None:
+    """Die in the middle of a load, with one entry of the rows in place."""
+    storage = LazyMemmapStorage(SIZE, scratch_dir=folder, existsok=True, shared_init=is_shared)
+    whole = storage.put
+    puts: list[int] = []
+
+    def put(path: Any, start: int, values: Tensor) -> None:
+        if puts:
+            os.kill(os.getpid(), signal.SIGKILL)
+        puts.append(start)
+        whole(path, start, values)
+
+    storage.put = put  # type: ignore[method-assign]  # behind its back
+    TensorDictReplayBuffer(storage=storage).loads(saved)
 
 
 def _started(target: Callable[..., None], *arguments: object) -> BaseProcess:
@@ -120,6 +136,40 @@ def test_a_process_that_dies_leaves_no_torn_row(tmp_path: Path) -> None:
         batch = buffer.sample()
     assert not _torn(batch).any()
     assert buffer[5:8]["number"].tolist() == [SIZE + 4] * 3
+
+
+def test_a_process_that_dies_while_it_writes_all_rows_leaves_none(tmp_path: Path) -> None:
+    """Where no row is whole the ring begins anew, from its first row."""
+    buffer = _buffer(tmp_path)
+    buffer.extend(_checked_rows(0, 0, SIZE))
+    assert _finished(_started(_die_writing, tmp_path, SIZE)) == -signal.SIGKILL
+    with pytest.warns(RuntimeWarning, match="died while it wrote all rows; none of them are left"):
+        assert buffer.extend(_checked_rows(1, 0, 4)).tolist() == [0, 1, 2, 3]
+    assert not _torn(buffer[:]).any()
+    assert len(buffer) == 4
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_process_that_dies_while_it_loads_leaves_no_rows(is_shared: bool, tmp_path: Path) -> None:
+    """Rows of which some entries were loaded are never read, and the next program may load or write anew."""
+    source = TensorDictReplayBuffer(storage=LazyTensorStorage(SIZE))
+    source.extend(_checked_rows(2, 0, SIZE + 9))
+    source.dumps(tmp_path / "saved")
+    folder = tmp_path / "rows"
+    first = LazyMemmapStorage(SIZE, scratch_dir=folder, shared_init=is_shared)
+    buffer = TensorDictReplayBuffer(storage=first)
+    buffer.extend(_checked_rows(0, 0, SIZE + 5))
+    assert _finished(_started(_die_loading, folder, tmp_path / "saved", is_shared)) == -signal.SIGKILL
+    with pytest.warns(RuntimeWarning, match="died while it loaded rows; none of them are left. Load again"):
+        again = LazyMemmapStorage(SIZE, scratch_dir=folder, existsok=True, shared_init=is_shared)
+    other = TensorDictReplayBuffer(storage=again)
+    assert len(other) == 0
+    assert other.extend(_checked_rows(1, 0, 4)).tolist() == [0, 1, 2, 3]
+    if is_shared:
+        assert buffer.sample(4)["number"].min() >= 1_000_000
+    other.loads(tmp_path / "saved")
+    assert not _torn(other[:]).any()
+    assert len(LazyMemmapStorage(SIZE, scratch_dir=folder, existsok=True, shared_init=is_shared)) == SIZE
 
 
 def _work_until_killed(folder: Path, writer: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from rl_buffers._checkpointer import ROWS, Hook, StorageCheckpointerBase, Target, remove_others, row_files
 from rl_buffers._hooks import OTHER, empty_store, hooked_rows, load_hooked
 from rl_buffers._manifest import FILE, disk_errors, read_manifest, write_manifest
-from rl_buffers._rows import Rows, RowStore
+from rl_buffers._rows import Rows, RowStore, TensorStore
 from rl_buffers._storage import Storage
 from rl_buffers.checkpointers import (
     FlatStorageCheckpointer,
@@ -197,6 +197,8 @@ def read_rows(
     """Put rows that were saved in a folder into a store, as they are in the files; arguments as for `load_rows`."""
     if "saved" in state:
         _reader(component, state["saved"]["checkpointer"], readers).load(store, folder, state)
+        if isinstance(store, TensorStore):
+            store.end_load()
     else:
         store.load_state_dict(state)
 

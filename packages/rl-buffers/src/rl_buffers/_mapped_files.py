@@ -94,6 +94,12 @@ class MappedFiles(Pager):
         if self._read_cost:
             self._touch(count * sum(self._row_bytes))
 
+    def begin_load(self) -> None:
+        """See `Pager.begin_load`."""
+
+    def end_load(self) -> None:
+        """See `Pager.end_load`."""
+
     def after_scan(self, size: int) -> None:
         """See `Pager.after_scan`."""
         if self._read_cost:

@@ -105,6 +105,7 @@ class MappedStorage(BaseTensorStorage):
         super().clear()
         if self._ring_file is not None:
             self._ring_file.clears += 1
+            self._ring_file.end_load()
 
     def close(self) -> None:
         """Give memory and files back; temporary files are removed. The storage cannot be used afterwards."""
@@ -124,6 +125,8 @@ class MappedStorage(BaseTensorStorage):
                 super()._adopt(layout, torch.device(head["data_device"]))
                 self._follow(head["data_device"])
         assert self._ring_file is not None
+        if self._ring_file.is_half_loaded:
+            self._begin_anew("a process died while it loaded rows; none of them are left. Load again")
         torn = self._ring_file.unfinished()
         if torn is not None:
             self._mend(torn)
@@ -170,7 +173,7 @@ class MappedStorage(BaseTensorStorage):
     def _mend(self, torn: slice) -> None:
         """Put copies of a whole row where a process died while it wrote."""
         if torn.stop - torn.start == len(self):
-            self.clear()
+            self._begin_anew("a process died while it wrote all rows; none of them are left")
             return
         source = torn.start - 1 if torn.start > 0 else torn.stop
         whole = [view[source].reshape(1, -1).expand(torn.stop - torn.start, -1) for view in self._views]
@@ -179,6 +182,14 @@ class MappedStorage(BaseTensorStorage):
             f"a process died while it wrote rows {torn.start} to {torn.stop - 1}; they are copies of row {source} now"
         )
         warnings.warn(message(type(self).__name__, text), RuntimeWarning, stacklevel=2)
+
+    def _begin_anew(self, reason: str) -> None:
+        """Forget all rows, as none is whole."""
+        assert self._ring_file is not None
+        self.clear()
+        self._ring_file.end_write(0)
+        self._ring_file.cursor = 0
+        warnings.warn(message(type(self).__name__, reason), RuntimeWarning, stacklevel=2)
 
 
 @final
@@ -198,6 +209,14 @@ class _Files(Pager):
         if self._ring is not None:
             self._ring.end_write(count)
         self._files.after_write(count)
+
+    def begin_load(self) -> None:
+        if self._ring is not None:
+            self._ring.begin_load()
+
+    def end_load(self) -> None:
+        if self._ring is not None:
+            self._ring.end_load()
 
     def after_scan(self, size: int) -> None:
         self._files.after_scan(size)

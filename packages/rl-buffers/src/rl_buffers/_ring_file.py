@@ -20,7 +20,7 @@ RUNS = "runs.bin"
 """The file that says after how many rows runs of a program ended, an integer of 64 bits each."""
 
 _COUNT = 16
-_LENGTH, _CURSOR, _WRITTEN, _REPLACED, _CLEARS, _BUSY_START, _BUSY_STOP = range(7)
+_LENGTH, _CURSOR, _WRITTEN, _REPLACED, _CLEARS, _BUSY_START, _BUSY_STOP, _LOADER = range(8)
 
 
 @final
@@ -113,6 +113,19 @@ class RingFile(SharedRing):
         start, stop = self.numbers[_BUSY_START], min(self.numbers[_BUSY_STOP], self.numbers[_LENGTH])
         return slice(start, stop) if start < stop else None
 
+    def begin_load(self) -> None:
+        """All rows are about to be replaced, entry by entry."""
+        self.numbers[_LOADER] = os.getpid()
+
+    def end_load(self) -> None:
+        """They are replaced, or forgotten."""
+        self.numbers[_LOADER] = 0
+
+    @property
+    def is_half_loaded(self) -> bool:
+        """Whether a process died while it replaced all rows."""
+        return self.numbers[_LOADER] != 0 and not _is_alive(self.numbers[_LOADER])
+
     def acquire(self) -> None:
         """See `SharedRing.acquire`; the process that holds the lock may acquire it again."""
         if not self.is_shared:
@@ -145,3 +158,14 @@ class RingFile(SharedRing):
         if self._lock is not None and self._lock[0] == os.getpid():
             os.close(self._lock[1])
         self._lock = None
+
+
+def _is_alive(process: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to somebody else
+        return True
+    return True

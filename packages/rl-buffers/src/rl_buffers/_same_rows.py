@@ -102,6 +102,9 @@ class ComparedRows(TensorStore):
     def begin_load(self, head: dict[str, Any]) -> None:
         """Nothing is forgotten."""
 
+    def end_load(self) -> None:
+        """Nothing was begun."""
+
     def put(self, path: Path, start: int, values: Tensor) -> None:
         """Compare with the rows that are there."""
         stop = start + len(values)

@@ -395,6 +395,7 @@ class BaseTensorStorage(Storage, TensorStore):
         if layout is not None:
             for path, column in zip(layout.paths(), state["columns"], strict=True):
                 self.put(path, 0, column)
+        self.end_load()
 
     def begin_load(self, head: dict[str, Any]) -> None:
         """Take over the layout of a state, without its rows, and forget all rows.
@@ -410,6 +411,13 @@ class BaseTensorStorage(Storage, TensorStore):
                 self._pager.before_write(0, head["length"])
                 self._pager.after_write(0)
         self.clear()
+        if self._pager is not None:
+            self._pager.begin_load()
+
+    def end_load(self) -> None:
+        """All rows of the state were put."""
+        if self._pager is not None:
+            self._pager.end_load()
 
     def put(self, path: Path, start: int, values: Tensor) -> None:
         """Write one entry `[n, *row_shape]` of rows from `start`; the rows are whole once all entries were put."""
