@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rl_buffers._checkpointer import StorageCheckpointerBase
+from rl_buffers._large_pages import empty_rows
 from rl_buffers._layout import inferred
 from rl_buffers._mapped_files import MappedFiles
 from rl_buffers._mapped_storage import MappedStorage
@@ -144,7 +145,7 @@ class TensorStorage(BaseTensorStorage):
         self.write(slice(0, count), block)
 
     def _allocate(self, number: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return torch.empty(self._max_size, width, dtype=dtype, device=device)
+        return empty_rows(type(self).__name__, self._max_size, width, dtype, device)
 
     def __repr__(self) -> str:
         return f"TensorStorage(max_size={self._max_size}, length={self._length}, device={self.device})"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rl_buffers._checkpointer import StorageCheckpointerBase
+from rl_buffers._large_pages import empty_rows
 from rl_buffers._layout import Layout
 from rl_buffers._mapped_files import MappedFiles
 from rl_buffers._pager import Pager
@@ -148,7 +149,7 @@ class MappedStorage(BaseTensorStorage):
 
     def _allocate(self, number: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         if self._files is None:
-            return torch.empty(self._max_size, width, dtype=dtype, device=device)
+            return empty_rows(type(self).__name__, self._max_size, width, dtype, device)
         return self._files.table(number, self._max_size, width, dtype)
 
     def _saved_head(self) -> dict[str, Any] | None:

@@ -126,7 +126,8 @@ class CollectionNode(_Fields):
     def build(self, leaves: Iterator[Any], lead: tuple[int, ...], device: torch.device | None) -> Any:
         """A new TensorDict or tensorclass around the next leaves."""
         source = {key: child.build(leaves, lead, device) for key, child in self._fields}
-        data = TensorDict._new_unsafe(source, batch_size=Size(lead + self._extra), device=device)
+        data = TensorDict._new_unsafe(source, batch_size=Size(lead + self._extra))
+        data._device = device  # type: ignore[attr-defined]  # given above, it would be looked up once more
         return data if self._cls is None else self._cls.from_tensordict(data)
 
     def describe(self) -> list[Any]:
