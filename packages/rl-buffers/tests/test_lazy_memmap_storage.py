@@ -22,6 +22,7 @@ from rl_buffers import (
     NestedStorageCheckpointer,
     PrioritizedSliceSampler,
     ReplayBuffer,
+    RoundRobinWriter,
     Sampler,
     SamplerWithoutReplacement,
     SliceSampler,
@@ -90,6 +91,21 @@ def test_runs_are_kept_apart(kind: str, tmp_path: Path) -> None:
         assert found <= {100 * each + middle for each in range(run + 1) for middle in range(1, 5)}
         if kind in ("slices", "priority"):
             assert len(found) == min(4 * (run + 1), 12)  # of the first run two steps are left in the end
+
+
+def test_an_exchange_of_the_sampler_is_no_other_run(tmp_path: Path) -> None:
+    """Steps written after `set_sampler` and `set_writer` continue the trajectory, in this program and in the next."""
+    storage = LazyMemmapStorage(20, scratch_dir=tmp_path)
+    buffer = TensorDictReplayBuffer(storage=storage, batch_size=6)
+    buffer.extend(_steps(0, 2))
+    buffer.set_sampler(SliceSampler(slice_len=6))
+    buffer.extend(_steps(2, 2))
+    buffer.set_writer(RoundRobinWriter())
+    buffer.extend(_steps(4, 2))
+    again = LazyMemmapStorage(20, scratch_dir=tmp_path, existsok=True)
+    other = TensorDictReplayBuffer(storage=again, sampler=SliceSampler(slice_len=6), batch_size=6)
+    for each in (buffer, other):
+        assert each.sample()["a"].tolist() == list(range(6))
 
 
 def test_goals_are_not_taken_from_other_runs(tmp_path: Path) -> None:

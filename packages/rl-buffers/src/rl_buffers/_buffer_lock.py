@@ -46,6 +46,9 @@ Seen: TypeAlias = tuple[int, int, int]
 
 _NOTHING: Seen = (0, 0, 0)
 
+SAME_RUN: Seen = (-1, 0, 0)
+"""What a sampler knows that takes another one's place: nothing, but that what is written goes on."""
+
 
 def buffer_lock(
     component: str, storage: Storage, sampler: Sampler, writer: Writer, *, seen: Seen | None = None
