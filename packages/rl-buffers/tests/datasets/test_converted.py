@@ -1,5 +1,8 @@
 """The converted form of a data set."""
 
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -64,3 +67,33 @@ def test_what_is_no_conversion_is_replaced(tmp_path: Path) -> None:
     (folder / "rows").mkdir(parents=True)
     assert len(opened("test", Numbers(1), folder)[0]) == 12
     assert len(opened("test", Numbers(1), folder)[0]) == 12
+
+
+_HOLDS = """
+import sys
+from pathlib import Path
+from rl_buffers.datasets._partial_folder import partial_folder
+
+with partial_folder(Path(sys.argv[1])) as partial:
+    (partial / "rows").mkdir()
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_program_has_left_is_removed(tmp_path: Path) -> None:
+    """Its folder goes with the next conversion, and not while the program lives."""
+    folder = tmp_path / "numbers"
+    command = [sys.executable, "-c", _HOLDS, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"ready\n"
+        opened("test", Numbers(1), folder)
+        while_it_lives = sorted(path.suffix for path in tmp_path.iterdir())
+        shutil.rmtree(folder)
+        program.kill()
+        program.wait()
+        left = [path.suffix for path in tmp_path.iterdir()]
+    opened("test", Numbers(1), folder)
+    assert (while_it_lives, left) == (["", ".partial"], [".partial"])
+    assert [path.name for path in tmp_path.iterdir()] == ["numbers"]

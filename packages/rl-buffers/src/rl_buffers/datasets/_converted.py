@@ -3,10 +3,10 @@
 import json
 import os
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
+from rl_buffers.datasets._partial_folder import partial_folder, put
 from rl_buffers.datasets._source import RowSource
 from rl_buffers.storages import LazyMemmapStorage
 from rl_specs import SpecError, message
@@ -51,9 +51,7 @@ def opened(component: str, source: RowSource, folder: Path) -> tuple[LazyMemmapS
 
 
 def _convert(component: str, source: RowSource, folder: Path) -> None:
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.{threading.get_ident()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with partial_folder(folder) as partial:
         capacity = source.most_rows()
         count = _copied(component, source, partial / _ROWS, capacity)
         sizes = {"rows": count, "capacity": capacity}
@@ -63,13 +61,11 @@ def _convert(component: str, source: RowSource, folder: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         try:
-            partial.rename(folder)
+            put(partial, folder)
         except OSError:  # there is something
             if not is_converted(folder):
                 shutil.rmtree(folder)
                 partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _copied(component: str, source: RowSource, folder: Path, capacity: int) -> int:
