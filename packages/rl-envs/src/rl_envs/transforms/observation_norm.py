@@ -20,6 +20,7 @@ from rl_specs import (
     Unbounded,
     canonical_key,
     join_key,
+    key_str,
     message,
     missing_key,
 )
@@ -34,8 +35,9 @@ class ObservationNorm(Transform):
         x * scale + loc            by default
         (x - loc) / scale          with standard_normal=True
 
-    `loc` and `scale` are given, or estimated by `init_stats` so that the result has mean 0 and deviation 1 under random
-    actions, or loaded with `load_state_dict`. Using the transform before is an error.
+    Actions, through the inverse keys, are mapped back: the environment gets that of which the map makes what the policy
+    gave. `loc` and `scale` are given, or estimated by `init_stats` so that the result has mean 0 and deviation 1 under
+    random actions, or loaded with `load_state_dict`. Using the transform before is an error.
 
     Args:
         loc: shift, broadcasts to the entries.
@@ -43,6 +45,8 @@ class ObservationNorm(Transform):
         in_keys: entries to map, default every floating-point observation of the environment; sums and counts that
             transforms before this one carry, such as `episode_reward`, are left out.
         out_keys: names of the results; `in_keys` when left out.
+        in_keys_inv: floating-point actions or states of the environment, default none.
+        out_keys_inv: their names outside; `in_keys_inv` when left out.
         standard_normal: which of the two maps.
         eps: lowest deviation that `init_stats` estimates.
     Raises:
@@ -60,10 +64,12 @@ class ObservationNorm(Transform):
         *,
         in_keys: Keys | NestedKey | None = None,
         out_keys: Keys | NestedKey | None = None,
+        in_keys_inv: Keys | NestedKey | None = None,
+        out_keys_inv: Keys | NestedKey | None = None,
         standard_normal: bool = False,
         eps: float = 1e-6,
     ) -> None:
-        super().__init__(in_keys, out_keys)
+        super().__init__(in_keys, out_keys, in_keys_inv=in_keys_inv, out_keys_inv=out_keys_inv)
         if (loc is None) != (scale is None):
             found = "loc alone" if scale is None else "scale alone"
             raise ValueError(message("ObservationNorm", "one constant given", expected="both or none", found=found))
@@ -155,18 +161,31 @@ class ObservationNorm(Transform):
 
     # ------------------------------------------------------------------ data
 
-    def _apply_transform(self, value: Tensor) -> Tensor:
+    def _constants(self) -> tuple[Tensor, Tensor]:
         loc, scale = self.loc, self.scale
         if loc is None or scale is None:
             fix = "Call init_stats(num_iter=...), load a state_dict, or give loc and scale"
             raise RuntimeError(message("ObservationNorm", "used before loc and scale are set", fix=fix))
-        return affine(value, loc, scale, standard_normal=self.standard_normal)
+        return loc, scale
+
+    def _apply_transform(self, value: Tensor) -> Tensor:
+        return affine(value, *self._constants(), standard_normal=self.standard_normal)
+
+    def _inv_apply_transform(self, value: Tensor) -> Tensor:
+        loc, scale = self._constants()
+        inner = value * scale + loc if self.standard_normal else (value - loc) / scale
+        return inner.to(value.dtype)
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         if self._takes_all:
             others, leaves = self._left_alone(specs), specs.observation.flat_items()
             self._set_keys([key for key, leaf in leaves if key not in others and _is_float(leaf)], None)
-        return self._check_wiring(specs)
+        taken = [*specs.action.flat_items(), *specs.state.flat_items()]
+        return self._check_wiring(specs) + [
+            f"in_keys_inv: {key_str(key)} is not floating-point. Leave it out"
+            for key, leaf in taken
+            if key in self.in_keys_inv and not _is_float(leaf)
+        ]
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         if self.is_initialized:
@@ -174,6 +193,9 @@ class ObservationNorm(Transform):
         zero = spec.zero()
         dtype = zero.dtype if zero.is_floating_point() else torch.get_default_dtype()
         return Unbounded(shape=spec.shape, dtype=dtype, device=zero.device)
+
+    def _leaf_spec_inv(self, spec: TensorSpec) -> TensorSpec:
+        return self._leaf_spec(spec)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         adopt_buffers(self, state_dict, prefix, ("loc", "scale"))
@@ -185,7 +207,7 @@ class ObservationNorm(Transform):
         Raises:
             RuntimeError: no keys are given, and no environment has told which there are.
         """
-        if not self.in_keys:
+        if not self.in_keys and self._takes_all:
             fix = "Give in_keys; without, it has to be in an environment"
             raise RuntimeError(message("ObservationNorm", "in_keys are not known", fix=fix))
         return super().forward(tensordict)
@@ -194,7 +216,8 @@ class ObservationNorm(Transform):
         values = ""
         if self.loc is not None and self.scale is not None and self.loc.numel() == self.scale.numel() == 1:
             values = f"loc={self.loc.item():.4f}, scale={self.scale.item():.4f}, "
-        return f"ObservationNorm({values}keys={self.in_keys})"
+        inverse = f", in_keys_inv={self.in_keys_inv}" if self.in_keys_inv else ""
+        return f"ObservationNorm({values}keys={self.in_keys}{inverse})"
 
 
 def _is_float(leaf: TensorSpec) -> bool:

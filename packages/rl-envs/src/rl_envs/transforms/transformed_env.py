@@ -34,9 +34,9 @@ class TransformedEnv(EnvBase):
     Args:
         base_env: the environment inside. Of a `TransformedEnv` the transforms are taken over, so that the result is one
             layer deep; the given object stays usable as a view.
-        transform: a `Transform`, a `Compose`, a list of transforms, or None for none yet. A function from a TensorDict
-            to a TensorDict is a transform too: it is given what each reset returned, which has no reward, and what each
-            step returned. The specs are those of what it makes of zeros.
+        transform: a `Transform`, a `Compose`, a list of transforms, or None for none yet. A function, or a module, from
+            a TensorDict to a TensorDict is a transform too: it is given what each reset returned, which has no reward,
+            and what each step returned. The specs are those of what it makes of zeros.
     Raises:
         TypeError: `base_env` is no environment, or `transform` no transform.
         SpecError: the transforms do not fit the environment or each other.
