@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 
 import torch
 from tensordict import TensorDictBase
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
@@ -251,6 +251,16 @@ class Transform(nn.Module):
     def _env_device(self, device: torch.device | None) -> torch.device | None:
         """Device of the environment as seen outside, from that inside; None: undeclared."""
         return device
+
+    def _batch_wanted(self, batch_size: Size) -> Size | None:
+        """Batch size to give an environment that has none of its own (see `EnvBase.batch_locked`), for good.
+
+        Args:
+            batch_size: that of its specs.
+        Returns:
+            A shape that ends in it; None: any will do.
+        """
+        return None
 
     def clear(self) -> None:
         """Forget what is kept back of data given to `inv`, where that is anything."""
