@@ -56,6 +56,11 @@ def test_bad_bounds() -> None:
         ClipTransform(in_keys=["x"])
     with pytest.raises(ValueError, match=r"low=2.0, high=1.0"):
         ClipTransform(in_keys=["x"], low=2, high=1)
+    with pytest.raises(ValueError, match=r"ClipTransform: low has several elements. Expected one, found shape \(2,\)"):
+        ClipTransform(in_keys=["x"], low=torch.zeros(2))
+    with pytest.raises(ValueError, match="ClipTransform: high is NaN"):
+        ClipTransform(in_keys=["x"], high=torch.nan)
+    assert ClipTransform(in_keys=["x"], low=torch.tensor([2])).low == 2.0
     assert repr(ClipTransform(in_keys=["x"], low=2)) == "ClipTransform(low=2.0, high=None, keys=['x'])"
     assert (ClipTransform(in_keys=["x"], low=2).low, ClipTransform(in_keys=["x"], low=2).high) == (2.0, None)
 

@@ -244,3 +244,17 @@ def test_actions_that_are_no_numbers(toy: MakeEnv) -> None:
     """An action that is a category is a wiring mistake."""
     with pytest.raises(SpecError, match=r'in_keys_inv: "action" is not floating-point'):
         TransformedEnv(toy(is_discrete=True), ObservationNorm(0.0, 2.0, in_keys=[], in_keys_inv=["action"]))
+
+
+def test_nothing_is_divided_by_zero() -> None:
+    """A scale of zero is refused where the map, or the one of actions, divides by it."""
+    for options in ({"standard_normal": True}, {"in_keys_inv": ["action"]}):
+        with pytest.raises(ValueError, match="ObservationNorm: scale is zero"):
+            ObservationNorm(0.0, torch.tensor([1.0, 0.0]), **options)
+    assert ObservationNorm(0.0, 0.0).scale == 0
+
+
+def test_constants_that_would_widen_the_entry(toy: MakeEnv) -> None:
+    """Constants with more elements than a row are refused when the transform is connected."""
+    with pytest.raises(SpecError, match="do not broadcast to the entry"):
+        TransformedEnv(toy((2,)), ObservationNorm(torch.zeros(5, 2, 3), 1.0, in_keys=["observation"]))

@@ -9,6 +9,25 @@ from rl_envs.transforms._leaf_specs import dry_run
 from rl_specs import Bounded, TensorSpec, Unbounded, message
 
 
+def as_bound(component: str, name: str, bound: float | Tensor | None) -> float | None:
+    """A bound as a number; None stays.
+
+    Args:
+        component: class that asks, for messages.
+        name: what the class calls the bound.
+        bound: a number, or a tensor of one element.
+    Raises:
+        ValueError: it has several elements, or is no number (NaN).
+    """
+    if isinstance(bound, Tensor) and bound.numel() != 1:
+        fix, found = "Append one transform for each bound", f"shape {tuple(bound.shape)}"
+        raise ValueError(message(component, f"{name} has several elements", expected="one", found=found, fix=fix))
+    number = None if bound is None else float(bound)
+    if number is not None and math.isnan(number):
+        raise ValueError(message(component, f"{name} is NaN", expected="a number or None", found=number))
+    return number
+
+
 def check_bounds(component: str, names: tuple[str, str], low: float | None, high: float | None) -> None:
     """Refuse bounds that are both missing, or in the wrong order.
 

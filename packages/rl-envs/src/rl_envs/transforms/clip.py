@@ -5,7 +5,7 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._clamping import check_bounds, clamp, clamped_spec, unclamped_spec
+from rl_envs.transforms._clamping import as_bound, check_bounds, clamp, clamped_spec, unclamped_spec
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Bounded, NestedKey, TensorSpec, Unbounded, key_str
 
@@ -23,7 +23,7 @@ class ClipTransform(Transform):
         low: lowest value; None: unbounded below.
         high: highest value; None: unbounded above.
     Raises:
-        ValueError: no bound is given, or `low` is above `high`.
+        ValueError: no bound is given, one is no single number, or `low` is above `high`.
     """
 
     accepts_mapping: ClassVar[bool] = True
@@ -39,8 +39,7 @@ class ClipTransform(Transform):
         high: float | Tensor | None = None,
     ) -> None:
         super().__init__(in_keys, out_keys, in_keys_inv=in_keys_inv, out_keys_inv=out_keys_inv)
-        self._low = None if low is None else float(low)
-        self._high = None if high is None else float(high)
+        self._low, self._high = as_bound("ClipTransform", "low", low), as_bound("ClipTransform", "high", high)
         check_bounds("ClipTransform", ("low", "high"), self._low, self._high)
 
     @property

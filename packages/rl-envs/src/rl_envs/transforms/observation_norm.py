@@ -9,7 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._affine import adopt_buffers, affine, as_parameter
+from rl_envs.transforms._affine import adopt_buffers, affine, as_parameter, check_divisor
 from rl_envs.transforms._leaf_specs import monotone_image
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import (
@@ -50,7 +50,7 @@ class ObservationNorm(Transform):
         standard_normal: which of the two maps.
         eps: lowest deviation that `init_stats` estimates.
     Raises:
-        ValueError: one of `loc` and `scale` is given without the other.
+        ValueError: one of `loc` and `scale` is given without the other, or `scale` is zero and divided by.
     """
 
     accepts_mapping: ClassVar[bool] = True
@@ -78,6 +78,7 @@ class ObservationNorm(Transform):
         self._takes_all = in_keys is None
         self.register_buffer("loc", None if loc is None else as_parameter(loc))
         self.register_buffer("scale", None if scale is None else as_parameter(scale))
+        check_divisor("ObservationNorm", self.scale, divides=standard_normal or bool(self.in_keys_inv))
 
     @property
     def is_initialized(self) -> bool:
@@ -172,9 +173,7 @@ class ObservationNorm(Transform):
         return affine(value, *self._constants(), standard_normal=self.standard_normal)
 
     def _inv_apply_transform(self, value: Tensor) -> Tensor:
-        loc, scale = self._constants()
-        inner = value * scale + loc if self.standard_normal else (value - loc) / scale
-        return inner.to(value.dtype)
+        return affine(value, *self._constants(), standard_normal=not self.standard_normal)
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         if self._takes_all:
