@@ -16,6 +16,12 @@ def test_integers_stay_inside() -> None:
     assert clamp(value, -1000, None).tolist() == [-3, 0, 3]
 
 
+def test_bools() -> None:
+    """A bool is refused with what to do about it."""
+    with pytest.raises(TypeError, match="True and False have no bounds. Cast the entry first"):
+        clamp(torch.tensor([True]), 0, 1)
+
+
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [

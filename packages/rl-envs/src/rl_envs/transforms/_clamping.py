@@ -50,6 +50,8 @@ def clamp(value: Tensor, low: float | None, high: float | None) -> Tensor:
     """`value` clamped to `[low, high]`, in its dtype; bounds that are no integers are rounded inwards for integers."""
     if value.is_floating_point():
         return torch.clamp(value, low, high)
+    if value.dtype is torch.bool:
+        raise TypeError(message("clamp", "True and False have no bounds", fix="Cast the entry first"))
     form = torch.iinfo(value.dtype)
     lowest = form.min if low is None else max(math.ceil(low), form.min)
     highest = form.max if high is None else min(math.floor(high), form.max)
