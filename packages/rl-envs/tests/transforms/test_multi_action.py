@@ -123,7 +123,7 @@ def test_kinds_whose_number_can_be_left_open() -> None:
     with pytest.raises(ValueError, match="stack_observations without num_actions"):
         MultiAction(stack_observations=True)
     env = TransformedEnv(CountingEnv(), MultiAction())
-    with pytest.raises(ShapeError, match="another length. Expected 1 or more along dimension 0"):
+    with pytest.raises(ShapeError, match=r"another length. Expected 1 or more along dimension 0"):
         env._step({"action": torch.zeros(0, 1)})
 
 

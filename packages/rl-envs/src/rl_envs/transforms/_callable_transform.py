@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs.transforms._leaf_specs import common_size, tried_sizes
-from rl_envs.transforms.transform import Transform, leaf_keys
+from rl_envs.transforms._wiring import leaf_keys
+from rl_envs.transforms.transform import Transform
 from rl_specs import Composite, FlatDict, NestedKey, NonTensor, TensorMap, TensorSpec, Unbounded, key_str, message
 
 DataFunction: TypeAlias = Callable[[TensorDictBase], TensorDictBase]

@@ -9,7 +9,8 @@ from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._affine import as_parameter
 from rl_envs.transforms._leaf_specs import monotone_image
 from rl_envs.transforms._row_bounds import beside_stored, first_if_equal
-from rl_envs.transforms.transform import Keys, Transform, absent_keys, leaf_keys
+from rl_envs.transforms._wiring import absent_keys, leaf_keys
+from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Bounded, Composite, LeafSpec, NestedKey, TensorMap, TensorSpec, key_str, message
 
 

@@ -53,7 +53,12 @@ class MultiAction(Transform):
     accepts_mapping: ClassVar[bool] = True
 
     def __init__(
-        self, *, num_actions: int | None = None, dim: int = 1, stack_rewards: bool = True, stack_observations: bool = False
+        self,
+        *,
+        num_actions: int | None = None,
+        dim: int = 1,
+        stack_rewards: bool = True,
+        stack_observations: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("num_actions", num_actions), ("dim", dim)):
@@ -84,8 +89,8 @@ class MultiAction(Transform):
         ]
         if not opened and self.num_actions is None:
             opened = [
-                f"num_actions: {kind} {key_str(key)} is of kind {type(leaf).__name__}, whose sizes cannot be left open. "
-                "Give num_actions"
+                f"num_actions: {kind} {key_str(key)} is of kind {type(leaf).__name__}, whose sizes cannot be left "
+                "open. Give num_actions"
                 for kind, composite in stacked
                 for key, leaf in composite.flat_items()
                 if not isinstance(leaf, Bounded | Unbounded | Categorical)
@@ -176,8 +181,8 @@ class _Unstacked:
         taken: list[FlatDict] = []
         lengths = {len(stack) for stack in stacks.values()}
         if len(lengths) > 1:
-            found = {key_str(key): len(stack) for key, stack in stacks.items()}
-            raise ShapeError(message("MultiAction", "stacks of different lengths", expected="one length", found=found))
+            listed = ", ".join(f"{key_str(key)}: {len(stack)}" for key, stack in stacks.items())
+            raise ShapeError(message("MultiAction", "stacks of different lengths", expected="one length", found=listed))
         for index in range(lengths.pop()):
             for key, stack in stacks.items():
                 root[key] = stack[index]

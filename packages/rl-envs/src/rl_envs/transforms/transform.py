@@ -12,6 +12,7 @@ from torch import Size, Tensor, nn
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
 from rl_envs.transforms._leaf_specs import dry_run
+from rl_envs.transforms._wiring import absent_keys, leaf_keys, misplaced_keys, repeated_key
 from rl_specs import (
     Composite,
     NestedKey,
@@ -21,7 +22,6 @@ from rl_specs import (
     key_str,
     message,
     missing_key,
-    near_matches,
 )
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Transform(nn.Module):
         in_keys_inv: entries that the environment inside reads (actions, states), written before a step.
         out_keys_inv: their names outside; `in_keys_inv` when left out.
     Raises:
-        ValueError: in and out keys differ in number.
+        ValueError: in and out keys differ in number, or an out key is there twice.
     """
 
     accepts_mapping: ClassVar[bool] = False
@@ -83,6 +83,7 @@ class Transform(nn.Module):
         self._carried_before: dict[NestedKey, bool] = {}
         self._flags: dict[NestedKey, TensorSpec] = {}
         self._set_keys(in_keys, out_keys)
+        self._check_names()
         self._set_keys_inv(in_keys_inv, out_keys_inv)
         own = type(self)
         if own._call is Transform._call and own._step is Transform._step:
@@ -280,13 +281,13 @@ class Transform(nn.Module):
 
     @property
     def in_keys(self) -> list[NestedKey]:
-        """Entries read."""
+        """Entries read; setting them, or `out_keys`, renews the specs of the environment at once, or is refused."""
         return self._in_keys
 
     @in_keys.setter
     def in_keys(self, keys: Keys | NestedKey) -> None:
         same = self._in_keys == self._out_keys
-        self._set_keys(keys, keys if same else self._out_keys)
+        self._rename(keys, keys if same else self._out_keys)
 
     @property
     def out_keys(self) -> list[NestedKey]:
@@ -295,7 +296,7 @@ class Transform(nn.Module):
 
     @out_keys.setter
     def out_keys(self, keys: Keys | NestedKey) -> None:
-        self._set_keys(self._in_keys, keys)
+        self._rename(self._in_keys, keys)
 
     @property
     def in_keys_inv(self) -> list[NestedKey]:
@@ -372,6 +373,13 @@ class Transform(nn.Module):
         if len(self._in_keys) != len(self._out_keys):
             raise self._lengths_differ("in_keys", "out_keys", self._in_keys, self._out_keys)
 
+    def _check_names(self) -> None:
+        """Refuse results of one name."""
+        twice = repeated_key(self._out_keys)
+        if twice is not None:
+            fix = "Give each result a name of its own"
+            raise ValueError(message(type(self).__name__, f"out key {key_str(twice)} is there twice", fix=fix))
+
     def _lengths_differ(self, first: str, second: str, one: list[NestedKey], two: list[NestedKey]) -> ValueError:
         problem = f"{first} and {second} differ in number"
         return ValueError(
@@ -386,6 +394,18 @@ class Transform(nn.Module):
     def _set_keys_inv(self, in_keys: Keys | NestedKey | None, out_keys: Keys | NestedKey | None) -> None:
         self._in_keys_inv, self._out_keys_inv = _key_lists(in_keys, out_keys)
         self._inv_pairs = list(zip(self._in_keys_inv, self._out_keys_inv, strict=False))
+
+    def _rename(self, in_keys: Keys | NestedKey, out_keys: Keys | NestedKey) -> None:
+        before = self._in_keys, self._out_keys
+        self._set_keys(in_keys, out_keys)
+        try:
+            self._check_lengths()
+            self._check_names()
+            self._changed()
+        except Exception:
+            self._set_keys(*before)
+            self._changed()
+            raise
 
     def _map_entries(self, data: TensorMap, pairs: _Pairs) -> TensorMap:
         for in_key, out_key in pairs:
@@ -450,6 +470,8 @@ class Transform(nn.Module):
             for key in self._out_keys
             if key in states
         ]
+        if type(self)._call is Transform._call and type(self)._step is Transform._step:
+            problems += misplaced_keys(self._pairs, specs)
         self._reset_pairs = [pair for pair in self._pairs if pair[0] not in rewards]
         self._flags = dict(specs.done.flat_items())
         return problems
@@ -460,19 +482,3 @@ def _key_lists(
 ) -> tuple[list[NestedKey], list[NestedKey]]:
     first = [] if in_keys is None else canonical_keys(in_keys)
     return first, list(first) if out_keys is None else canonical_keys(out_keys)
-
-
-def leaf_keys(spec: Composite) -> list[NestedKey]:
-    """Canonical keys of the leaves of a spec."""
-    return [key for key, _ in spec.flat_items()]
-
-
-def absent_keys(keys: list[NestedKey], present: list[NestedKey], parameter: str, what: str) -> list[str]:
-    """Problems, in words, of keys that are not there: `parameter` named them, and `what` could be there."""
-    names = sorted({key_str(key) for key in present})
-    return [
-        f"{parameter}: key {key_str(key)} missing from what {what} (has: {', '.join(names) or 'nothing'})."
-        f"{near_matches(key_str(key), names)}"
-        for key in keys
-        if key_str(key) not in names
-    ]
