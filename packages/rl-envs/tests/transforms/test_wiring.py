@@ -6,7 +6,18 @@ from typing import Any
 import pytest
 import torch
 
-from rl_envs import ClipTransform, RenameTransform, TransformedEnv, UnaryTransform, UnsqueezeTransform, check_env_specs
+from rl_envs import (
+    CatTensors,
+    ClipTransform,
+    RenameTransform,
+    RewardScaling,
+    RewardSum,
+    Stack,
+    TransformedEnv,
+    UnaryTransform,
+    UnsqueezeTransform,
+    check_env_specs,
+)
 from rl_envs.transforms._wiring import absent_keys, misplaced_keys, repeated_key
 from rl_specs import Bounded, SpecError
 
@@ -84,4 +95,30 @@ def test_keys_changed_in_an_environment(toy: MakeEnv) -> None:
     with pytest.raises(ValueError, match="differ in number"):
         clip.out_keys = ["a", "b"]
     assert (clip.in_keys, clip.out_keys) == ([("agents", "x")], ["cut"])
+    check_env_specs(env)
+
+
+def test_keys_in_place_of_those_that_were_found(toy: MakeEnv) -> None:
+    """Keys that are set hold for good, also in transforms that have looked for theirs."""
+    total = RewardSum()
+    env = TransformedEnv(toy(), [RewardScaling(0.0, 2.0, out_keys=["twice"]), total])
+    assert total.in_keys == ["reward", "twice"]
+    total.out_keys = ["sum", "double"]
+    assert env.rollout(2)["next", "double"].flatten().tolist() == [2.0, 6.0]
+    total.in_keys = ["twice", "reward"]
+    assert env.rollout(2)["next", "double"].flatten().tolist() == [1.0, 3.0]
+    check_env_specs(env)
+    joined = CatTensors()
+    with pytest.raises(SpecError, match="differ in more than"):
+        TransformedEnv(toy(), joined)
+    env = TransformedEnv(toy(), CatTensors(["observation"]))
+    env.transform[0].in_keys = [("agents", "x")]
+    assert env.rollout(1)["next", "observation_vector"].tolist() == [[0.5, -1.0]]
+    assert "observation" in env.observation_spec.keys()  # noqa: SIM118  a spec is no dict
+    check_env_specs(env)
+    stacked = Stack([("agents", "x"), "other"], "both")
+    env = TransformedEnv(toy(), [UnaryTransform([("agents", "x")], ["other"], fn=torch.neg), stacked])
+    stacked.in_keys = ["other"]
+    stacked.out_keys = ["one"]
+    assert env.rollout(1)["next", "one"].tolist() == [[[-0.5], [1.0]]]
     check_env_specs(env)

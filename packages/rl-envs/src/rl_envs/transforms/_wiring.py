@@ -29,6 +29,35 @@ def _list_hint(key: NestedKey, present: list[NestedKey]) -> str:
     return " A tuple is one nested key: give several keys as a list" if is_list else ""
 
 
+def wiring_problems(
+    in_keys: list[NestedKey],
+    out_keys: list[NestedKey],
+    in_keys_inv: list[NestedKey],
+    specs: EnvSpecs,
+    *,
+    reads_root: bool,
+) -> list[str]:
+    """Problems, in words, of in keys that are not there, and of states that are written over.
+
+    Args:
+        in_keys: entries that a transform reads of what the environment writes.
+        out_keys: entries that it writes.
+        in_keys_inv: entries that it writes of what the environment reads.
+        specs: specs of the environment before it.
+        reads_root: whether actions and states may be among `in_keys`.
+    """
+    read = leaf_keys(specs.action, specs.state)
+    written = leaf_keys(specs.observation, specs.reward, specs.done, specs.state)
+    problems = absent_keys(in_keys, [*written, *read] if reads_root else written, "in_keys", "the environment writes")
+    problems += absent_keys(in_keys_inv, read, "in_keys_inv", "the environment reads")
+    states = set(leaf_keys(specs.state)) - set(in_keys_inv)
+    return problems + [
+        f"out_keys: {key_str(key)} is a state that the environment reads back. Write to another out key"
+        for key in out_keys
+        if key in states
+    ]
+
+
 def repeated_key(keys: Sequence[NestedKey]) -> NestedKey | None:
     """The first of `keys` that is there twice; None where there is none."""
     return next((key for position, key in enumerate(keys) if key in keys[:position]), None)

@@ -41,7 +41,7 @@ class CatTensors(Transform):
         unsqueeze_if_oor: bool = False,
         sort: bool = True,
     ) -> None:
-        self._takes_all = in_keys is None
+        self._finds_keys = in_keys is None
         self._sort = sort
         super().__init__(in_keys, [out_key])
         if dim >= 0:
@@ -63,9 +63,9 @@ class CatTensors(Transform):
         self._drop = [key for key in ordered if key != self.out_key] if self.del_keys else []
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
-        if self._takes_all:
-            others = self._left_alone(specs)
-            self._choose([key for key, _ in specs.observation.flat_items() if key not in others])
+        others = self._left_alone(specs) if self._finds_keys else set()
+        found = [key for key, _ in specs.observation.flat_items() if key not in others]
+        self._choose(found if self._finds_keys else self.in_keys)
         problems = self._check_wiring(specs)
         states = {key for key, _ in specs.state.flat_items()}
         problems += [

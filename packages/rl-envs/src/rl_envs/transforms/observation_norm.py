@@ -75,7 +75,7 @@ class ObservationNorm(Transform):
             raise ValueError(message("ObservationNorm", "one constant given", expected="both or none", found=found))
         self.standard_normal = standard_normal
         self.eps = eps
-        self._takes_all = in_keys is None
+        self._finds_keys = in_keys is None
         self.register_buffer("loc", None if loc is None else as_parameter(loc))
         self.register_buffer("scale", None if scale is None else as_parameter(scale))
         check_divisor("ObservationNorm", self.scale, divides=standard_normal or bool(self.in_keys_inv))
@@ -176,7 +176,7 @@ class ObservationNorm(Transform):
         return affine(value, *self._constants(), standard_normal=not self.standard_normal)
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
-        if self._takes_all:
+        if self._finds_keys:
             others, leaves = self._left_alone(specs), specs.observation.flat_items()
             self._set_keys([key for key, leaf in leaves if key not in others and _is_float(leaf)], None)
         taken = [*specs.action.flat_items(), *specs.state.flat_items()]
@@ -206,7 +206,7 @@ class ObservationNorm(Transform):
         Raises:
             RuntimeError: no keys are given, and no environment has told which there are.
         """
-        if not self.in_keys and self._takes_all:
+        if not self.in_keys and self._finds_keys:
             fix = "Give in_keys; without, it has to be in an environment"
             raise RuntimeError(message("ObservationNorm", "in_keys are not known", fix=fix))
         return super().forward(tensordict)

@@ -12,7 +12,7 @@ from torch import Size, Tensor, nn
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
 from rl_envs.transforms._leaf_specs import dry_run
-from rl_envs.transforms._wiring import absent_keys, leaf_keys, misplaced_keys, repeated_key
+from rl_envs.transforms._wiring import leaf_keys, misplaced_keys, repeated_key, wiring_problems
 from rl_specs import (
     Composite,
     NestedKey,
@@ -66,6 +66,8 @@ class Transform(nn.Module):
     """
 
     accepts_mapping: ClassVar[bool] = False
+    _finds_keys: bool = False
+    """Whether `_bind` looks for the keys among those of the environment, since none were given."""
 
     def __init__(
         self,
@@ -85,10 +87,9 @@ class Transform(nn.Module):
         self._set_keys(in_keys, out_keys)
         self._check_names()
         self._set_keys_inv(in_keys_inv, out_keys_inv)
-        own = type(self)
-        if own._call is Transform._call and own._step is Transform._step:
+        if self._is_plain_map():
             self._check_lengths()
-        if len(self._in_keys_inv) != len(self._out_keys_inv) and own._inv_call is Transform._inv_call:
+        if len(self._in_keys_inv) != len(self._out_keys_inv) and type(self)._inv_call is Transform._inv_call:
             raise self._lengths_differ("in_keys_inv", "out_keys_inv", self._in_keys_inv, self._out_keys_inv)
 
     # ------------------------------------------------------------------ what a subclass overrides
@@ -368,8 +369,12 @@ class Transform(nn.Module):
         if owner is not None:
             owner._transforms_changed()
 
+    def _is_plain_map(self) -> bool:
+        """Whether each out key is made of its in key alone: no `_call` or `_step` of the class's own."""
+        return type(self)._call is Transform._call and type(self)._step is Transform._step
+
     def _check_lengths(self) -> None:
-        """Refuse keys that do not pair up; a transform with a `_call` or `_step` of its own may have any number."""
+        """Refuse keys that do not pair up."""
         if len(self._in_keys) != len(self._out_keys):
             raise self._lengths_differ("in_keys", "out_keys", self._in_keys, self._out_keys)
 
@@ -396,14 +401,17 @@ class Transform(nn.Module):
         self._inv_pairs = list(zip(self._in_keys_inv, self._out_keys_inv, strict=False))
 
     def _rename(self, in_keys: Keys | NestedKey, out_keys: Keys | NestedKey) -> None:
-        before = self._in_keys, self._out_keys
+        before, found = (self._in_keys, self._out_keys), self._finds_keys
         self._set_keys(in_keys, out_keys)
+        self._finds_keys = False
         try:
-            self._check_lengths()
+            if self._is_plain_map():
+                self._check_lengths()
             self._check_names()
             self._changed()
         except Exception:
             self._set_keys(*before)
+            self._finds_keys = found
             self._changed()
             raise
 
@@ -457,21 +465,11 @@ class Transform(nn.Module):
 
     def _check_wiring(self, specs: EnvSpecs, *, reads_root: bool | None = None) -> list[str]:
         """Keys that are not there, and states overwritten; `reads_root`: actions may be among the in keys."""
-        rewards = leaf_keys(specs.reward)
-        written = [*leaf_keys(specs.observation), *rewards, *leaf_keys(specs.done), *leaf_keys(specs.state)]
-        read = [*leaf_keys(specs.action), *leaf_keys(specs.state)]
-        if type(self)._step is not Transform._step if reads_root is None else reads_root:
-            written += read
-        problems = absent_keys(self._in_keys, written, "in_keys", "the environment writes")
-        problems += absent_keys(self._in_keys_inv, read, "in_keys_inv", "the environment reads")
-        states = set(leaf_keys(specs.state)) - set(self._in_keys_inv)
-        problems += [
-            f"out_keys: {key_str(key)} is a state that the environment reads back. Write to another out key"
-            for key in self._out_keys
-            if key in states
-        ]
-        if type(self)._call is Transform._call and type(self)._step is Transform._step:
+        reads = type(self)._step is not Transform._step if reads_root is None else reads_root
+        problems = wiring_problems(self._in_keys, self._out_keys, self._in_keys_inv, specs, reads_root=reads)
+        if self._is_plain_map():
             problems += misplaced_keys(self._pairs, specs)
+        rewards = leaf_keys(specs.reward)
         self._reset_pairs = [pair for pair in self._pairs if pair[0] not in rewards]
         self._flags = dict(specs.done.flat_items())
         return problems
