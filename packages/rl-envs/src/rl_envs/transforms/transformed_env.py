@@ -341,10 +341,9 @@ class TransformedEnv(EnvBase):
         return {"base_env": self._base_env.get_state(), "transform": self._transform_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `get_state` returned."""
+        """Go on from what `get_state` returned; a state that does not fit leaves the environment as it was."""
         self.drive(None)
-        self._base_env.set_state(state["base_env"])
-        self._transform.load_state_dict(state["transform"])
+        self._load(state, self._base_env.set_state)
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint: `base_env` and `transform`, the statistics and random streams of the transforms."""
@@ -355,7 +354,7 @@ class TransformedEnv(EnvBase):
 
         Raises:
             KeyError: the state has other entries than `base_env` and `transform`.
-            RuntimeError: the transforms are not those of the state.
+            RuntimeError: the transforms are not those of the state; the environment is as it was.
         """
         if set(state) != {"base_env", "transform"}:
             problem = "not the state of a TransformedEnv"
@@ -364,9 +363,18 @@ class TransformedEnv(EnvBase):
             component = "TransformedEnv.load_state_dict"
             raise KeyError(message(component, problem, expected=expected, found=found, fix=fix))
         self.drive(None)
-        self._base_env.load_state_dict(state["base_env"])
-        self._transform.load_state_dict(state["transform"])
+        self._load(state, self._base_env.load_state_dict)
         self._connect()
+
+    def _load(self, state: Mapping[str, Any], load_base: Callable[[Any], object]) -> None:
+        """Load a state; where a part of it does not fit, the transforms get back what they had."""
+        before = self._transform_state()
+        try:
+            self._transform.load_state_dict(state["transform"])
+            load_base(state["base_env"])
+        except Exception:
+            self._transform.load_state_dict(before, strict=False)
+            raise
 
     def _transform_state(self) -> dict[str, Any]:
         return copy.deepcopy(dict(self._transform.state_dict()))
