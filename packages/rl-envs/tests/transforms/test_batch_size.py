@@ -17,10 +17,18 @@ from rl_envs import (
     TransformedEnv,
     check_env_specs,
 )
-from rl_envs.testing import CountingEnv, StatelessCountingEnv, TensorDictCountingEnv
+from rl_envs.testing import CountingEnv, EnvConformance, StatelessCountingEnv, TensorDictCountingEnv
 from rl_specs import ShapeError, SpecError
 
 MakeEnv = Callable[..., Any]
+
+
+class TestConformance(EnvConformance):
+    """An environment that was given a batch size keeps every promise."""
+
+    def make_env(self) -> EnvBase:
+        """Three rows of an environment without a batch size of its own."""
+        return TransformedEnv(StatelessCountingEnv(max_steps=3), [StepCounter(), BatchSizeTransform(batch_size=[3])])
 
 
 @pytest.mark.parametrize("mapping", [True, False])
