@@ -341,6 +341,14 @@ def test_specs_describe_the_data(toy: MakeEnv, name: str, batch_size: tuple[int,
 
 
 @all_transforms
+def test_no_rows(toy: MakeEnv, name: str) -> None:
+    """Around an environment of no rows, as a program may meet that counts them, each transform works."""
+    env = TransformedEnv(toy((0,)), MAKERS[name]())
+    check_env_specs(env)
+    assert env.rollout(2).batch_size.numel() == 0
+
+
+@all_transforms
 def test_specs_are_kept_until_the_transforms_change(toy: MakeEnv, name: str) -> None:
     """Specs are the same object from access to access, and another one after an append."""
     env = TransformedEnv(toy((2,)), MAKERS[name]())

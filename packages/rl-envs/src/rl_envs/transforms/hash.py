@@ -117,8 +117,12 @@ class Hash(FeatureMap):
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         batch = spec.shape[: self._batch_dims]
-        zero = spec.index((0,) * len(batch)).zero()
-        row = self._computed(zero if isinstance(spec, LeafSpec) or self._use_raw_nontensor else zero.data)
+        if isinstance(spec, LeafSpec):
+            whole: Tensor = spec.zero()
+            row = self._computed(whole.new_zeros(whole.shape[len(batch) :]))
+        else:
+            zero = spec.index((0,) * len(batch)).zero()
+            row = self._computed(zero if self._use_raw_nontensor else zero.data)
         return Unbounded(shape=batch + row.shape, dtype=row.dtype, device=spec.device)
 
     def _leaf_spec_inv(self, spec: TensorSpec) -> TensorSpec:
