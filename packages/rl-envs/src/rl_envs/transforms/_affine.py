@@ -1,12 +1,12 @@
 """The affine map that normalisers and scalers share, and the loading of statistics that a module does not have yet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rl_specs import ShapeError, message
+from rl_specs import Composite, NestedKey, ShapeError, message
 
 
 def affine(value: Tensor, loc: Tensor, scale: Tensor, *, standard_normal: bool) -> Tensor:
@@ -56,6 +56,21 @@ def as_parameter(value: float | Sequence[float] | Tensor) -> Tensor:
     """A constant of a map as a floating-point tensor; a tensor is copied and keeps its floating-point dtype."""
     tensor = torch.as_tensor(value).detach().clone()
     return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+
+
+def follow_entries(module: nn.Module, keys: Iterable[NestedKey], *composites: Composite) -> None:
+    """Move the constants of a module to where the entries are that it is used on.
+
+    Args:
+        module: has the constants as buffers.
+        keys: the entries.
+        composites: specs of which some have them.
+    """
+    wanted = set(keys)
+    devices = [leaf.device for composite in composites for key, leaf in composite.flat_items() if key in wanted]
+    device = next((each for each in devices if each is not None), None)
+    if device is not None and any(buffer.device != device for buffer in module.buffers()):
+        module.to(device)
 
 
 def adopt_buffers(module: nn.Module, state: Mapping[str, Any], prefix: str, names: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._affine import adopt_buffers, affine, as_parameter, check_divisor
+from rl_envs.transforms._affine import adopt_buffers, affine, as_parameter, check_divisor, follow_entries
 from rl_envs.transforms._leaf_specs import monotone_image
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import (
@@ -179,6 +179,8 @@ class ObservationNorm(Transform):
         if self._finds_keys:
             others, leaves = self._left_alone(specs), specs.observation.flat_items()
             self._set_keys([key for key, leaf in leaves if key not in others and _is_float(leaf)], None)
+        written, read = (specs.observation, specs.reward), (specs.action, specs.state)
+        follow_entries(self, [*self.in_keys, *self.in_keys_inv], *written, *read)
         taken = [*specs.action.flat_items(), *specs.state.flat_items()]
         return self._check_wiring(specs) + [
             f"in_keys_inv: {key_str(key)} is not floating-point. Leave it out"

@@ -220,6 +220,8 @@ class VecNorm(Transform):
         elif found.mean.shape != shape:
             key, held = key_str(self.in_keys[position]), tuple(found.mean.shape)
             return [f"in_keys: {key} has rows of shape {tuple(shape)}, its statistics {held}"]
+        elif device is not None and found.mean.device != device:
+            found.to(device)
         return []
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
