@@ -24,7 +24,7 @@ def _cells() -> dict[str, list[str]]:
         ("ActionMask", ["yes", "", "", "", ""]),
         ("BurnInTransform", ["", "", "only", "", ""]),
         ("CatFrames", ["rows carried", "", "yes", "", "observation, state"]),
-        ("ClipTransform", ["yes", "", "yes", "", "observation, reward"]),
+        ("ClipTransform", ["yes", "yes", "yes", "", "observation, reward, action, state"]),
         ("ExcludeTransform", ["yes", "yes", "yes", "", "observation, reward, done"]),
         ("FlattenAction", ["yes", "yes", "yes", "", "action, state"]),
         ("NextObservationDelta", ["rows carried", "", "yes", "", "observation"]),

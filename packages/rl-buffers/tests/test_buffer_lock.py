@@ -1,15 +1,19 @@
 """Buffers of several processes over one storage."""
 
+import copy
 import multiprocessing
 import os
+import pickle
 import random
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +23,7 @@ from torch import Tensor
 from rl_buffers import (
     LazyMemmapStorage,
     LazyTensorStorage,
+    ListStorage,
     PrioritizedSampler,
     ReplayBuffer,
     RoundRobinWriter,
@@ -59,8 +64,8 @@ def _work(folder: Path, writer: int, rounds: int) -> None:
         assert not _torn(buffer.sample()).any()
 
 
-def _die_writing(folder: Path) -> None:
-    """Die in the middle of a row."""
+def _die_writing(folder: Path, count: int = 3) -> None:
+    """Die in the middle of some rows."""
     buffer = _buffer(folder)
     storage = buffer.storage
 
@@ -73,7 +78,23 @@ def _die_writing(folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     storage._tables = [HalfTable()]  # type: ignore[attr-defined]  # likewise
-    buffer.extend(_checked_rows(3, 0, 3))
+    buffer.extend(_checked_rows(3, 0, count))
+
+
+def _die_loading(folder: Path, saved: Path, is_shared: bool) -> None:
+    """Die in the middle of a load, with one entry of the rows in place."""
+    storage = LazyMemmapStorage(SIZE, scratch_dir=folder, existsok=True, shared_init=is_shared)
+    whole = storage.put
+    puts: list[int] = []
+
+    def put(path: Any, start: int, values: Tensor) -> None:
+        if puts:
+            os.kill(os.getpid(), signal.SIGKILL)
+        puts.append(start)
+        whole(path, start, values)
+
+    storage.put = put  # type: ignore[method-assign]  # behind its back
+    TensorDictReplayBuffer(storage=storage).loads(saved)
 
 
 def _started(target: Callable[..., None], *arguments: object) -> BaseProcess:
@@ -115,6 +136,40 @@ def test_a_process_that_dies_leaves_no_torn_row(tmp_path: Path) -> None:
         batch = buffer.sample()
     assert not _torn(batch).any()
     assert buffer[5:8]["number"].tolist() == [SIZE + 4] * 3
+
+
+def test_a_process_that_dies_while_it_writes_all_rows_leaves_none(tmp_path: Path) -> None:
+    """Where no row is whole the ring begins anew, from its first row."""
+    buffer = _buffer(tmp_path)
+    buffer.extend(_checked_rows(0, 0, SIZE))
+    assert _finished(_started(_die_writing, tmp_path, SIZE)) == -signal.SIGKILL
+    with pytest.warns(RuntimeWarning, match="died while it wrote all rows; none of them are left"):
+        assert buffer.extend(_checked_rows(1, 0, 4)).tolist() == [0, 1, 2, 3]
+    assert not _torn(buffer[:]).any()
+    assert len(buffer) == 4
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_process_that_dies_while_it_loads_leaves_no_rows(is_shared: bool, tmp_path: Path) -> None:
+    """Rows of which some entries were loaded are never read, and the next program may load or write anew."""
+    source = TensorDictReplayBuffer(storage=LazyTensorStorage(SIZE))
+    source.extend(_checked_rows(2, 0, SIZE + 9))
+    source.dumps(tmp_path / "saved")
+    folder = tmp_path / "rows"
+    first = LazyMemmapStorage(SIZE, scratch_dir=folder, shared_init=is_shared)
+    buffer = TensorDictReplayBuffer(storage=first)
+    buffer.extend(_checked_rows(0, 0, SIZE + 5))
+    assert _finished(_started(_die_loading, folder, tmp_path / "saved", is_shared)) == -signal.SIGKILL
+    with pytest.warns(RuntimeWarning, match="died while it loaded rows; none of them are left. Load again"):
+        again = LazyMemmapStorage(SIZE, scratch_dir=folder, existsok=True, shared_init=is_shared)
+    other = TensorDictReplayBuffer(storage=again)
+    assert len(other) == 0
+    assert other.extend(_checked_rows(1, 0, 4)).tolist() == [0, 1, 2, 3]
+    if is_shared:
+        assert buffer.sample(4)["number"].min() >= 1_000_000
+    other.loads(tmp_path / "saved")
+    assert not _torn(other[:]).any()
+    assert len(LazyMemmapStorage(SIZE, scratch_dir=folder, existsok=True, shared_init=is_shared)) == SIZE
 
 
 def _work_until_killed(folder: Path, writer: int) -> None:
@@ -184,6 +239,26 @@ def test_a_state_is_loaded_for_all(tmp_path: Path) -> None:
     other.extend(_checked_rows(0, 200, 7))
     one.load_state_dict(state)
     assert other.add(_checked_rows(0, 300, 1)[0]) == 3
+
+
+@pytest.mark.parametrize(
+    "make", [ListStorage, LazyTensorStorage, LazyMemmapStorage, "folder"], ids=["list", "memory", "files", "folder"]
+)
+def test_buffers_on_one_storage_wait_for_each_other(make: Any, tmp_path: Path) -> None:
+    """While one buffer uses the rows, no other buffer on the same storage does, in whichever thread."""
+    storage = LazyMemmapStorage(6, scratch_dir=tmp_path) if make == "folder" else make(6)
+    first, second = (ReplayBuffer(storage=storage, collate_fn=list) for _ in range(2))
+    first.extend(torch.arange(3))
+    if make in (ListStorage, LazyTensorStorage):
+        copies = [copy.deepcopy(second), pickle.loads(pickle.dumps(second))]
+        with first.storage.lock, ThreadPoolExecutor(1) as other:
+            assert [other.submit(len, each[:]).result(60) for each in copies] == [3, 3]
+    with ThreadPoolExecutor(1) as other:
+        with first.storage.lock:
+            waits = other.submit(second.add, torch.tensor(5))
+            with pytest.raises(TimeoutError):
+                waits.result(0.2)
+        assert waits.result(60) is not None
 
 
 def test_storages_of_one_buffer_have_a_plain_lock() -> None:

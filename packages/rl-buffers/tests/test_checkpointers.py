@@ -3,12 +3,14 @@
 import errno
 import multiprocessing
 import os
+import pickle
 import resource
 import shutil
 import signal
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +36,7 @@ from rl_buffers import (
     SamplerWithoutReplacement,
     Storage,
     StorageCheckpointerBase,
+    TensorDictPrioritizedReplayBuffer,
     TensorDictReplayBuffer,
     TensorStorage,
     TensorStorageCheckpointer,
@@ -350,6 +353,35 @@ def test_a_storage_has_its_checkpointer(tmp_path: Path) -> None:
     kinds: list[Any] = [ListStorage, LazyStackStorage, CompressedListStorage]
     for kind in kinds:
         assert kind(3, checkpointer=lists).checkpointer is lists
+
+
+def test_a_buffer_is_told_its_checkpointer(tmp_path: Path) -> None:
+    """`checkpointer=` of a buffer, given or made by a callable, is that of its storage, whenever that is made."""
+    flat = FlatStorageCheckpointer()
+    storage = LazyTensorStorage(9)
+    assert ReplayBuffer(storage=storage, checkpointer=flat).storage is storage
+    assert storage.checkpointer is flat
+    late = TensorDictReplayBuffer(
+        storage=partial(LazyTensorStorage, 9), checkpointer=FlatStorageCheckpointer, delayed_init=True
+    )
+    late = pickle.loads(pickle.dumps(late))
+    assert not late.initialized
+    assert isinstance(late.storage.checkpointer, FlatStorageCheckpointer)
+    lists = ListStorageCheckpointer()
+    assert ReplayBuffer(checkpointer=lists).storage.checkpointer is lists
+    prioritized = TensorDictPrioritizedReplayBuffer(alpha=1.0, beta=1.0, checkpointer=lists)
+    assert prioritized.storage.checkpointer is lists
+    late.extend(_steps(0, 5))
+    late.dump(tmp_path / "0")
+    late.save(tmp_path / "1")
+    for number in range(2):
+        assert len(list((tmp_path / f"{number}" / "rows").glob("*.npy"))) > 1
+        again = TensorDictReplayBuffer(storage=LazyTensorStorage(9))
+        again.load(tmp_path / f"{number}")
+        assert len(again) == 5
+    for wrong in (flat, "flat"):
+        with pytest.raises(TypeError, match="ListStorage"):
+            ReplayBuffer(checkpointer=wrong)  # type: ignore[arg-type]  # the second one
 
 
 def test_a_checkpointer_that_does_not_fit_is_refused_at_once() -> None:

@@ -1,6 +1,7 @@
 """Several buffers sampled together."""
 
 import copy
+import errno
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,10 @@ from tensordict import TensorDict
 from torch import nn
 
 from rl_buffers import (
+    FlatStorageCheckpointer,
+    LazyMemmapStorage,
     LazyTensorStorage,
+    ListStorage,
     RandomSampler,
     ReplayBuffer,
     ReplayBufferEnsemble,
@@ -193,9 +197,83 @@ def test_saves_follow_one_another(tmp_path: Path) -> None:
             buffer.extend(torch.full((4,), number))
         saving = ensemble.dumps_in_background(tmp_path)
     ensemble[0].empty()
-    assert saving.copied_rows == 8
+    assert saving.copied_rows == 0  # none were overwritten before they were saved
     ensemble.loads(tmp_path)
     assert ensemble[0][:].tolist() == ensemble[1][:].tolist() == [9] * 4
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """When each file of rows below a folder was written, by its path there."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.name != "buffer.pt"]
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in found}
+
+
+def test_members_are_saved_by_their_storages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of each member are files of its storage's format, after its hooks. A second save writes what changed;
+    one that fails leaves the first, and no files of its own.
+    """
+
+    def built() -> ReplayBufferEnsemble:
+        flat = LazyTensorStorage(4, checkpointer=FlatStorageCheckpointer())
+        flat.register_save_hook(lambda rows, path: rows + 1)
+        flat.register_load_hook(lambda rows, path: rows - 1)
+        storages = [LazyTensorStorage(4), flat, ListStorage(4)]
+        generator = torch.Generator().manual_seed(0)
+        return ReplayBufferEnsemble(*(ReplayBuffer(storage=storage) for storage in storages), generator=generator)
+
+    ensemble, other = built(), built()
+    for number in range(3):
+        ensemble[number].extend(torch.full((4,), number))
+    ensemble.dumps(tmp_path)
+    first = _files(tmp_path)
+    assert {name.split("/")[1] for name in first} == {"0", "1"}  # rows of the list are in the file of the checkpoint
+    assert any(name.endswith(".npy") for name in first)
+    ensemble[1].add(torch.tensor(7))
+    with monkeypatch.context() as patch:
+        patch.setattr("rl_buffers._folder.write_manifest", _no_room)
+        with pytest.raises(OSError, match="what was saved there before is whole"):
+            ensemble.dumps(tmp_path)
+    assert _files(tmp_path) == first
+    other.loads(tmp_path)
+    assert [other[number][:].tolist() for number in range(3)] == [[0] * 4, [1] * 4, [2] * 4]
+    ensemble.dumps_in_background(tmp_path).wait()
+    second = _files(tmp_path)
+    assert [name for name in second if first.get(name) == second[name]] == [name for name in first if "/0/" in name]
+    other.loads(tmp_path)
+    assert other[1][:].tolist() == [7, 1, 1, 1]
+    damaged = tmp_path / next(name for name in second if "/1/" in name)
+    damaged.write_bytes(b"nothing")
+    other[0].extend(torch.full((4,), 9))
+    with pytest.raises(SpecError, match="is damaged"):
+        other.loads(tmp_path)
+    assert other[0][:].tolist() == [9] * 4
+    ReplayBuffer(storage=ListStorage(4)).dumps(tmp_path)
+    assert _files(tmp_path) == {}
+
+
+def _no_room(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_load_that_fails_halfway_leaves_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the rows of a member find no room, no member is left with those of a checkpoint, or with some of them."""
+    ensemble, other = (
+        ReplayBufferEnsemble(*(ReplayBuffer(storage=LazyMemmapStorage(4)) for _ in range(2))) for _ in range(2)
+    )
+    for number in range(2):
+        ensemble[number].extend(torch.arange(4))
+    ensemble.dumps(tmp_path)
+    calls: list[int] = []
+
+    def full(descriptor: int, offset: int, size: int) -> None:
+        calls.append(size)
+        if len(calls) > 1:
+            _no_room()
+
+    monkeypatch.setattr("rl_buffers._mapped_files._take_blocks", full)
+    with pytest.raises(OSError, match="no room for"):
+        other.loads(tmp_path)
+    assert len(other[0]) == len(other[1]) == 0
 
 
 @pytest.mark.parametrize("prefetch", [None, 2])

@@ -7,13 +7,31 @@ import pickle
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from tensordict import TensorDict
 
-from rl_buffers import LazyMemmapStorage, ReplayBuffer, SamplerWithoutReplacement, SliceSampler, TensorDictReplayBuffer
+from rl_buffers import (
+    FlatStorageCheckpointer,
+    H5StorageCheckpointer,
+    HERReplayBuffer,
+    LazyMemmapStorage,
+    NestedStorageCheckpointer,
+    PrioritizedSliceSampler,
+    ReplayBuffer,
+    RoundRobinWriter,
+    Sampler,
+    SamplerWithoutReplacement,
+    SliceSampler,
+    SliceSamplerWithoutReplacement,
+    StorageCheckpointerBase,
+    StreamingSliceSampler,
+    TensorDictReplayBuffer,
+    TensorStorageCheckpointer,
+)
 from rl_specs import SpecError
 
 
@@ -47,9 +65,81 @@ def test_a_reopened_storage_starts_a_pass_over_its_rows(tmp_path: Path) -> None:
     assert sorted(buffer.sample()["a"].tolist()) == [0, 1, 2, 3]
 
 
+SLICES: dict[str, Callable[[], Sampler]] = {
+    "slices": lambda: SliceSampler(slice_len=3),
+    "once": lambda: SliceSamplerWithoutReplacement(slice_len=3),
+    "stream": lambda: StreamingSliceSampler(slice_len=3),
+    "priority": lambda: PrioritizedSliceSampler(20, 1.0, 1.0, slice_len=3),
+}
+
+
+@pytest.mark.parametrize("kind", SLICES)
+def test_runs_are_kept_apart(kind: str, tmp_path: Path) -> None:
+    """An episode that one program did not end is not continued by the next one, nor by the one after that, which finds
+    in the folder where the others stopped.
+    """
+    for run in range(4):
+        storage = LazyMemmapStorage(20, scratch_dir=tmp_path, existsok=True)
+        generator = torch.Generator().manual_seed(run)
+        buffer = TensorDictReplayBuffer(storage=storage, sampler=SLICES[kind](), batch_size=3, generator=generator)
+        buffer.extend(_steps(100 * run, 5))
+        buffer.add(_steps(100 * run + 5, 1)[0])
+        assert len(buffer) == min(6 * (run + 1), 20)
+        slices = torch.cat([buffer.sample()["a"] for _ in range(200)]).view(-1, 3)
+        assert (slices.diff() == 1).all()
+        found = set(slices[:, 1].tolist())
+        assert found <= {100 * each + middle for each in range(run + 1) for middle in range(1, 5)}
+        if kind in ("slices", "priority"):
+            assert len(found) == min(4 * (run + 1), 12)  # of the first run two steps are left in the end
+
+
+def test_an_exchange_of_the_sampler_is_no_other_run(tmp_path: Path) -> None:
+    """Steps written after `set_sampler` and `set_writer` continue the trajectory, in this program and in the next."""
+    storage = LazyMemmapStorage(20, scratch_dir=tmp_path)
+    buffer = TensorDictReplayBuffer(storage=storage, batch_size=6)
+    buffer.extend(_steps(0, 2))
+    buffer.set_sampler(SliceSampler(slice_len=6))
+    buffer.extend(_steps(2, 2))
+    buffer.set_writer(RoundRobinWriter())
+    buffer.extend(_steps(4, 2))
+    again = LazyMemmapStorage(20, scratch_dir=tmp_path, existsok=True)
+    other = TensorDictReplayBuffer(storage=again, sampler=SliceSampler(slice_len=6), batch_size=6)
+    for each in (buffer, other):
+        assert each.sample()["a"].tolist() == list(range(6))
+
+
+def test_goals_are_not_taken_from_other_runs(tmp_path: Path) -> None:
+    """Goals in hindsight come from the run of their row, whichever program draws them."""
+    for run in range(3):
+        buffer = HERReplayBuffer(
+            storage=LazyMemmapStorage(20, scratch_dir=tmp_path, existsok=True),
+            reward_fn=lambda achieved, desired, batch: (achieved == desired).all(-1).float(),
+            strategy="episode",
+            her_ratio=1.0,
+            batch_size=400,
+            generator=torch.Generator().manual_seed(run),
+        )
+        steps = _steps(100 * run, 6)
+        goal = steps["a"].float().view(-1, 1)
+        steps.update({"achieved_goal": goal, "desired_goal": goal})
+        steps["next"].update({"achieved_goal": goal, "desired_goal": goal, "reward": torch.zeros(6, 1)})
+        buffer.extend(steps)
+        batch = buffer.sample()
+        assert torch.equal(batch["desired_goal"].squeeze(1).long() // 100, batch["a"] // 100)
+        assert set((batch["a"] // 100).tolist()) == set(range(run + 1))
+        assert len(set(batch["desired_goal"].flatten().tolist())) == 6 * (run + 1)
+
+
+def _steps(first: int, count: int) -> TensorDict:
+    done = torch.zeros(count, 1, dtype=torch.bool)
+    return TensorDict({"a": torch.arange(first, first + count), "next": {"done": done}}, [count])
+
+
 @pytest.mark.parametrize("is_shared", [False, True])
 def test_a_reopened_ring_keeps_its_seam(is_shared: bool, tmp_path: Path) -> None:
-    """Slices of a reopened storage never go from the newest row to the oldest, before and after further writes."""
+    """Slices of a reopened storage never go from the newest row to the oldest, before and after further writes, nor
+    from the last row of one run to the first of the next, where runs follow one another.
+    """
     steps = TensorDict({"a": torch.arange(20), "next": {"done": torch.zeros(20, 1, dtype=torch.bool)}}, [20])
     first = TensorDictReplayBuffer(storage=LazyMemmapStorage(10, scratch_dir=tmp_path, shared_init=is_shared))
     first.extend(steps[:7])
@@ -60,7 +150,7 @@ def test_a_reopened_ring_keeps_its_seam(is_shared: bool, tmp_path: Path) -> None
     for last in (13, 17):
         pairs = buffer.sample()["a"].view(-1, 2)
         assert torch.equal(pairs[:, 0] + 1, pairs[:, 1])
-        assert set(pairs[:, 0].tolist()) == set(range(last - 10, last - 1))
+        assert set(pairs[:, 0].tolist()) == set(range(last - 10, last - 1)) - (set() if is_shared else {12})
         (first if is_shared else buffer).extend(steps[13:17])
 
 
@@ -180,6 +270,41 @@ def test_pages_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
         buffer.extend(torch.arange(start, start + 100.0).view(-1, 1).expand(-1, 8))
     assert torch.equal(buffer[:][:, 3], torch.arange(300, 600.0))
     assert int(buffer.sample(64).min()) >= 300
+
+
+def _resident(folder: Path) -> int:
+    """Bytes of the files in a folder that count as memory of this process."""
+    sizes, is_there = [], False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            is_there = words[-1].startswith(str(folder))
+        elif is_there and words[0] == "Rss:":
+            sizes.append(1024 * int(words[1]))
+    assert sizes
+    return sum(sizes)
+
+
+@pytest.mark.parametrize(
+    "kind", [TensorStorageCheckpointer, FlatStorageCheckpointer, NestedStorageCheckpointer, H5StorageCheckpointer]
+)
+@pytest.mark.parametrize("in_background", [False, True])
+def test_pages_are_given_back_while_rows_are_saved(
+    kind: Callable[[], StorageCheckpointerBase], in_background: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A save reads all rows and leaves no more of them in memory than the budget, and a chunk."""
+    monkeypatch.setattr("rl_buffers._mapped_files._BUDGET", 1 << 20)
+    buffer = TensorDictReplayBuffer(storage=LazyMemmapStorage(1 << 14, scratch_dir=tmp_path / "rows"))
+    for _ in range(4):
+        wide = torch.rand(1 << 12, 256)
+        buffer.extend(TensorDict({"a": wide, "next": {"a": wide.roll(-1, 0)}}, [1 << 12]))
+    buffer.storage._pager._files._touch(1 << 21)  # type: ignore[attr-defined]  # what writing touched is given back
+    assert _resident(tmp_path / "rows") < 1 << 20
+    if in_background:
+        buffer.dumps_in_background(tmp_path / "save", checkpointer=kind()).wait()
+    else:
+        buffer.dumps(tmp_path / "save", checkpointer=kind())
+    assert _resident(tmp_path / "rows") < 4 << 20  # of 32 MiB
 
 
 def test_batches_go_to_a_device() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tensordict import LazyStackedTensorDict, TensorDict
+from tensordict import LazyStackedTensorDict, TensorClass, TensorDict
 
-from rl_buffers import LazyStackStorage, TensorDictReplayBuffer
+from rl_buffers import LazyStackStorage, ReplayBuffer, TensorDictReplayBuffer
 from rl_specs import SpecError
 
 
@@ -38,6 +38,21 @@ def test_sampled_rows_carry_their_index() -> None:
     buffer.extend([TensorDict({"x": torch.tensor(float(number))}, []) for number in range(3)])
     batch = buffer.sample()
     assert torch.equal(batch["index"].float(), batch["x"])
+
+
+class Piece(TensorClass):
+    """Steps of a trajectory."""
+
+    x: torch.Tensor
+
+
+def test_tensorclasses_stay_what_they_are() -> None:
+    """A batch of tensorclasses is one of that class, with rows of different lengths."""
+    buffer = ReplayBuffer(storage=LazyStackStorage(4), batch_size=3)
+    buffer.extend([Piece(x=torch.full((steps,), float(steps)), batch_size=[]) for steps in (2, 3)])
+    batch = buffer.sample()
+    assert isinstance(batch, Piece)
+    assert all(len(row.x) == row.x[0] for row in batch.unbind(0))
 
 
 def test_state_restores_rows() -> None:

@@ -1,18 +1,22 @@
 """The storage that keeps rows in a list."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from tensordict import TensorDict
+from tensordict import NonTensorData, NonTensorStack, TensorDict
 
 from rl_buffers import (
     CompressedListStorage,
+    LazyStackStorage,
     LazyTensorStorage,
     ListStorage,
     ReplayBuffer,
     SamplerWithoutReplacement,
     Storage,
+    TensorDictReplayBuffer,
 )
 from rl_specs import MissingKeyError, SpecError
 
@@ -43,6 +47,52 @@ def test_rows_may_differ() -> None:
     buffer.add(None)
     assert buffer[0] is None
     assert buffer[2] == {"a": 1}
+
+
+@pytest.mark.parametrize("kind", [ListStorage, LazyStackStorage, CompressedListStorage])
+def test_text_in_tensordicts_is_kept(kind: Callable[[int], Storage], tmp_path: Path) -> None:
+    """Text beside tensors is in rows, in batches and in checkpoints; also one for each step of a row."""
+
+    def made(number: int) -> TensorDict:
+        row = TensorDict({"step": torch.tensor(number), "pair": torch.zeros(2)}, [])
+        row["text"] = f"number {number}"
+        row["of", "steps"] = NonTensorStack(NonTensorData("even"), NonTensorData(str(number)))
+        return row
+
+    def built() -> TensorDictReplayBuffer:
+        generator = torch.Generator().manual_seed(0)
+        return TensorDictReplayBuffer(storage=kind(8), batch_size=4, generator=generator)
+
+    buffer, again = built(), built()
+    buffer.extend(TensorDict.lazy_stack([made(number) for number in range(4)], 0))
+    buffer.add(made(4))
+    buffer.dumps(tmp_path)
+    again.loads(tmp_path)
+    for each in (buffer, again):
+        batch = each.sample()
+        assert batch["text"] == [f"number {number}" for number in batch["step"].tolist()]
+        assert batch.get(("of", "steps")).tolist() == [["even", str(number)] for number in batch["step"].tolist()]
+        assert each[4]["text"] == "number 4"
+        assert each[4].get(("of", "steps")).tolist() == ["even", "4"]
+
+
+def test_rows_that_could_not_be_loaded_are_not_saved(tmp_path: Path) -> None:
+    """Objects that only running code could restore are refused when they are saved, and the earlier save is whole."""
+    buffer = ReplayBuffer(storage=ListStorage(3), collate_fn=list)
+    buffer.add({"x": torch.zeros(2), "name": "first"})
+    buffer.dumps(tmp_path)
+    buffer.add(np.zeros(2))
+    buffer.add(CheckedObject())
+    with pytest.raises(SpecError, match=r"cannot hold objects of .*numpy\.ndarray.*CheckedObject.*register_save_hook"):
+        buffer.dumps(tmp_path)
+    again = ReplayBuffer(storage=ListStorage(3), collate_fn=list)
+    again.loads(tmp_path)
+    assert len(again) == 1
+    assert again[0]["name"] == "first"
+
+
+class CheckedObject:
+    """Something that is no tensor, number or text."""
 
 
 def test_default_collate_stacks() -> None:

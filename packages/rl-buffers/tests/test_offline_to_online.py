@@ -1,5 +1,7 @@
 """A fixed data set and a ring, sampled together."""
 
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,44 @@ def test_the_split_is_exact(kind: Any, fraction: float, expected: int) -> None:
         assert torch.equal(info["index"], batch["index"])
         assert torch.equal(info["buffer_ids"], batch["buffer_ids"])
     assert len(buffer) == 63
+
+
+def _batches(buffer: OfflineToOnlineReplayBuffer) -> list[list[int]]:
+    """Numbers in the batches of a program that writes and draws, with a fraction that follows what is written."""
+    seen = []
+    for turn in range(6):
+        seen += [buffer.sample()["a"].tolist() for _ in range(3)]
+        if turn % 2:
+            buffer.add(_rows(1000 + turn, 1)[0])
+        else:
+            buffer.extend(_rows(2000 + 10 * turn, 9))
+        if turn == 3:
+            seen.append(buffer.offline_buffer.sample(4)["a"].tolist())
+        if turn == 4:
+            buffer.offline_fraction = 0.1
+    buffer.load_state_dict(buffer.state_dict())
+    return [*seen, buffer.sample()["a"].tolist(), buffer.sample(return_info=True)[1]["index"].tolist()]
+
+
+@pytest.mark.parametrize("kind", [ReplayBuffer, TensorDictReplayBuffer])
+def test_prefetching_is_not_seen(kind: Any) -> None:
+    """Whatever is written in between, batches are those made without it; rows of both are read in the thread."""
+
+    def note(number: int, batch: Any) -> Any:
+        made.add((number, threading.current_thread().name.startswith("rl-buffers-prefetch")))
+        return batch
+
+    made: set[tuple[int, bool]] = set()
+    options: dict[str, Any] = {"batch_size": 10, "online_capacity": 20, "offline_fraction": lambda n: 1 / (1 + n / 9)}
+    plain, ahead = _buffer(kind, **options), _buffer(kind, prefetch=2, **options)
+    ahead.offline_buffer.append_transform(partial(note, 0))
+    ahead.online_buffer.append_transform(partial(note, 1))
+    assert _batches(plain) == _batches(ahead)
+    assert {(0, True), (1, True)} <= made
+    ahead.close()
+    dataset = TensorDictReplayBuffer(storage=TensorStorage(_rows(0, 5)), writer=ImmutableDatasetWriter(), prefetch=1)
+    with pytest.raises(ValueError, match="Give prefetch to the ensemble alone"):
+        OfflineToOnlineReplayBuffer(dataset, prefetch=2)
 
 
 def test_all_rows_come_from_the_data_set_as_long_as_there_are_no_others() -> None:

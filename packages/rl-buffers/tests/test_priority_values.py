@@ -56,6 +56,7 @@ def test_forms() -> None:
     assert priority_array(torch.tensor([1.5, 2.0], dtype=torch.bfloat16), 2, "max", "Test").tolist() == [1.5, 2.0]
     assert priority_array(torch.tensor([[1.0], [2.0]], requires_grad=True), 2, "mean", "Test").tolist() == [1.0, 2.0]
     assert priority_array([], 0, "max", "Test").shape == (0,)
+    assert priority_array([-0.0, 1.0], 2, "max", "Test").tolist() == [0.0, 1.0]
 
 
 def test_another_number_of_priorities() -> None:

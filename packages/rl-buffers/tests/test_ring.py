@@ -2,7 +2,7 @@
 
 import torch
 
-from rl_buffers import ListStorage
+from rl_buffers import LazyTensorStorage, ListStorage, ReplayBuffer
 from rl_buffers._ring import Ring, distinct
 
 
@@ -35,6 +35,40 @@ def test_rows_that_nobody_told_of_end_where_writing_goes_on() -> None:
     ring.extend(_storage(5), torch.tensor([3, 4]))
     assert (ring.start, ring.stop) == (0, 5)
     assert ring.cuts().tolist() == [2]
+
+
+def test_runs_end_where_they_are_said_to() -> None:
+    """What was written after the last row of a run does not follow it, until that row is overwritten; whichever way
+    rows are written afterwards.
+    """
+    ring = Ring()
+    ring.extend(_storage(5), torch.tensor([0, 1, 2, 3, 4]))
+    ring.extend(_storage(5), torch.tensor([0, 1]))  # steps 2 to 6
+    generation = ring.generation
+    ring.part(torch.tensor([3, 0]))
+    assert ring.generation != generation
+    assert ring.cuts().tolist() == [3, 5]
+    ring.add(_storage(5), 2)
+    ring.add(_storage(5), 3)
+    assert ring.cuts().tolist() == [5]
+    ring.part(torch.tensor([3]))
+    assert ring.cuts().tolist() == [5, 8]
+    ring.extend(_storage(5), torch.tensor([0, 1, 4]))  # elsewhere: 2 and 3 are left of what was there
+    assert ring.cuts().tolist() == [1, 3]  # row 1 is followed by row 4 in time; row 3 ended a run
+    ring.extend(_storage(5), torch.tensor([2, 3]))
+    ring.part(torch.tensor([2]))
+    assert ring.cuts().tolist() == [1, 2, 3]
+
+
+def test_runs_of_several_lanes_end_in_all_of_them() -> None:
+    """A run ends with a step of every lane, told by the last of its rows, and does so in any order of writing."""
+    ring, storage = Ring(), LazyTensorStorage(12, ndim=2)
+    ReplayBuffer(storage=storage).extend(torch.zeros(2, 6))
+    ring.extend(storage, torch.arange(12))
+    ring.part(torch.tensor([3, 7]))
+    assert ring.cuts().tolist() == [2, 3, 6, 7]
+    ring.extend(storage, torch.tensor([8, 9]))
+    assert ring.cuts().tolist() == [2, 3, 6, 7, 8, 9]  # 8 and 9 were written last, 10 and 11 are followed by nothing
 
 
 def test_rows_written_elsewhere_are_cut_off() -> None:

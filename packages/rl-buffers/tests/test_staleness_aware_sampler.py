@@ -143,6 +143,22 @@ def test_weights_that_are_none(weight: Callable[[Tensor], Tensor], error: type[E
         _buffer(sampler, [2, 1]).sample(1)
 
 
+def test_versions_that_collectors_write_are_found() -> None:
+    """Without `version_key` the version is the entry of that name at the root, and else among those of collectors."""
+    buffer = TensorDictReplayBuffer(
+        storage=LazyTensorStorage(9), sampler=StalenessAwareSampler(max_staleness=0), batch_size=20
+    )
+    version = torch.tensor([0, 0, 1])
+    buffer.extend(TensorDict({"a": torch.arange(3), "collector": {"policy_version": version}}, [3]))
+    buffer.sampler.consumer_version = 1  # type: ignore[attr-defined]  # of this sampler
+    assert buffer.sample()["a"].unique().tolist() == [2]
+    both = TensorDictReplayBuffer(storage=LazyTensorStorage(9), sampler=StalenessAwareSampler(0), batch_size=20)
+    entries = {"a": torch.arange(3), "policy_version": 1 - version, "collector": {"policy_version": version}}
+    both.extend(TensorDict(entries, [3]))
+    both.sampler.consumer_version = 1  # type: ignore[attr-defined]  # of this sampler
+    assert set(both.sample()["a"].tolist()) == {0, 1}
+
+
 def test_rows_without_versions() -> None:
     """A missing entry, and one that holds no integers, are named."""
     buffer = _buffer(StalenessAwareSampler(), [])

@@ -7,8 +7,17 @@ import torch
 from tensordict import LazyStackedTensorDict, TensorClass, TensorDict
 from torch import Tensor
 
-from rl_buffers import LazyTensorStorage, ReplayBuffer, TensorDictReplayBuffer, TensorStorage
-from rl_specs import MissingKeyError, SpecError
+from rl_buffers import (
+    CompressedListStorage,
+    LazyMemmapStorage,
+    LazyStackStorage,
+    LazyTensorStorage,
+    ListStorage,
+    ReplayBuffer,
+    TensorDictReplayBuffer,
+    TensorStorage,
+)
+from rl_specs import DeviceError, MissingKeyError, SpecError
 
 
 class Point(TensorClass):
@@ -150,6 +159,16 @@ def test_lists_of_rows_and_lazy_stacks_are_stacked() -> None:
     assert buffer[:]["a"].tolist() == [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]
 
 
+def test_rows_of_different_shapes_are_refused_with_what_takes_them() -> None:
+    """A lazy stack of trajectories of different lengths is refused, as first data and as later ones."""
+    pieces = TensorDict.lazy_stack([TensorDict({"x": torch.zeros(steps)}, []) for steps in (2, 3)], 0)
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(4))
+    for _ in range(2):
+        with pytest.raises(SpecError, match=r"rows differ in their shapes.*Pad them, or use LazyStackStorage"):
+            buffer.extend(pieces)
+        buffer.extend(TensorDict({"x": torch.zeros(1, 2)}, [1]))
+
+
 def test_rows_may_have_batch_dimensions() -> None:
     """Rows that are trajectories of TensorDicts keep their batch size, and the index is repeated along it."""
     buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(4), batch_size=5)
@@ -179,6 +198,15 @@ def test_device_auto_follows_the_first_data() -> None:
     buffer.extend(TensorDict({"a": torch.zeros(2)}, [2]))
     assert buffer.storage.device == torch.device("cpu")
     assert buffer.sample(1).device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_there_is_named(device: str) -> None:
+    """A storage says which device it cannot use, and what to do, when it is made."""
+    makers = (LazyTensorStorage, LazyMemmapStorage, ListStorage, LazyStackStorage, CompressedListStorage)
+    for made in makers:
+        with pytest.raises(DeviceError, match=rf'device {device} cannot be used: .*Give device="cpu"'):
+            made(3, device=device)
 
 
 def test_capacity_is_checked() -> None:

@@ -1,5 +1,6 @@
 """Writers."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 from tensordict import TensorDict
 
 from rl_buffers import (
+    FlatStorageCheckpointer,
     ImmutableDatasetWriter,
+    LazyMemmapStorage,
     LazyTensorStorage,
     ListStorage,
     ReplayBuffer,
@@ -155,6 +158,36 @@ def test_an_immutable_data_set_stays_as_it_is() -> None:
     other = ReplayBuffer(storage=TensorStorage(torch.zeros(4, dtype=torch.int64)), writer=ImmutableDatasetWriter())
     other.load_state_dict(buffer.state_dict())
     assert other[:].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", [None, FlatStorageCheckpointer])
+def test_a_load_does_not_write_rows_that_an_immutable_data_set_has(kind: Any, tmp_path: Path) -> None:
+    """A checkpoint of a data set is loaded without a write to its files, which other programs may be reading; rows that
+    are others take the place of those that there are.
+    """
+    rows = TensorDict({"x": torch.tensor([1.0, torch.nan, 3.0])}, [3])
+    TensorDictReplayBuffer(storage=LazyMemmapStorage(3, scratch_dir=tmp_path / "set")).extend(rows)
+    storage = LazyMemmapStorage(3, scratch_dir=tmp_path / "set", existsok=True)
+    generator = torch.Generator().manual_seed(0)
+    buffer = TensorDictReplayBuffer(
+        storage=storage, writer=ImmutableDatasetWriter(), generator=generator, checkpointer=kind, batch_size=2
+    )
+    buffer.dumps(tmp_path / "save")
+    states = [buffer.state_dict(), buffer.sample()["index"].tolist()]
+    assert storage.ring is not None
+    before = storage.ring.clears
+    buffer.loads(tmp_path / "save")
+    assert buffer.sample()["index"].tolist() == states[1]
+    buffer.load_state_dict(states[0])
+    assert buffer.sample()["index"].tolist() == states[1]
+    assert storage.ring.clears == before
+    other = TensorDictReplayBuffer(
+        storage=TensorStorage(rows.apply(torch.zeros_like)),
+        writer=ImmutableDatasetWriter(),
+        generator=torch.Generator(),
+    )
+    other.loads(tmp_path / "save")
+    assert other[:]["x"].isnan().tolist() == [False, True, False]
 
 
 def test_a_ring_goes_on_after_the_rows_given() -> None:

@@ -20,7 +20,7 @@ from rl_buffers import (
     TensorDictPrioritizedReplayBuffer,
     TensorStorage,
 )
-from rl_specs import ShapeError
+from rl_specs import DeviceError, ShapeError
 
 CAPACITY = 100
 MakeSampler = Callable[..., Sampler]
@@ -41,6 +41,15 @@ def make_buffer(sampler: Sampler, device: torch.device | str = "cpu", seed: int 
 def rows(first: int, count: int) -> TensorDict:
     """`count` rows that hold `first`, `first + 1`, ..."""
     return TensorDict({"observation": torch.arange(first, first + count)}, [count])
+
+
+@pytest.mark.parametrize("place", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_there_is_named(place: str) -> None:
+    """It says why the device cannot be used, why the kernels cannot run, if so, and what does the same work."""
+    with pytest.raises(DeviceError, match=rf'device {place} cannot be used: .*Give device="cpu"') as found:
+        rl_cuda.CudaPrioritizedSampler(CAPACITY, 1.0, 1.0, device=place)
+    reason = rl_cuda.why_unavailable()
+    assert reason is None or reason in str(found.value)
 
 
 def on_cpu(value: Any) -> Any:

@@ -1,5 +1,7 @@
 """Trajectories in batches."""
 
+import warnings
+
 import pytest
 import torch
 from tensordict import TensorDict
@@ -44,6 +46,33 @@ def test_trajectories_side_by_side() -> None:
     assert out["collector", "mask"].sum(-1).tolist() == [3, 1]
     data["a", "id"] = torch.tensor([[0, 0, 1, 1]])
     assert split_trajectories(data, trajectory_key=("a", "id"))["a", "mask"].sum(-1).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("as_nested", [True, torch.jagged, torch.strided])
+def test_trajectories_as_nested_tensors(as_nested: bool | torch.layout) -> None:
+    """Padded, nested tensors are what is returned without `as_nested`; entries of one layout go into one sum."""
+    done = torch.tensor([[0, 1, 0, 0, 0], [0, 0, 0, 0, 1]]).bool().unsqueeze(-1)
+    x = torch.arange(1.0, 11).view(2, 5)
+    data = TensorDict({"x": x, "next": {"done": done, "y": x.unsqueeze(-1).expand(2, 5, 3)}}, [2, 5])
+    padded = split_trajectories(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of torch, that strided ones are a prototype
+        nested = split_trajectories(data, as_nested=as_nested)
+    assert nested.batch_size == (3,)
+    assert set(nested.keys(True, True)) == {"x", ("next", "done"), ("next", "y")}
+    for key in nested.keys(True, True):
+        value = nested.get(key)
+        assert value.is_nested
+        assert value.layout == (torch.strided if as_nested is torch.strided else torch.jagged)
+        assert [len(part) for part in value.unbind()] == [2, 3, 5]
+        if value.dtype != torch.bool:
+            assert torch.equal(torch.nested.to_padded_tensor(value, 0.0), padded.get(key))
+        else:
+            assert [part.any().item() for part in value.unbind()] == [True, False, True]
+    if as_nested is not torch.strided:
+        assert (nested["x"].unsqueeze(-1) + nested["next", "y"]).unbind()[1][2].tolist() == [10.0] * 3
+    with pytest.raises(ValueError, match="as_nested"):
+        split_trajectories(data, as_nested="jagged")  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_what_is_missing_is_named() -> None:

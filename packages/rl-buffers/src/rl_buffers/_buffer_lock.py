@@ -1,5 +1,6 @@
 """The lock of a buffer: threads, and for storages that several processes use, processes.
 
+Threads wait at the lock of the storage, so that the buffers on one storage exclude each other.
 A storage in named files keeps the writer's place beside its rows, so that a buffer opened on it later goes on where the
 last one stopped. With `shared_init=True` several buffers, each with a sampler of its own, use the rows at once: whoever
 enters first waits for the others, takes over the place in the ring, and tells its sampler which rows were written
@@ -7,7 +8,6 @@ meanwhile. Buffers opened on one folder without it take turns only by luck, but 
 All of that happens here; storages, samplers and writers know nothing of each other's processes.
 """
 
-import threading
 from types import TracebackType
 from typing import Protocol, TypeAlias, final
 
@@ -44,6 +44,11 @@ class RLock(Lock, Protocol):
 Seen: TypeAlias = tuple[int, int, int]
 """How often a ring was emptied, written and written in place when a buffer last looked."""
 
+_NOTHING: Seen = (0, 0, 0)
+
+SAME_RUN: Seen = (-1, 0, 0)
+"""What a sampler knows that takes another one's place: nothing, but that what is written goes on."""
+
 
 def buffer_lock(
     component: str, storage: Storage, sampler: Sampler, writer: Writer, *, seen: Seen | None = None
@@ -60,12 +65,13 @@ def buffer_lock(
         ValueError: a writer that keeps more than a place in a ring, on a storage shared between processes.
     """
     ring = storage.ring
+    rows_lock: RLock = storage.lock
     if ring is None:
-        return threading.RLock()
+        return rows_lock
     assert_shareable(component, storage, writer)
     if writer.state_dict().keys() <= {"cursor"}:
-        return RingLock(ring, storage, sampler, writer, seen if seen is not None else (0, 0, 0))
-    return threading.RLock()
+        return RingLock(ring, storage, sampler, writer, seen if seen is not None else _NOTHING)
+    return rows_lock
 
 
 def assert_shareable(component: str, storage: Storage, writer: Writer) -> None:
@@ -89,7 +95,7 @@ class RingLock:
     """Keeps a buffer in step with the ring of its storage; see `buffer_lock`."""
 
     def __init__(self, ring: SharedRing, storage: Storage, sampler: Sampler, writer: Writer, seen: Seen) -> None:
-        self._threads: RLock = threading.RLock()
+        self._threads: RLock = storage.lock
         self._depth = 0
         self._ring = ring
         self._storage = storage
@@ -97,6 +103,9 @@ class RingLock:
         self._writer = writer
         self._seen = seen
         ring.pending = 0
+        if not ring.is_shared and seen == _NOTHING:
+            ring.begin_run()
+        self._runs = ring.runs
         self._catch_up()
 
     def join(self, threads: RLock) -> None:
@@ -160,6 +169,10 @@ class RingLock:
         if count:
             rows = torch.arange(ring.cursor - count, ring.cursor) % storage.max_size
             self._sampler.extend(storage, rows)
+            runs = self._runs if ring.is_shared else ring.runs
+            ends = [stop for stop in runs if ring.written - count < stop <= ring.written]
+            if ends:
+                self._sampler.part(storage, rows[count - 1 - ring.written + torch.tensor(ends)])
         if ring.replaced != replaced:
             self._sampler.overwrite(storage, slice(0, len(storage)))
         self._seen = (ring.clears, ring.written, ring.replaced)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from rl_buffers._buffer_lock import RingLock, assert_shareable, buffer_lock
+from rl_buffers._buffer_lock import SAME_RUN, RingLock, Seen, assert_shareable, buffer_lock
 from rl_buffers._buffer_parts import BufferParts
 from rl_buffers._part_sources import made_sampler, made_storage, made_writer, nothing
 from rl_buffers._sampler import Sampler
@@ -34,7 +34,7 @@ class ChangedParts(BufferParts):
             self._assert_free("sampler")
             new = made_sampler(self._name, sampler, nothing)
             old, self._sampler = self._sampler, new
-            self._renew()
+            self._renew(SAME_RUN)
         return old
 
     def set_writer(self, writer: Writer) -> Writer:
@@ -55,7 +55,7 @@ class ChangedParts(BufferParts):
             place = old.state_dict()
             if place.keys() == {"cursor"} == new.state_dict().keys():
                 new.load_state_dict(place)
-            self._renew()
+            self._renew(SAME_RUN)
         return old
 
     def set_storage(self, storage: Storage, collate_fn: Callable[[Any], Any] | None = None) -> Storage:
@@ -97,12 +97,12 @@ class ChangedParts(BufferParts):
         if self._is_ahead:
             self._take_back()
 
-    def _renew(self) -> None:
-        """Tell writer and sampler of the rows that are there."""
+    def _renew(self, seen: Seen | None = None) -> None:
+        """Tell writer and sampler of the rows that are there; `seen` is None where they are of another storage."""
         self._iterator = None
         self._assert_fits()
         self._sampler.clear()
-        lock = buffer_lock(self._name, self._storage, self._sampler, self._writer)
+        lock = buffer_lock(self._name, self._storage, self._sampler, self._writer, seen=seen)
         if isinstance(lock, RingLock):
             self._lock = lock
             return

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rl_buffers._arguments import whole_number
 from rl_buffers._buffer import BufferBase
+from rl_buffers._folder import Saving, member_folder, save_members
+from rl_buffers._manifest import read_manifest
 from rl_buffers._pinned import assert_can_pin, pinned
-from rl_buffers._prefetch import Lookahead
+from rl_buffers._prefetch import Lookahead, Steps
+from rl_buffers._rows import FrozenRows
 from rl_buffers._save import PendingSave
-from rl_buffers._state_file import read_folder, write_folder
 from rl_specs import SpecError, message
 
 _FORMAT = 1
@@ -63,8 +65,21 @@ class CompositeBuffer(ABC):
         if state["_ahead"]:
             self._look_ahead(state["_ahead"])
 
-    def _look_ahead(self, depth: int) -> None:  # noqa: B027  # nothing to do where batches are not chosen ahead
-        """Choose up to `depth` batches ahead; for buffers that can."""
+    def _look_ahead(self, depth: int) -> None:
+        """Choose up to `depth` batches ahead.
+
+        Raises:
+            ValueError: members have batches chosen ahead of their own, or are in use elsewhere.
+        """
+        lock = threading.RLock()
+        try:
+            for buffer in self._buffers:
+                buffer.join(lock, self._take_back)
+        except ValueError:
+            for buffer in self._buffers:
+                buffer.leave()
+            raise
+        self._lock, self._ahead = lock, Lookahead(depth)
 
     @property
     def _name(self) -> str:
@@ -128,14 +143,17 @@ class CompositeBuffer(ABC):
         """The states of the members, and what decides how they are sampled. The members change one after the other."""
         with self._lock:
             self._take_back()
-            return {
-                "format": _FORMAT,
-                "class": self._name,
-                "settings": self._settings(),
-                "buffers": [buffer.state_dict() for buffer in self._buffers],
-                "generator": None if self._generator is None else self._generator.get_state(),
-                "transforms": [dict(module.state_dict()) for module in self._modules()],
-            }
+            return {**self._state_beside_members(), "buffers": [buffer.state_dict() for buffer in self._buffers]}
+
+    def _state_beside_members(self) -> dict[str, Any]:
+        """The state but for the members."""
+        return {
+            "format": _FORMAT,
+            "class": self._name,
+            "settings": self._settings(),
+            "generator": None if self._generator is None else self._generator.get_state(),
+            "transforms": [dict(module.state_dict()) for module in self._modules()],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state: the next batches are those that the saved buffer would have given.
@@ -154,38 +172,102 @@ class CompositeBuffer(ABC):
                 for buffer, saved in zip(self._buffers, before, strict=True):
                     buffer.load_state_dict(saved)
                 raise
-            if self._generator is not None:
-                self._generator.set_state(state["generator"])
-            for module, saved in zip(self._modules(), state["transforms"], strict=True):
-                module.load_state_dict(saved)
-            self._take_settings(state["settings"])
+            self._take_rest(state)
+
+    def _take_rest(self, state: dict[str, Any]) -> None:
+        """Take over what a state says besides the members."""
+        if self._generator is not None:
+            self._generator.set_state(state["generator"])
+        for module, saved in zip(self._modules(), state["transforms"], strict=True):
+            module.load_state_dict(saved)
+        self._take_settings(state["settings"])
 
     def dumps(self, path: str | Path) -> None:
-        """Save the state in the folder `path`; what was there stays whole until the new file replaces it.
+        """Save the state in the folder `path`; what was there stays whole until the new save is.
 
-        The rows of the members are in that file, too: their checkpointers and hooks have no part in it.
+        The rows of each member are saved by the checkpointer of its storage, with its hooks, as `ReplayBuffer.dumps`
+        does; a second save writes those that changed.
+
+        Raises:
+            OSError: the disk has no room for it; the earlier save is whole.
         """
         with self._lock:
             self._await_save()
-            write_folder(Path(path), self.state_dict())
+            save, _ = self._begin_save(Path(path))
+            save()
 
     def dumps_in_background(self, path: str | Path) -> PendingSave:
-        """Save as `dumps` does while the program goes on; a copy of all rows is made first, and written.
-
-        See `ReplayBuffer.dumps_in_background`, which copies less: members can be saved one by one, too.
-        """
+        """Save as `dumps` does while the program goes on. See `ReplayBuffer.dumps_in_background`."""
         with self._lock:
             self._await_save()
-            state = self.state_dict()
-            count = sum(len(buffer.storage) for buffer in self._buffers)
-            self._saving = PendingSave(lambda: write_folder(Path(path), state), lambda: count)
+            save, rows = self._begin_save(Path(path))
+            try:
+                self._saving = PendingSave(save, lambda: sum(each.copied for each in rows))
+            except BaseException:
+                for each in rows:
+                    each.release()
+                raise
             return self._saving
 
     def loads(self, path: str | Path) -> None:
-        """Load what `dumps` saved. See `load_state_dict`."""
+        """Load what `dumps` saved.
+
+        Raises:
+            FileNotFoundError: no save in the folder.
+            SpecError: it does not fit, or its files are damaged or missing; nothing was changed.
+            OSError: no room for the rows of a member in files; the members are empty.
+        """
+        folder = Path(path)
         with self._lock:
             self._await_save()
-            self.load_state_dict(read_folder(self._name, Path(path)))
+            self._take_back()
+            state = read_manifest(self._name, folder)
+            self._assert_fits(state)
+            members = [
+                (buffer, saved, member_folder(folder, number))
+                for number, (buffer, saved) in enumerate(zip(self._buffers, state["buffers"], strict=True))
+            ]
+            for buffer, saved, place in members:
+                buffer.assert_member_fits(saved, place)
+            taken: list[BufferBase] = []
+            try:
+                for buffer, saved, place in members:
+                    taken.append(buffer)
+                    buffer.load_member(saved, place)
+            except BaseException:
+                for buffer in taken:
+                    buffer.forget_member()
+                raise
+            self._take_rest(state)
+
+    def _begin_save(self, folder: Path) -> tuple[Callable[[], None], list[FrozenRows]]:
+        """What saves the state of now, and the rows that it saves."""
+        self._take_back()
+        members: list[tuple[Saving, FrozenRows]] = []
+        rows: list[FrozenRows] = []
+
+        def release() -> None:
+            for each in rows:
+                each.release()
+
+        def save() -> None:
+            try:
+                save_members(self._name, folder, state, members)
+            finally:
+                release()
+
+        state = self._state_beside_members()
+        try:
+            for number, buffer in enumerate(self._buffers):
+                members.append(buffer.begin_member_save(member_folder(folder, number)))
+                rows.append(members[-1][1])
+        except BaseException:
+            release()
+            raise
+        return save, rows
+
+    dump = save = dumps
+    load = loads
 
     def _await_save(self) -> None:
         """Wait for the end of a save in the background: saves of one folder follow one another."""
@@ -210,9 +292,26 @@ class CompositeBuffer(ABC):
         for buffer in self._buffers:
             buffer.close()
 
-    @abstractmethod
     def _draw(self, batch_size: int) -> tuple[Any, dict[str, Any]]:
+        """A batch of the members, after the transforms; made ahead or now."""
+        if self._ahead is None:
+            return self._draw_now(batch_size)
+        steps = Steps(self._lock, _asked, self._choose, _read, self._finish, self._mark, self._rewind)
+        taken = self._ahead.take(batch_size, False, steps)
+        assert taken is not None
+        return taken
+
+    @abstractmethod
+    def _draw_now(self, batch_size: int) -> tuple[Any, dict[str, Any]]:
         """A batch of the members, after the transforms."""
+
+    @abstractmethod
+    def _choose(self, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
+        """See `Steps.draw`: the numbers of the members that a batch is made of, and as `"parts"` what each chose."""
+
+    @abstractmethod
+    def _finish(self, rows: list[Any], info: dict[str, Any]) -> Any:
+        """See `Steps.finish`, from the rows of the parts; `info` then says what is known of the batch."""
 
     @abstractmethod
     def _settings(self) -> dict[str, Any]:
@@ -266,3 +365,14 @@ class CompositeBuffer(ABC):
         if differences:
             problem = "the state does not fit: " + "; ".join(differences)
             raise SpecError(message(self._name, problem, fix="Nothing was loaded"))
+
+
+def _asked(batch_size: int, is_pass: bool) -> int:
+    """See `Steps.count`: there is no end."""
+    return batch_size
+
+
+def _read(numbers: Tensor, info: dict[str, Any]) -> list[Any]:
+    """See `Steps.read`: the rows of each part."""
+    info["numbers"] = numbers.tolist()
+    return [buffer._read(index, known) for buffer, index, known in info["parts"]]

@@ -10,7 +10,7 @@ from rl_buffers._base_list_storage import BaseListStorage
 from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._lazy_tensor_storage import resolved
 from rl_buffers._raw import raw_bytes
-from rl_buffers._structure import Structure, infer, parse
+from rl_buffers._structure import Structure, infer, parse, plain
 from rl_buffers._zstd import Zstd
 from rl_specs import message
 
@@ -77,7 +77,7 @@ class CompressedListStorage(BaseListStorage):
         kind = _Kind(structure, [(leaf.dtype, leaf.shape) if isinstance(leaf, Tensor) else None for leaf in leaves])
         parts = [raw_bytes(leaf) for leaf in leaves if isinstance(leaf, Tensor)]
         packed = self._compress(torch.cat(parts) if parts else torch.empty(0, dtype=torch.uint8))
-        return self._number(kind), packed, [leaf for leaf in leaves if not isinstance(leaf, Tensor)]
+        return self._number(kind), packed, [plain(leaf) for leaf in leaves if not isinstance(leaf, Tensor)]
 
     def _number(self, kind: "_Kind") -> int:
         """The number of a kind of rows; buffers hold few."""

@@ -1,6 +1,5 @@
 """Several buffers sampled together."""
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Never, final
 
@@ -13,7 +12,6 @@ from rl_buffers._buffer import BufferBase
 from rl_buffers._composite import CompositeBuffer
 from rl_buffers._ensembles import SamplerEnsemble, StorageEnsemble, WriterEnsemble, ensemble_refusal, one_each
 from rl_buffers._layout import stack_rows
-from rl_buffers._prefetch import Lookahead, Steps
 from rl_buffers.buffers import ReplayBuffer
 from rl_specs import message
 
@@ -119,24 +117,8 @@ class ReplayBufferEnsemble(CompositeBuffer):
         """Refused; see `extend`."""
         raise ensemble_refusal("ReplayBufferEnsemble")
 
-    def _look_ahead(self, depth: int) -> None:
-        lock = threading.RLock()
-        try:
-            for buffer in self._buffers:
-                buffer.join(lock, self._take_back)
-        except ValueError:
-            for buffer in self._buffers:
-                buffer.leave()
-            raise
-        self._lock, self._ahead = lock, Lookahead(depth)
-
-    def _draw(self, batch_size: int) -> tuple[Any, dict[str, Any]]:
+    def _draw_now(self, batch_size: int) -> tuple[Any, dict[str, Any]]:
         share = self._share(batch_size)
-        if self._ahead is not None:
-            steps = Steps(self._lock, _asked, self._choose, _read, self._finish, self._mark, self._rewind)
-            taken = self._ahead.take(batch_size, False, steps)
-            assert taken is not None
-            return taken
         with self._lock:
             numbers = self._numbers()
             drawn = [self._buffers[number].sample(share, return_info=True) for number in numbers]
@@ -182,17 +164,6 @@ class ReplayBufferEnsemble(CompositeBuffer):
     def _differences(self, settings: dict[str, Any]) -> list[str]:
         here = self._samplers.settings()
         return [] if here == settings else [f"choice of buffers: expected {here}, found {settings}"]
-
-
-def _asked(batch_size: int, is_pass: bool) -> int:
-    """See `Steps.count`: there is no end."""
-    return batch_size
-
-
-def _read(numbers: Tensor, info: dict[str, Any]) -> list[Any]:
-    """See `Steps.read`: the rows of each part."""
-    info["numbers"] = numbers.tolist()
-    return [buffer._read(index, known) for buffer, index, known in info["parts"]]
 
 
 def _members(

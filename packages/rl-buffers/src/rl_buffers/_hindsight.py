@@ -94,7 +94,7 @@ class HindsightSampler(Sampler):
         self._last: NDArray[Any] | None = None
         self._pending = 0
         self._is_told = False
-        self._since_seam: int | None = None
+        self._since_seams: list[int] = []
 
     def sample(
         self, storage: Storage, batch_size: int, generator: torch.Generator | None
@@ -142,8 +142,9 @@ class HindsightSampler(Sampler):
             if self._last is not None:
                 is_new[:, 0] = self._last != name[:, 0]
             self._last = name[:, -1].copy()
-        if self._since_seam is not None and self._since_seam <= len(index):
-            is_new[:, steps - self._since_seam // lanes] = True
+        for since in self._since_seams:
+            if since <= len(index):
+                is_new[:, steps - since // lanes] = True
         episodes.extend(steps, *is_new.nonzero())
 
     def next_batch_size(self, storage: Storage, batch_size: int) -> int:
@@ -166,7 +167,7 @@ class HindsightSampler(Sampler):
         """Forget the episodes."""
         self._episodes = None
         self._is_told = True
-        self._since_seam = None
+        self._since_seams = []
         self._sampler.clear()
 
     def extend(self, storage: Storage, index: Tensor) -> None:
@@ -184,10 +185,17 @@ class HindsightSampler(Sampler):
         if not self._is_told:
             self._is_told = True
             if len(storage) > written:
-                self._since_seam, self._episodes = 0, None
+                self._since_seams, self._episodes = [0], None
         self._pending += written
-        if self._since_seam is not None:
-            self._since_seam = self._since_seam + written if self._since_seam + written < len(storage) else None
+        if self._since_seams:
+            self._since_seams = [since + written for since in self._since_seams if since + written < len(storage)]
+
+    def part(self, storage: Storage, rows: Tensor) -> None:
+        """See `Sampler.part`: an episode ends with each of the rows."""
+        newest = int(self._writer.order(storage)[-1])
+        self._since_seams += [since for since in ((newest - rows) % storage.max_size).tolist() if since < len(storage)]
+        self._episodes = None
+        self._sampler.part(storage, rows)
 
     def overwrite(self, storage: Storage, where: Where) -> None:
         """See `Sampler.overwrite`; all episodes are looked for again when the next batch is drawn."""
@@ -216,18 +224,17 @@ class HindsightSampler(Sampler):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """That of the sampler inside, and rows written since others that they do not follow, or -1.
+        """That of the sampler inside, and how many rows were written since others that they do not follow.
 
         Episodes are found again in the rows.
         """
-        return {**self._sampler.state_dict(), _SEAM: -1 if self._since_seam is None else self._since_seam}
+        return {**self._sampler.state_dict(), _SEAM: list(self._since_seams)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Sampler.load_state_dict`."""
         self._episodes = None
         self._is_told = True
-        since_seam = state.get(_SEAM, -1)
-        self._since_seam = None if since_seam < 0 else since_seam
+        self._since_seams = list(state.get(_SEAM, []))
         self._sampler.load_state_dict({name: value for name, value in state.items() if name != _SEAM})
 
     def __repr__(self) -> str:

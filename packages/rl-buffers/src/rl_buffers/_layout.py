@@ -6,7 +6,7 @@ from math import prod
 from typing import Any, final
 
 import torch
-from tensordict import is_tensor_collection
+from tensordict import NonTensorStack, is_non_tensor, is_tensor_collection
 from torch import Size, Tensor
 
 from rl_buffers._structure import Path, Structure, infer, parse
@@ -55,9 +55,14 @@ def inferred(data: Any, component: str, lead_dims: int) -> tuple[Structure, list
         component: who asks, for the message.
         lead_dims: how many first dimensions are shared by all leaves: 1 for a batch of rows, 0 for one row.
     Raises:
-        SpecError: leaves that are not tensors, none at all, or of different numbers of rows.
+        SpecError: leaves that are not tensors, none at all, of different numbers of rows, or of rows that differ in
+            their shapes.
     """
-    structure, objects = infer(data, lead_dims=lead_dims)
+    try:
+        structure, objects = infer(data, lead_dims=lead_dims)
+    except RuntimeError as error:  # a lazy stack
+        fix = "Pad them, or use LazyStackStorage or ListStorage, whose rows may differ"
+        raise SpecError(message(component, "the rows differ in their shapes and cannot be stacked", fix=fix)) from error
     if objects:
         raise SpecError(
             message(
@@ -113,7 +118,7 @@ def fold(batch: Any, shape: tuple[int, ...]) -> Any:
 
 
 def stack_rows(rows: Sequence[Any], component: str) -> Any:
-    """One batch from rows: tensors are stacked, numbers become tensors, containers are kept.
+    """One batch from rows: tensors are stacked, numbers become tensors, containers and text in TensorDicts are kept.
 
     Raises:
         SpecError: rows are made differently, or hold what cannot be stacked.
@@ -136,8 +141,10 @@ def stack_rows(rows: Sequence[Any], component: str) -> Any:
 _FIX = "Give the buffer a collate_fn that takes the list of rows; lambda rows: rows returns it as it is"
 
 
-def _stack_leaves(values: list[Any], component: str) -> Tensor:
+def _stack_leaves(values: list[Any], component: str) -> Any:
     try:
+        if is_non_tensor(values[0]):
+            return NonTensorStack(*values)
         if isinstance(values[0], Tensor):
             return torch.stack(values)
         return torch.as_tensor(values)

@@ -21,12 +21,12 @@ class LazyMemmapStorage(MappedStorage):
     back. A disk without room for the next rows is an `OSError` before any of them is written.
 
     In a folder of your own (`scratch_dir`) the storage is found again: `existsok=True` opens it with its rows, and a
-    buffer goes on where the last one stopped. Of several buffers on the folder one at a time may be used then.
-    `shared_init=True` opens it too, for several processes at once: the first
-    to store decides the layout, and buffers of these processes take turns, so that every row read is whole. Each has a
-    sampler of its own, which hears of rows that others wrote; priorities are not shared. Use the storage through
-    buffers then, with a `RoundRobinWriter`. When a process died while it overwrote rows, the next one puts copies of
-    the row before in their place and warns. A storage in named files can be pickled, and opens the same files.
+    buffer goes on where the last one stopped, with a new trajectory. Of several buffers on the folder one at a time may
+    be used then. `shared_init=True` opens it too, for several processes at once: the first to store decides the layout,
+    and buffers of these processes take turns, so that every row read is whole. Each has a sampler of its own, which
+    hears of rows that others wrote; priorities are not shared. Use the storage through buffers then, with a
+    `RoundRobinWriter`. When a process died while it overwrote rows, the next one puts copies of the row before in their
+    place and warns. A storage in named files can be pickled, and opens the same files.
 
     Args:
         max_size: capacity in rows.

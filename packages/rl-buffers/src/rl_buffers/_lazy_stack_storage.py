@@ -3,7 +3,7 @@
 from typing import Any, final
 
 import torch
-from tensordict import LazyStackedTensorDict, TensorDictBase, is_tensor_collection
+from tensordict import TensorDict, is_tensor_collection
 
 from rl_buffers._base_list_storage import BaseListStorage, copy_row
 from rl_buffers._checkpointer import StorageCheckpointerBase
@@ -16,6 +16,8 @@ from rl_specs import SpecError, message
 @final
 class LazyStackStorage(BaseListStorage):
     """TensorDicts that may differ in their shapes, such as trajectories; a batch is a `LazyStackedTensorDict` of them.
+
+    Tensorclasses give a tensorclass around such a stack.
 
     An entry of a batch is stacked when it is asked for, which works where the rows agree in its shape; `batch[i]` and
     `batch.unbind(0)` give the rows, and `batch.get(key, as_padded_tensor=True)` an entry of several shapes.
@@ -80,8 +82,8 @@ class LazyStackStorage(BaseListStorage):
     def _peek(self, stored: Any) -> Any:
         return stored
 
-    def _gather(self, rows: list[Any]) -> TensorDictBase:
-        return LazyStackedTensorDict(*rows, stack_dim=self._stack_dim)
+    def _gather(self, rows: list[Any]) -> Any:
+        return TensorDict.lazy_stack(rows, self._stack_dim)
 
     def head(self) -> dict[str, Any]:
         """See `Rows.head`."""

@@ -10,16 +10,26 @@ import torch
 from torch import Tensor
 
 from rl_buffers._checkpointer import StorageCheckpointerBase
+from rl_buffers._large_pages import empty_rows
 from rl_buffers._layout import inferred
 from rl_buffers._mapped_files import MappedFiles
 from rl_buffers._mapped_storage import MappedStorage
 from rl_buffers._tensor_storage import BaseTensorStorage
-from rl_specs import message
+from rl_specs import DeviceError, message
 
 
 def resolved(device: torch.device | str) -> torch.device:
-    """`device` with its number, as tensors report it."""
-    return torch.empty(0, device=device).device
+    """`device` with its number, as tensors report it.
+
+    Raises:
+        DeviceError: there is no such device, or torch cannot use it.
+    """
+    try:
+        return torch.empty(0, device=device).device
+    except (AssertionError, RuntimeError) as error:
+        problem = f"device {device} cannot be used: {str(error).splitlines()[0]}"
+        fix = 'Give device="cpu", or see what torch.cuda.is_available() says'
+        raise DeviceError(message("rl_buffers", problem, fix=fix)) from error
 
 
 @final
@@ -135,7 +145,7 @@ class TensorStorage(BaseTensorStorage):
         self.write(slice(0, count), block)
 
     def _allocate(self, number: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return torch.empty(self._max_size, width, dtype=dtype, device=device)
+        return empty_rows(type(self).__name__, self._max_size, width, dtype, device)
 
     def __repr__(self) -> str:
         return f"TensorStorage(max_size={self._max_size}, length={self._length}, device={self.device})"

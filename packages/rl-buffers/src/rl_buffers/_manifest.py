@@ -18,10 +18,21 @@ _MARK = b"rl-buffers/2"
 _DIGEST = 16
 
 
-def write_manifest(folder: Path, state: dict[str, Any]) -> None:
-    """Put a state in place of the one in a folder."""
+def write_manifest(component: str, folder: Path, state: dict[str, Any]) -> None:
+    """Put a state in place of the one in a folder.
+
+    Raises:
+        SpecError: it holds objects that `read_manifest` would refuse; nothing was written.
+    """
     data = BytesIO()
     torch.save(state, data)
+    data.seek(0)
+    refused = torch.serialization.get_unsafe_globals_in_checkpoint(data)
+    if refused:
+        problem = f"a checkpoint cannot hold objects of {', '.join(sorted(refused))}"
+        expected = "tensors, numbers and text, in lists, tuples and dicts"
+        fix = "Nothing was saved. Store such rows, or convert with register_save_hook and register_load_hook"
+        raise SpecError(message(component, problem, expected=expected, fix=fix))
     partial = folder / f"{FILE}.partial"
     try:
         with partial.open("wb") as file:

@@ -94,6 +94,17 @@ class MappedFiles(Pager):
         if self._read_cost:
             self._touch(count * sum(self._row_bytes))
 
+    def begin_load(self) -> None:
+        """See `Pager.begin_load`."""
+
+    def end_load(self) -> None:
+        """See `Pager.end_load`."""
+
+    def after_scan(self, size: int) -> None:
+        """See `Pager.after_scan`."""
+        if self._read_cost:
+            self._touch(size)
+
     def after_read(self, count: int) -> None:
         """See `Pager.after_read`."""
         if self._read_cost:

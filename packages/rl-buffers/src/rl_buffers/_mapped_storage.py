@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from rl_buffers._checkpointer import StorageCheckpointerBase
+from rl_buffers._large_pages import empty_rows
 from rl_buffers._layout import Layout
 from rl_buffers._mapped_files import MappedFiles
 from rl_buffers._pager import Pager
-from rl_buffers._ring_file import RingFile
+from rl_buffers._ring_file import RUNS, RingFile
 from rl_buffers._storage import Block, SharedRing
 from rl_buffers._tensor_storage import BaseTensorStorage
 from rl_specs import SpecError, message
@@ -105,6 +106,7 @@ class MappedStorage(BaseTensorStorage):
         super().clear()
         if self._ring_file is not None:
             self._ring_file.clears += 1
+            self._ring_file.end_load()
 
     def close(self) -> None:
         """Give memory and files back; temporary files are removed. The storage cannot be used afterwards."""
@@ -124,6 +126,8 @@ class MappedStorage(BaseTensorStorage):
                 super()._adopt(layout, torch.device(head["data_device"]))
                 self._follow(head["data_device"])
         assert self._ring_file is not None
+        if self._ring_file.is_half_loaded:
+            self._begin_anew("a process died while it loaded rows; none of them are left. Load again")
         torn = self._ring_file.unfinished()
         if torn is not None:
             self._mend(torn)
@@ -145,7 +149,7 @@ class MappedStorage(BaseTensorStorage):
 
     def _allocate(self, number: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         if self._files is None:
-            return torch.empty(self._max_size, width, dtype=dtype, device=device)
+            return empty_rows(type(self).__name__, self._max_size, width, dtype, device)
         return self._files.table(number, self._max_size, width, dtype)
 
     def _saved_head(self) -> dict[str, Any] | None:
@@ -170,7 +174,7 @@ class MappedStorage(BaseTensorStorage):
     def _mend(self, torn: slice) -> None:
         """Put copies of a whole row where a process died while it wrote."""
         if torn.stop - torn.start == len(self):
-            self.clear()
+            self._begin_anew("a process died while it wrote all rows; none of them are left")
             return
         source = torn.start - 1 if torn.start > 0 else torn.stop
         whole = [view[source].reshape(1, -1).expand(torn.stop - torn.start, -1) for view in self._views]
@@ -179,6 +183,14 @@ class MappedStorage(BaseTensorStorage):
             f"a process died while it wrote rows {torn.start} to {torn.stop - 1}; they are copies of row {source} now"
         )
         warnings.warn(message(type(self).__name__, text), RuntimeWarning, stacklevel=2)
+
+    def _begin_anew(self, reason: str) -> None:
+        """Forget all rows, as none is whole."""
+        assert self._ring_file is not None
+        self.clear()
+        self._ring_file.end_write(0)
+        self._ring_file.cursor = 0
+        warnings.warn(message(type(self).__name__, reason), RuntimeWarning, stacklevel=2)
 
 
 @final
@@ -198,6 +210,17 @@ class _Files(Pager):
         if self._ring is not None:
             self._ring.end_write(count)
         self._files.after_write(count)
+
+    def begin_load(self) -> None:
+        if self._ring is not None:
+            self._ring.begin_load()
+
+    def end_load(self) -> None:
+        if self._ring is not None:
+            self._ring.end_load()
+
+    def after_scan(self, size: int) -> None:
+        self._files.after_scan(size)
 
     def after_read(self, count: int) -> None:
         self._files.after_read(count)
@@ -226,5 +249,5 @@ class _End:
         if self._is_whole:
             shutil.rmtree(folder, ignore_errors=True)
             return
-        for path in (folder / HEAD, folder / "ring.bin", folder / "lock", *folder.glob("table_*.bin")):
+        for path in (folder / HEAD, folder / "ring.bin", folder / RUNS, folder / "lock", *folder.glob("table_*.bin")):
             path.unlink(missing_ok=True)

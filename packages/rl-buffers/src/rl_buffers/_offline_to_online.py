@@ -7,7 +7,7 @@ import torch
 from tensordict import TensorDictBase, is_tensor_collection
 from torch import Tensor
 
-from rl_buffers._arguments import named_arguments
+from rl_buffers._arguments import named_arguments, whole_number
 from rl_buffers._buffer import BufferBase
 from rl_buffers._composite import CompositeBuffer
 from rl_buffers._storage import Storage
@@ -33,7 +33,8 @@ class OfflineToOnlineReplayBuffer(CompositeBuffer):
         batch_size: rows in a batch.
         transform: callable applied to the whole batch.
         generator: source of randomness of the ring; None for torch's global one.
-        prefetch: batches of the ring that a thread makes ahead; see `ReplayBuffer`.
+        prefetch: how many batches a thread makes ahead, of both; see `ReplayBuffer`. The data set then has none of its
+            own, and is part of no other buffer with prefetch.
         pin_memory: copy batches to page-locked memory; needs a GPU.
     """
 
@@ -62,7 +63,7 @@ class OfflineToOnlineReplayBuffer(CompositeBuffer):
             capacity = online_capacity if online_capacity is not None else max(1, len(offline_dataset))
             online_storage = LazyTensorStorage(capacity)
         self._offline = offline_dataset
-        self._online = TensorDictReplayBuffer(storage=online_storage, generator=generator, prefetch=prefetch)
+        self._online = TensorDictReplayBuffer(storage=online_storage, generator=generator)
         self._fraction = offline_fraction
         super().__init__(
             (offline_dataset, self._online),
@@ -72,6 +73,9 @@ class OfflineToOnlineReplayBuffer(CompositeBuffer):
             pin_memory=pin_memory,
         )
         self._checked_fraction()
+        depth = whole_number(self._name, "prefetch", prefetch or 0, least=0)
+        if depth:
+            self._look_ahead(depth)
 
     @property
     def offline_buffer(self) -> BufferBase:
@@ -95,12 +99,14 @@ class OfflineToOnlineReplayBuffer(CompositeBuffer):
 
     @offline_fraction.setter
     def offline_fraction(self, fraction: float | Callable[[int], float]) -> None:
-        before, self._fraction = self._fraction, fraction
-        try:
-            self._checked_fraction()
-        except ValueError:
-            self._fraction = before
-            raise
+        with self._lock:
+            self._take_back()
+            before, self._fraction = self._fraction, fraction
+            try:
+                self._checked_fraction()
+            except ValueError:
+                self._fraction = before
+                raise
 
     def extend(self, data: Any) -> Tensor:
         """Write rows to the ring; see `ReplayBuffer.extend`."""
@@ -117,13 +123,35 @@ class OfflineToOnlineReplayBuffer(CompositeBuffer):
     def __repr__(self) -> str:
         return f"OfflineToOnlineReplayBuffer({self._offline!r}, {self._online!r}, batch_size={self._batch_size})"
 
-    def _draw(self, batch_size: int) -> tuple[Any, dict[str, Any]]:
+    def _draw_now(self, batch_size: int) -> tuple[Any, dict[str, Any]]:
         with self._lock:
-            count = round(self._checked_fraction() * batch_size)
-            if len(self._online) == 0:
-                count = batch_size
-            shares = [(0, self._offline, count), (1, self._online, batch_size - count)]
-            drawn = [(number, *buffer.sample(share, return_info=True)) for number, buffer, share in shares if share]
+            shares = self._shares(batch_size)
+            drawn = [(number, *self._buffers[number].sample(share, return_info=True)) for number, share in shares]
+        return self._together(drawn)
+
+    def _choose(self, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
+        """See `CompositeBuffer._choose`."""
+        shares = self._shares(batch_size)
+        parts = [(self._buffers[number], *self._buffers[number]._choose(share)) for number, share in shares]
+        return torch.tensor([number for number, _ in shares]), {"parts": parts}
+
+    def _finish(self, rows: list[Any], info: dict[str, Any]) -> Any:
+        """See `CompositeBuffer._finish`."""
+        parts, numbers = info.pop("parts"), info.pop("numbers")
+        batches = [part[0]._finish(row, part[2]) for part, row in zip(parts, rows, strict=True)]
+        batch, known = self._together(list(zip(numbers, batches, [part[2] for part in parts], strict=True)))
+        info.update(known)
+        return batch
+
+    def _shares(self, batch_size: int) -> list[tuple[int, int]]:
+        """The members of the next batch, and how many of its rows come from each."""
+        count = round(self._checked_fraction() * batch_size)
+        if len(self._online) == 0:
+            count = batch_size
+        return [(number, share) for number, share in ((0, count), (1, batch_size - count)) if share]
+
+    def _together(self, drawn: list[tuple[int, Any, dict[str, Any]]]) -> tuple[Any, dict[str, Any]]:
+        """One batch of its parts, and what is known of it."""
         buffer_ids = torch.cat([torch.full((len(info["index"]),), number) for number, _, info in drawn])
         info = {"index": torch.cat([info["index"].cpu() for _, _, info in drawn]), "buffer_ids": buffer_ids}
         batch = _joined([_with_index(batch, known) for _, batch, known in drawn])

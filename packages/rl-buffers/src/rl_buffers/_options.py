@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import torch
 
+from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._part_sources import SamplerSource, StorageSource, Transform, WriterSource
 from rl_buffers._sampler import Sampler
 from rl_buffers._writer import Writer
+
+CheckpointerSource: TypeAlias = StorageCheckpointerBase | Callable[[], StorageCheckpointerBase]
 
 
 class BatchOptions(TypedDict, total=False):
@@ -21,8 +24,8 @@ class BatchOptions(TypedDict, total=False):
     pin_memory: bool
 
 
-class RingOptions(BatchOptions, total=False):
-    """The options of a buffer that is written to, besides its parts; see `ReplayBuffer`."""
+class PlaceOptions(BatchOptions, total=False):
+    """How a buffer that is written to takes data, besides its parts; see `ReplayBuffer`."""
 
     batch_size: int | None
     dim_extend: int | None
@@ -30,14 +33,24 @@ class RingOptions(BatchOptions, total=False):
     compilable: bool | None
 
 
-class BufferOptions(RingOptions, total=False):
-    """All that a `ReplayBuffer` can be told."""
+class PartOptions(PlaceOptions, total=False):
+    """The options of a buffer and its parts; see `ReplayBuffer`."""
 
     storage: StorageSource | None
     sampler: SamplerSource | None
     writer: WriterSource | None
     transform_factory: Callable[[], Transform] | None
     delayed_init: bool | None
+
+
+class RingOptions(PlaceOptions, total=False):
+    """The options of a buffer that is written to, besides its parts; see `ReplayBuffer`."""
+
+    checkpointer: CheckpointerSource | None
+
+
+class BufferOptions(PartOptions, RingOptions, total=False):
+    """All that a `ReplayBuffer` can be told."""
 
 
 class DatasetOptions(BatchOptions, total=False):

@@ -19,5 +19,17 @@ class Pager(ABC):
         """They are written, at most `count`."""
 
     @abstractmethod
+    def begin_load(self) -> None:
+        """All rows are about to be replaced, entry by entry."""
+
+    @abstractmethod
+    def end_load(self) -> None:
+        """They are replaced."""
+
+    @abstractmethod
+    def after_scan(self, size: int) -> None:
+        """`size` bytes were read, rows one after another."""
+
+    @abstractmethod
     def after_read(self, count: int) -> None:
         """`count` rows were read, wherever they are."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from rl_buffers._base_list_storage import copy_row
-from rl_buffers._structure import infer, parse
+from rl_buffers._structure import infer, parse, plain
 
 
 def describe_rows(rows: list[Any]) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def describe_rows(rows: list[Any]) -> dict[str, Any]:
         layout = structure.describe()
         if layout not in layouts:
             layouts.append(layout)
-        described.append([layouts.index(layout), leaves])
+        described.append([layouts.index(layout), [plain(leaf) for leaf in leaves]])
     return {"layouts": layouts, "rows": described}
 
 

@@ -1,5 +1,6 @@
 """Draws in proportion to priorities, with the weights that make up for it."""
 
+from functools import lru_cache
 from math import inf
 from math import pow as power
 from typing import Any, final
@@ -100,11 +101,13 @@ class PrioritizedSampler(PrioritizedSamplerBase):
         """
         self.take_in(storage)
         rows, weights = self.draw(self._sum_tree, self._stamps.count, batch_size, generator)
+        if self._dtype is torch.float32:
+            weights = weights.astype(np.float32)
         weight = torch.from_numpy(weights)
         device = storage.device
         info = {
             "_weight": weight.to(device, self._dtype),
-            "_stamp": torch.from_numpy(self.stamps(rows)).to(device),
+            "_stamp": torch.from_numpy(self._stamps.of(rows)).to(device),
         }
         return torch.from_numpy(rows).to(device), info
 
@@ -215,10 +218,19 @@ _UPDATE = "PrioritizedSampler.update_priority"
 
 def stratified_targets(batch_size: int, total: float, generator: torch.Generator | None) -> NDArray[np.float64]:
     """Numbers `[batch_size]`, one in each of as many equal parts of the range from 0 to `total`, in order."""
-    device = None if generator is None else generator.device
-    targets: NDArray[np.float64] = (
-        torch.rand(batch_size, dtype=torch.float64, generator=generator, device=device).cpu().numpy()
-    )
-    targets += np.arange(batch_size)
+    if generator is None:
+        drawn = torch.rand(batch_size, dtype=torch.float64)
+    else:
+        drawn = torch.rand(batch_size, dtype=torch.float64, generator=generator, device=generator.device).cpu()
+    targets: NDArray[np.float64] = drawn.numpy()
+    targets += _whole_numbers(batch_size)
     targets *= total / batch_size
     return targets
+
+
+@lru_cache(maxsize=8)
+def _whole_numbers(count: int) -> NDArray[np.float64]:
+    """`[count]`, from 0 up, for all who ask."""
+    numbers = np.arange(count, dtype=np.float64)
+    numbers.flags.writeable = False
+    return numbers

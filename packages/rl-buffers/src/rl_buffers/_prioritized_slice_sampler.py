@@ -174,6 +174,10 @@ class PrioritizedSliceSampler(Sampler):
         self._rows.add(storage, index)
         self._starts.ring.add(storage, index)
 
+    def part(self, storage: Storage, rows: Tensor) -> None:
+        """See `Sampler.part`: a trajectory ends with each of the rows."""
+        self._starts.ring.part(rows)
+
     def overwrite(self, storage: Storage, where: Where) -> None:
         """The rows enter with the largest priority; trajectories may now end elsewhere."""
         self._rows.overwrite(storage, where)

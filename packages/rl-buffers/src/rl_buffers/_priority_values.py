@@ -16,6 +16,9 @@ REDUCTIONS: tuple[Reduction, ...] = ("max", "min", "median", "mean")
 
 Numbers: TypeAlias = int | float | Tensor | Sequence[int] | Sequence[float]
 
+_INFINITE = np.float64(inf).view(np.uint64)
+"""Bits of infinity. As integers without a sign, those of finite numbers from 0.0 up are smaller, all others not."""
+
 _LISTED = 10
 """Bad priorities that a message lists."""
 
@@ -34,7 +37,8 @@ def row_array(index: Numbers, capacity: int, component: str) -> NDArray[np.int64
             found = f"{array.dtype} {list(array.shape)}"
             raise IndexError(message(component, "row numbers", expected="integers [n]", found=found))
         array = array.astype(np.int64)
-    if array.size and not (array[array.argmin()] >= 0 and array[array.argmax()] < capacity):
+    bits = array.view(np.uint64)
+    if array.size and bits[bits.argmax()] >= capacity:
         bad = array[(array < 0) | (array >= capacity)][:_LISTED].tolist()
         raise IndexError(message(component, "row numbers", expected=f"0 to {capacity - 1}", found=bad))
     return array
@@ -65,7 +69,8 @@ def priority_array(
         array = _reduced(array.reshape(count, prod(array.shape[1:])), reduction)
     if array.dtype != np.float64:
         array = array.astype(np.float64)
-    if count and not (array[array.argmin()] >= 0.0 and array[array.argmax()] < inf):
+    bits = array.view(np.uint64)
+    if count and bits[bits.argmax()] >= _INFINITE and not ((array >= 0.0) & (array < inf)).all():
         raise _refusal(array, component, rows)
     return array
 

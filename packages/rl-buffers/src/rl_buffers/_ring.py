@@ -77,6 +77,19 @@ class Ring:
         if len(self._replaced) > 64:
             self._replaced = [distinct(torch.cat(self._replaced))]
 
+    def part(self, rows: Tensor) -> None:
+        """Rows `rows`, `[n]`, each the last one of all lanes, are not followed by what was written after them."""
+        gap = 2 * self.lanes
+        if self._order is None:
+            last = self.start + (rows - self.base - self.start) % self.size
+            ends = (last.unsqueeze(1) - torch.arange(self.lanes)).flatten().tolist()
+            self._seams = sorted({*self._seams, *ends})
+        else:
+            for row in rows.tolist():
+                self._order[self._order > self._order[row]] += gap
+                self._clock += gap
+        self.generation += 1
+
     @property
     def is_replaced(self) -> bool:
         """Whether steps were replaced since the last call of `take_replaced`."""
@@ -157,8 +170,11 @@ class Ring:
             self._order = torch.full((length,), -(2**62), dtype=torch.int64)
             steps = torch.arange(self.start, self.stop)
             gap = 2 * self.lanes
-            self._order[self.rows_of(steps)] = steps + gap * (steps > self._seams[-1]) if self._seams else steps
-            self._clock = self.stop + 2 * gap
+            seams = self._seams[:: -self.lanes][::-1]  # the last step of each
+            self._order[self.rows_of(steps)] = steps + gap * torch.bucketize(
+                steps, torch.tensor(seams, dtype=steps.dtype)
+            )
+            self._clock = self.stop + (1 + len(seams)) * gap
         if len(self._order) < length:
             more = min(self.size, 2 * length) - len(self._order)
             self._order = torch.cat([self._order, torch.full((more,), -(2**62), dtype=torch.int64)])

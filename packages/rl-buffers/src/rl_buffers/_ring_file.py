@@ -16,8 +16,11 @@ from rl_specs import message
 if sys.platform != "win32":
     import fcntl
 
+RUNS = "runs.bin"
+"""The file that says after how many rows runs of a program ended, an integer of 64 bits each."""
+
 _COUNT = 16
-_LENGTH, _CURSOR, _WRITTEN, _REPLACED, _CLEARS, _BUSY_START, _BUSY_STOP = range(7)
+_LENGTH, _CURSOR, _WRITTEN, _REPLACED, _CLEARS, _BUSY_START, _BUSY_STOP, _LOADER = range(8)
 
 
 @final
@@ -35,6 +38,7 @@ class RingFile(SharedRing):
         self.is_shared = is_shared
         self.pending = 0
         self._lock_path = folder / "lock"
+        self._runs_path = folder / RUNS
         self._lock: tuple[int, int] | None = None
         self._depth = 0
         descriptor = os.open(folder / "ring.bin", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -80,6 +84,20 @@ class RingFile(SharedRing):
     def clears(self, value: int) -> None:
         self.numbers[_CLEARS] = value
 
+    @property
+    def runs(self) -> list[int]:
+        """See `SharedRing.runs`."""
+        data = self._runs_path.read_bytes() if self._runs_path.exists() else b""
+        return list(memoryview(data[: len(data) // 8 * 8]).cast("q"))
+
+    def begin_run(self) -> None:
+        """See `SharedRing.begin_run`."""
+        runs = self.runs
+        if self.numbers[_LENGTH] and self.written not in runs[-1:]:
+            with self._runs_path.open("ab") as file:
+                file.truncate(8 * len(runs))
+                file.write(self.written.to_bytes(8, sys.byteorder))
+
     def begin_write(self, start: int, stop: int) -> None:
         """Rows from `start` to `stop` are about to be written."""
         self.numbers[_BUSY_START] = start
@@ -94,6 +112,19 @@ class RingFile(SharedRing):
         """Rows stored that a process was writing when it died."""
         start, stop = self.numbers[_BUSY_START], min(self.numbers[_BUSY_STOP], self.numbers[_LENGTH])
         return slice(start, stop) if start < stop else None
+
+    def begin_load(self) -> None:
+        """All rows are about to be replaced, entry by entry."""
+        self.numbers[_LOADER] = os.getpid()
+
+    def end_load(self) -> None:
+        """They are replaced, or forgotten."""
+        self.numbers[_LOADER] = 0
+
+    @property
+    def is_half_loaded(self) -> bool:
+        """Whether a process died while it replaced all rows."""
+        return self.numbers[_LOADER] != 0 and not _is_alive(self.numbers[_LOADER])
 
     def acquire(self) -> None:
         """See `SharedRing.acquire`; the process that holds the lock may acquire it again."""
@@ -127,3 +158,14 @@ class RingFile(SharedRing):
         if self._lock is not None and self._lock[0] == os.getpid():
             os.close(self._lock[1])
         self._lock = None
+
+
+def _is_alive(process: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to somebody else
+        return True
+    return True

@@ -109,5 +109,9 @@ class TensorStore(TensorRows, RowStore):
         """
 
     @abstractmethod
+    def end_load(self) -> None:
+        """All rows of the state were put."""
+
+    @abstractmethod
     def put(self, path: Path, start: int, values: Tensor) -> None:
         """Write one entry `[n, *row_shape]` of rows from `start`; the rows are whole once all entries were put."""

@@ -78,6 +78,9 @@ class Sampler(ABC):
     def overwrite(self, storage: Storage, where: Where) -> None:
         """Rows were replaced where they are, by `buffer[...] = rows`."""
 
+    def part(self, storage: Storage, rows: Tensor) -> None:  # noqa: B027  # nothing to do where time does not matter
+        """Rows `rows` (int64 `[n]`) are the last ones of runs of a program: what was written next does not follow."""
+
     def take_in(self, storage: Storage) -> None:  # noqa: B027  # nothing to do without priorities
         """Priorities are about to be updated: learn of rows that nobody told of, which the storage was made with."""
 

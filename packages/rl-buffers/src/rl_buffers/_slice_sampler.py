@@ -98,6 +98,10 @@ class SliceSampler(Sampler):
         """A row was written; it is looked at when the next batch is drawn."""
         self._source.index.ring.add(storage, index)
 
+    def part(self, storage: Storage, rows: Tensor) -> None:
+        """See `Sampler.part`: a trajectory ends with each of the rows."""
+        self._source.index.ring.part(rows)
+
     def overwrite(self, storage: Storage, where: Where) -> None:
         """Rows were replaced; whether trajectories now end elsewhere is looked at when the next batch is drawn."""
         self._source.index.ring.replace(where)

@@ -134,6 +134,10 @@ class SliceSamplerWithoutReplacement(Sampler):
         self._source.index.ring.add(storage, index)
         self.restart()
 
+    def part(self, storage: Storage, rows: Tensor) -> None:
+        """See `Sampler.part`: a trajectory ends with each of the rows."""
+        self._source.index.ring.part(rows)
+
     def overwrite(self, storage: Storage, where: Where) -> None:
         """Begin a new pass: trajectories may now end elsewhere."""
         self._source.index.ring.replace(where)

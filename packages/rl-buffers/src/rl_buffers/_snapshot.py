@@ -8,6 +8,7 @@ import torch
 from torch import Size, Tensor
 
 from rl_buffers._chunks import Chunks
+from rl_buffers._pager import Pager
 from rl_buffers._rows import Column, FrozenRows, TensorRows
 from rl_buffers._storage import Where
 from rl_buffers._structure import Path, Structure
@@ -29,6 +30,7 @@ class Snapshot(TensorRows, FrozenRows):
         chunks: frozen, too.
         lanes: see `TensorRows.lanes`.
         is_alone: whether the storage hears of every write.
+        pager: of the files of the tables, if they are in files.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Snapshot(TensorRows, FrozenRows):
         *,
         lanes: int,
         is_alone: bool,
+        pager: Pager | None,
     ) -> None:
         self._head = head
         self._structure = structure
@@ -48,6 +51,7 @@ class Snapshot(TensorRows, FrozenRows):
         self._chunks = chunks
         self._lanes = lanes
         self._is_alone = is_alone
+        self._pager = pager
         self._length: int = head["length"]
         self._lock = threading.Lock()
         self._places: Tensor | None = None
@@ -109,6 +113,8 @@ class Snapshot(TensorRows, FrozenRows):
         view = self._views[number]
         with self._lock:
             rows = view[index if isinstance(index, slice) else index.to(view.device)].to("cpu", copy=True)
+            if self._pager is not None:
+                self._pager.after_scan(rows.numel() * rows.dtype.itemsize)
             if self._places is not None:
                 places = self._places[index]
                 is_copied = places >= 0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rl_buffers._sampler import Sampler
 from rl_buffers._storage import Storage, Where
-from rl_specs import DTypeError, NestedKey, ShapeError, message
+from rl_specs import DTypeError, MissingKeyError, NestedKey, ShapeError, message
 
 
 @final
@@ -26,7 +26,8 @@ class StalenessAwareSampler(Sampler):
         max_staleness: versions that a row may lie behind, to be set again with `sampler.max_staleness = ...`; -1 for
             any number.
         staleness_weight_fn: f, from int64 `[m]` to finite, not negative numbers `[m]`; None for `1 / (s + 1)`.
-        version_key: the entry with the version.
+        version_key: the entry with the version; None for `"policy_version"`, or `("collector", "policy_version")`,
+            which collectors write, where rows have none of the first name.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class StalenessAwareSampler(Sampler):
         max_staleness: int = -1,
         staleness_weight_fn: Callable[[Tensor], Tensor] | None = None,
         *,
-        version_key: NestedKey = "policy_version",
+        version_key: NestedKey | None = None,
     ) -> None:
         self.max_staleness = max_staleness
         self._weight = staleness_weight_fn if staleness_weight_fn is not None else _freshness
@@ -95,15 +96,28 @@ class StalenessAwareSampler(Sampler):
 
     def _read_runs(self, storage: Storage) -> tuple[Tensor, Tensor, Tensor]:
         """Ranges of rows of one version: first rows, numbers of rows and versions, each int64 `[m]`."""
-        versions = storage.read_entry(self._key, slice(0, len(storage))).cpu()
+        versions = self._read_versions(storage).cpu()
         if versions.is_floating_point() or versions.is_complex():
-            expected = f"integers in the entry {self._key!r}"
+            expected = f"integers in the entry {self._key if self._key is not None else _KEYS[0]!r}"
             raise DTypeError(message(_NAME, "versions", expected=expected, found=versions.dtype))
         versions = versions.reshape(len(versions), -1).amin(1).long()
         changes = torch.nonzero(versions[1:] != versions[:-1]).reshape(-1) + 1
         starts = torch.cat([changes.new_zeros(1), changes])
         lengths = torch.diff(starts, append=starts.new_tensor([len(versions)]))
         return starts, lengths, versions[starts]
+
+    def _read_versions(self, storage: Storage) -> Tensor:
+        """Of all rows, `[n, ...]`."""
+        rows = slice(0, len(storage))
+        if self._key is not None:
+            return storage.read_entry(self._key, rows)
+        try:
+            return storage.read_entry(_KEYS[0], rows)
+        except MissingKeyError as error:
+            try:
+                return storage.read_entry(_KEYS[1], rows)
+            except MissingKeyError:
+                raise error from None
 
     def _weights(self, staleness: Tensor) -> Tensor:
         """f, float64 `[m]`."""
@@ -171,6 +185,7 @@ class StalenessAwareSampler(Sampler):
 
 
 _NAME = "StalenessAwareSampler"
+_KEYS: tuple[NestedKey, NestedKey] = ("policy_version", ("collector", "policy_version"))
 
 
 def _freshness(staleness: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from rl_buffers._checkpointer import StorageCheckpointerBase
-from rl_buffers._folder import load_hooks, load_rows
+from rl_buffers._folder import assert_rows, load_hooks, load_rows
 from rl_buffers._manifest import read_manifest
+from rl_buffers._same_rows import has_rows
 from rl_buffers._storage import Storage
 from rl_buffers.samplers import Sampler
-from rl_buffers.writers import Writer
+from rl_buffers.writers import ImmutableDatasetWriter, Writer
 from rl_specs import SpecError, message
 
 FORMAT = 2
@@ -98,6 +99,23 @@ def load_buffer_state(
     Raises:
         SpecError: it does not fit; nothing was changed.
     """
+    assert_fits(component, state, storage, sampler, writer, generator, transforms, folder=folder, readers=readers)
+    take_state(component, state, storage, sampler, writer, generator, transforms, folder=folder, readers=readers)
+
+
+def assert_fits(
+    component: str,
+    state: dict[str, Any],
+    storage: Storage,
+    sampler: Sampler,
+    writer: Writer,
+    generator: torch.Generator | None,
+    transforms: Sequence[nn.Module],
+    *,
+    folder: Path | None = None,
+    readers: Sequence[StorageCheckpointerBase] = (),
+) -> None:
+    """The first half of `load_buffer_state`, which changes nothing."""
     differences = _format_differences(state)
     if not differences:
         is_hooked = bool(load_hooks(readers)) and state["storage"]["length"] > 0
@@ -111,10 +129,29 @@ def load_buffer_state(
                 fix="Nothing was loaded. Build the buffer as the saved one was built",
             )
         )
-    if folder is None:
-        storage.load_state_dict(state["storage"])
-    else:
-        load_rows(component, storage, state["storage"], folder, readers)
+    if folder is not None:
+        assert_rows(component, state["storage"], folder, readers)
+
+
+def take_state(
+    component: str,
+    state: dict[str, Any],
+    storage: Storage,
+    sampler: Sampler,
+    writer: Writer,
+    generator: torch.Generator | None,
+    transforms: Sequence[nn.Module],
+    *,
+    folder: Path | None = None,
+    readers: Sequence[StorageCheckpointerBase] = (),
+) -> None:
+    """The second half of `load_buffer_state`. A data set that nobody writes to is left alone if it holds the rows."""
+    is_fixed = isinstance(writer, ImmutableDatasetWriter) and not load_hooks(readers)
+    if not (is_fixed and has_rows(component, storage, state["storage"], folder, readers)):
+        if folder is None:
+            storage.load_state_dict(state["storage"])
+        else:
+            load_rows(component, storage, state["storage"], folder, readers)
     sampler.load_state_dict(state["sampler"])
     writer.load_state_dict(state["writer"])
     if generator is not None:

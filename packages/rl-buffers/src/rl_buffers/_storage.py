@@ -11,6 +11,7 @@ from rl_buffers._arguments import whole_number
 from rl_buffers._checkpointer import Hook, StorageCheckpointerBase, checked
 from rl_buffers._list_checkpointer import ListStorageCheckpointer
 from rl_buffers._rows import FrozenRows, RowStore
+from rl_buffers._storage_lock import StorageLock
 from rl_specs import NestedKey
 
 Where: TypeAlias = int | slice | Tensor
@@ -50,6 +51,15 @@ class SharedRing(ABC):
     pending: int
     """Rows written since a buffer last set this to zero."""
 
+    @property
+    @abstractmethod
+    def runs(self) -> list[int]:
+        """What `written` was whenever another run of a program began to use the rows, as far as rows were there."""
+
+    @abstractmethod
+    def begin_run(self) -> None:
+        """Another run of a program begins to use the rows: what it writes does not follow those that are there."""
+
     @abstractmethod
     def acquire(self) -> None:
         """Wait until no other process uses the rows."""
@@ -75,12 +85,18 @@ class Storage(RowStore):
         self._capacity = max_size
         self._max_size = max_size
         self._numbers: list[int] | memoryview[int] = [0]
+        self._lock = StorageLock()
         self.checkpointer = checkpointer if checkpointer is not None else ListStorageCheckpointer()
 
     @property
     def max_size(self) -> int:
         """Capacity, in rows."""
         return self._max_size
+
+    @property
+    def lock(self) -> Any:  # threading.RLock is a function, not a type
+        """What a thread holds while it uses the rows, a `threading.RLock`: buffers on one storage share it."""
+        return self._lock.lock
 
     @property
     def checkpointer(self) -> StorageCheckpointerBase:

@@ -137,6 +137,10 @@ class StreamingSliceSampler(Sampler):
         """A row was written; it is looked at when the next batch is drawn."""
         self._source.index.ring.add(storage, index)
 
+    def part(self, storage: Storage, rows: Tensor) -> None:
+        """See `Sampler.part`: a trajectory ends with each of the rows."""
+        self._source.index.ring.part(rows)
+
     def overwrite(self, storage: Storage, where: Where) -> None:
         """Rows were replaced; windows that an end now lies in wait no longer."""
         self._source.index.ring.replace(where)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias, final
 
 import torch
-from tensordict import NonTensorData, NonTensorStack, TensorDict, TensorDictBase, is_tensor_collection
+from tensordict import NonTensorData, NonTensorStack, TensorDict, TensorDictBase, is_non_tensor, is_tensor_collection
 from torch import Size, Tensor
 
 from rl_specs import SpecError, message
@@ -126,12 +126,41 @@ class CollectionNode(_Fields):
     def build(self, leaves: Iterator[Any], lead: tuple[int, ...], device: torch.device | None) -> Any:
         """A new TensorDict or tensorclass around the next leaves."""
         source = {key: child.build(leaves, lead, device) for key, child in self._fields}
-        data = TensorDict._new_unsafe(source, batch_size=Size(lead + self._extra), device=device)
+        data = TensorDict._new_unsafe(source, batch_size=Size(lead + self._extra))
+        data._device = device  # type: ignore[attr-defined]  # given above, it would be looked up once more
         return data if self._cls is None else self._cls.from_tensordict(data)
 
     def describe(self) -> list[Any]:
         """`["collection", class or None, extra, fields]`."""
         return ["collection", _type_name(self._cls), list(self._extra), self._describe_fields()]
+
+
+@final
+class NonTensorNode(Structure):
+    """Text or another object in a TensorDict, whose batch size is the lead dimensions and then `extra`."""
+
+    __slots__ = ("_extra",)
+
+    def __init__(self, extra: tuple[int, ...]) -> None:
+        self._extra = extra
+
+    def flatten(self, value: Any, leaves: list[Any]) -> bool:
+        """Append `value` itself; `plain` makes lists and objects of it."""
+        leaves.append(value)
+        return is_non_tensor(value)
+
+    def build(self, leaves: Iterator[Any], lead: tuple[int, ...], device: torch.device | None) -> Any:
+        """The next leaf, in the form of tensordict whether it is plain or not."""
+        value = next(leaves)
+        return value if is_non_tensor(value) else _wrapped(value, lead + self._extra)
+
+    def outline(self, leaves: Iterator[str], path: Path, out: dict[Path, str]) -> None:
+        """Write the next text."""
+        out[path] = next(leaves)
+
+    def describe(self) -> list[Any]:
+        """`["non-tensor", extra]`."""
+        return ["non-tensor", list(self._extra)]
 
 
 @final
@@ -203,7 +232,9 @@ def infer(value: Any, *, lead_dims: int, allow_objects: bool = False) -> tuple[S
     def visit(value: Any, path: Path) -> Structure:
         if isinstance(value, Tensor):
             return Leaf()
-        if is_tensor_collection(value) and not isinstance(value, (NonTensorData, NonTensorStack)):
+        if is_non_tensor(value) and allow_objects:
+            return NonTensorNode(tuple(value.batch_size[lead_dims:]))
+        if is_tensor_collection(value) and not is_non_tensor(value):
             cls = None if isinstance(value, TensorDictBase) else type(value)
             fields = {key: visit(item, (*path, key)) for key, item in value.items()}
             return CollectionNode(cls, tuple(value.batch_size[lead_dims:]), fields)
@@ -218,6 +249,20 @@ def infer(value: Any, *, lead_dims: int, allow_objects: bool = False) -> tuple[S
     return visit(value, ()), objects
 
 
+def plain(leaf: Any) -> Any:
+    """A leaf as checkpoints hold it: what is in `NonTensorData`, and lists along its batch dimensions."""
+    if not is_non_tensor(leaf):
+        return leaf
+    return [plain(part) for part in leaf.unbind(0)] if leaf.batch_size else leaf.data
+
+
+def _wrapped(value: Any, shape: tuple[int, ...]) -> Any:
+    """What `plain` was given."""
+    if not shape or 0 in shape:
+        return NonTensorData(value if not shape else None, batch_size=shape)
+    return NonTensorStack(*[_wrapped(part, shape[1:]) for part in value])
+
+
 def parse(description: list[Any]) -> Structure:
     """The structure that `describe` described.
 
@@ -227,6 +272,8 @@ def parse(description: list[Any]) -> Structure:
     kind = description[0]
     if kind in ("tensor", "object"):
         return Leaf(is_object=kind == "object")
+    if kind == "non-tensor":
+        return NonTensorNode(tuple(description[1]))
     if kind == "collection":
         cls = None if description[1] is None else _loaded_type(description[1])
         return CollectionNode(cls, tuple(description[2]), {key: parse(child) for key, child in description[3]})

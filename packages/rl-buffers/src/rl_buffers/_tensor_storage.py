@@ -12,6 +12,7 @@ from rl_buffers._checkpointer import StorageCheckpointerBase
 from rl_buffers._chunks import Chunks
 from rl_buffers._lanes import by_time, joined, lane_refusal, no_room_for_lanes
 from rl_buffers._layout import Layout, inferred, leaf_paths, outline, outline_differences, path_str, stack_rows
+from rl_buffers._paged_column import PagedColumn
 from rl_buffers._pager import Pager
 from rl_buffers._rows import Column, TensorStore
 from rl_buffers._snapshot import Snapshot
@@ -139,7 +140,11 @@ class BaseTensorStorage(Storage, TensorStore):
         """The leaves of `data`, `[*lead, size]` each, on the device of the tables; and `lead`."""
         assert self._structure is not None
         leaves: list[Tensor] = []
-        if not self._structure.flatten(data, leaves):
+        try:
+            is_alike = self._structure.flatten(data, leaves)
+        except RuntimeError:  # a lazy stack of rows that differ
+            is_alike = False
+        if not is_alike:
             raise self._refusal(data, component, lead_dims)
         lead = leaves[0].shape[:lead_dims] if lead_dims else _NO_LEAD
         row_shapes = self._row_shapes
@@ -301,7 +306,9 @@ class BaseTensorStorage(Storage, TensorStore):
         """See `Storage.freeze`; all rows are copied at once where other processes may write them."""
         columns = {path: view[: self._length] for path, view in zip(self._entries, self._views, strict=True)}
         chunks = self._chunks.freeze()
-        snapshot = Snapshot(self.head(), self._structure, columns, chunks, lanes=self._lanes, is_alone=self.is_alone)
+        snapshot = Snapshot(
+            self.head(), self._structure, columns, chunks, lanes=self._lanes, is_alone=self.is_alone, pager=self._pager
+        )
         if self.is_alone:
             self._snapshots = (*self._snapshots, snapshot)
         else:
@@ -363,8 +370,9 @@ class BaseTensorStorage(Storage, TensorStore):
 
     def columns(self) -> dict[Path, Column]:
         """Every entry of the rows stored, `[len, *row_shape]`, as views that are not to be written to."""
-        length = self._length
-        return {path: view[:length] for path, view in zip(self._entries, self._views, strict=True)}
+        length, pager = self._length, self._pager
+        views = {path: view[:length] for path, view in zip(self._entries, self._views, strict=True)}
+        return dict(views) if pager is None else {path: PagedColumn(view, pager) for path, view in views.items()}
 
     def differences(self, state: dict[str, Any]) -> list[str]:
         """See `Storage.differences`: kind, capacity, dimensions, keys, shapes, dtypes."""
@@ -387,6 +395,7 @@ class BaseTensorStorage(Storage, TensorStore):
         if layout is not None:
             for path, column in zip(layout.paths(), state["columns"], strict=True):
                 self.put(path, 0, column)
+        self.end_load()
 
     def begin_load(self, head: dict[str, Any]) -> None:
         """Take over the layout of a state, without its rows, and forget all rows.
@@ -402,6 +411,13 @@ class BaseTensorStorage(Storage, TensorStore):
                 self._pager.before_write(0, head["length"])
                 self._pager.after_write(0)
         self.clear()
+        if self._pager is not None:
+            self._pager.begin_load()
+
+    def end_load(self) -> None:
+        """All rows of the state were put."""
+        if self._pager is not None:
+            self._pager.end_load()
 
     def put(self, path: Path, start: int, values: Tensor) -> None:
         """Write one entry `[n, *row_shape]` of rows from `start`; the rows are whole once all entries were put."""

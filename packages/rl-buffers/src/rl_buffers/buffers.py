@@ -43,6 +43,7 @@ class ReplayBuffer(BufferBase):
         pin_memory: copy batches to page-locked memory, for a fast way to a GPU; needs one.
         dim_extend: which dimension of the data given to `extend` counts rows; None for the first one, or the last batch
             dimension of a storage with `ndim` > 1. `add` is not affected.
+        checkpointer: how rows become files, or a callable that makes it; None for the storage's own, which it replaces.
         shared: assert that the storage is one that several processes use; see `share`.
         compilable: assert that it is none: compiled code that calls the buffer cannot wait for other processes.
         delayed_init: make storage, sampler, writer and transform at first use, so that a buffer of callables can be

@@ -9,11 +9,12 @@ from torch import Tensor
 from rl_buffers import LinearAnnealing, PrioritizedSamplerBase, Storage
 from rl_buffers.samplers import Normalization, Numbers, Reduction
 from rl_cuda._faults import Faults
+from rl_cuda._library import why_unavailable
 from rl_cuda._priority_input import first_of_each, priorities_on, rows_on
 from rl_cuda._priority_leaves import priority_leaves
 from rl_cuda._priority_trees import PriorityTrees
 from rl_cuda._tree_query import sum_tree_sample
-from rl_specs import message
+from rl_specs import DeviceError, message
 
 _NAME = "CudaPrioritizedSampler"
 _UPDATE = f"{_NAME}.update_priority"
@@ -48,6 +49,8 @@ class CudaPrioritizedSampler(PrioritizedSamplerBase):
         normalization: `norm`. `"buffer"`: the largest weight that any row stored could have; `"batch"`: the largest in
             the batch; `"none"`: 1.
         device: where priorities live and draws are made; best where the storage is.
+    Raises:
+        DeviceError: torch cannot use the device.
     Source: Schaul et al. 2016, section 3.3 and 3.4, https://arxiv.org/abs/1511.05952
     """
 
@@ -64,7 +67,7 @@ class CudaPrioritizedSampler(PrioritizedSamplerBase):
         normalization: Normalization = "buffer",
         device: torch.device | str = "cuda",
     ) -> None:
-        self._exponent = torch.zeros((), dtype=torch.float64, device=device)
+        self._exponent = _exponent(device)
         self._exponent_is = 0.0
         super().__init__(
             max_capacity,
@@ -223,3 +226,15 @@ class CudaPrioritizedSampler(PrioritizedSamplerBase):
         if beta != self._exponent_is:
             self._exponent.fill_(beta)
             self._exponent_is = beta
+
+
+def _exponent(device: torch.device | str) -> Tensor:
+    """Room for the exponent of weights, on a device that is found to be one."""
+    try:
+        return torch.zeros((), dtype=torch.float64, device=device)
+    except (AssertionError, RuntimeError) as error:
+        problem = f"device {device} cannot be used: {str(error).splitlines()[0]}"
+        reason = why_unavailable()
+        fix = 'Give device="cpu" to go through plain torch, with the same results'
+        fix = fix if reason is None else f"{fix}. Why kernels cannot run: {reason}"
+        raise DeviceError(message(_NAME, problem, fix=fix)) from error

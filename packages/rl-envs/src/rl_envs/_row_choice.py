@@ -27,6 +27,8 @@ def chosen_rows(key: NestedKey, mask: Tensor, inside: Any, outside: Any) -> Any:
     """
     if isinstance(inside, (Tensor, Ragged)):
         if isinstance(inside, Ragged) or inside.shape == outside.shape:
+            if mask.device != inside.device:  # entries can be on a device of their own: `DeviceCastTransform(in_keys=)`
+                mask = mask.to(inside.device)
             chosen: Any = torch.where(mask, inside, outside)  # type: ignore[arg-type]  # a Ragged knows torch.where
             return chosen
         if bool(mask.all()):

@@ -165,6 +165,7 @@ MAKERS: dict[str, Callable[[], Transform]] = {
     "CatTensors": lambda: CatTensors(in_keys=["observation", NESTED], out_key=("agents", "all")),
     "CatTensors all": lambda: CatTensors(in_keys=["observation"], out_key="vector", del_keys=False),
     "ClipTransform": lambda: ClipTransform(in_keys=["observation", NESTED, "reward"], low=-1, high=1.5),
+    "ClipTransform inv": lambda: ClipTransform(in_keys_inv=["action"], low=-0.05),
     "ClipTransform new": lambda: ClipTransform(in_keys=[NESTED], out_keys=[("agents", "clipped")], high=0.0),
     "Compose": lambda: Compose(StepCounter(), Compose(DoubleToFloat(), RewardSum())),
     "DoubleToFloat": DoubleToFloat,
@@ -174,6 +175,7 @@ MAKERS: dict[str, Callable[[], Transform]] = {
     "FiniteTensorDictCheck": FiniteTensorDictCheck,
     "InitTracker": InitTracker,
     "ObservationNorm": lambda: ObservationNorm(0.5, -2.0, in_keys=["observation", NESTED]),
+    "ObservationNorm inv": lambda: ObservationNorm(0.01, 2.0, in_keys=[], in_keys_inv=["action"]),
     "ObservationNorm all": lambda: ObservationNorm([0.5], [2.0], standard_normal=True),
     "ObservationNorm int": lambda: ObservationNorm(0.0, 0.1, in_keys=["pixels"], out_keys=["scaled"]),
     "RemoveEmptySpecs": RemoveEmptySpecs,
@@ -336,6 +338,14 @@ def _run(env: EnvBase, steps: int) -> list[TensorDictBase]:
 def test_specs_describe_the_data(toy: MakeEnv, name: str, batch_size: tuple[int, ...], mode: bool) -> None:
     """A transformed env passes the check of its own specs, whatever its batch shape and mode."""
     check_env_specs(TransformedEnv(toy(batch_size), MAKERS[name]()).train(mode))
+
+
+@all_transforms
+def test_no_rows(toy: MakeEnv, name: str) -> None:
+    """Around an environment of no rows, as a program may meet that counts them, each transform works."""
+    env = TransformedEnv(toy((0,)), MAKERS[name]())
+    check_env_specs(env)
+    assert env.rollout(2).batch_size.numel() == 0
 
 
 @all_transforms

@@ -152,15 +152,45 @@ def test_nested_entries_and_batches_of_envs() -> None:
 
 
 def test_modules_are_part_of_the_state() -> None:
-    """A TensorDictModule is called as it is, and its weights are in `state_dict`; another module is refused."""
+    """A TensorDictModule is called as it is, and its weights are in `state_dict`."""
     network = nn.Linear(1, 2)
     module = TensorDictModule(network, in_keys=["observation"], out_keys=["hidden"])
     env = TransformedEnv(CountingEnv(), Compose(module, StepCounter()))
     check_env_specs(env)
     assert any("weight" in key for key in env.transform.state_dict())
     assert module.training
-    with pytest.raises(TypeError, match="ModuleTransform"):
-        Compose(network)
+
+
+class Scaled(nn.Module):
+    """A module that is no transform, and works on TensorDicts: it multiplies by three, and by two in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, data: TensorDictBase) -> TensorDictBase:
+        """Write the product beside the observation."""
+        return data.set("scaled", data["observation"] * (self.factor if self.training else 2.0))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_any_module_from_tensordict_to_tensordict(way: str) -> None:
+    """A plain module is called with the data, wherever transforms are taken; its weights are in `state_dict`, and it is
+    in the mode of the environment."""
+    env = WAYS[way](CountingEnv(max_steps=3), Scaled())
+    check_env_specs(env)
+    assert env.observation_spec["scaled"] == Unbounded(shape=(1,))
+    assert env.rollout(2)["next", "scaled"].tolist() == [[3.0], [6.0]]
+    assert [key for key in env.transform.state_dict() if key.endswith("factor")]
+    assert env.eval().rollout(2)["next", "scaled"].tolist() == [[2.0], [4.0]]
+
+
+def test_a_network_of_tensors_says_how_to_wrap_it() -> None:
+    """A module that is no map of TensorDicts is refused when it is connected, with what to write instead."""
+    env = TransformedEnv(CountingEnv())
+    with pytest.raises(SpecError, match=r"Linear fails on zeros of a reset: .*ModuleTransform\(module="):
+        env.append_transform(nn.Linear(1, 2))
+    assert len(env.transform) == 0
 
 
 def test_in_a_replay_buffer() -> None:

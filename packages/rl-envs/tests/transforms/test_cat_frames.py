@@ -17,6 +17,7 @@ from rl_envs import (
     TransformedEnv,
     check_env_specs,
 )
+from rl_envs.testing import CountingEnv
 from rl_specs import Bounded, MissingKeyError, NestedKey, ShapeError, SpecError, join_key
 
 MakeEnv = Callable[..., Any]
@@ -146,6 +147,25 @@ def test_slices_of_a_buffer(toy: MakeEnv) -> None:
         assert torch.equal(found["next", "observation"], online["next", "observation"][ends])
     with pytest.raises(ShapeError, match=r"expected \[S \* 3\] or \[S, 3\]".replace("expected", "Expected")):
         transform(slices.reshape(-1)[:4])
+
+
+def test_concatenated_when_stored() -> None:
+    """With `as_inverse` a buffer stores the frames, and `forward` leaves what is drawn alone; in an environment it is
+    refused."""
+    frames = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+    done = torch.tensor([[False], [True], [False], [False]])
+    steps = TensorDict({"x": frames, "next": {"x": frames + 10, "done": done}}, [4])
+    transform = CatFrames(2, -1, in_keys=["x", ("next", "x")], as_inverse=True)
+    stored = transform.inv(steps)
+    assert stored["x"].tolist() == [[1.0, 1.0], [1.0, 2.0], [3.0, 3.0], [3.0, 4.0]]
+    assert stored["next", "x"].tolist() == [[1.0, 11.0], [2.0, 12.0], [3.0, 13.0], [4.0, 14.0]]
+    assert torch.equal(steps["x"], frames)
+    assert torch.equal(steps["next", "x"], frames + 10)
+    assert torch.equal(transform(stored.clone())["x"], stored["x"])
+    plain = CatFrames(2, -1, in_keys=["x"])
+    assert torch.equal(plain.inv(steps)["x"], frames)
+    with pytest.raises(SpecError, match="as_inverse: an environment has no trajectories"):
+        TransformedEnv(CountingEnv(), CatFrames(2, -1, in_keys=["observation"], as_inverse=True))
 
 
 def test_compiles(toy: MakeEnv) -> None:

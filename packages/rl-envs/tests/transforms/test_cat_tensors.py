@@ -7,10 +7,11 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from rl_envs import CatTensors, TransformedEnv
+from rl_envs import CatTensors, StatelessPendulumEnv, TransformedEnv, check_env_specs
 from rl_specs import Bounded, Composite, SpecError, Unbounded
 
 MakeEnv = Callable[..., Any]
+_KEPT: dict[str, Any] = {"del_keys": False, "unsqueeze_if_oor": True}
 
 
 def test_by_hand(toy: MakeEnv) -> None:
@@ -36,6 +37,28 @@ def test_out_key_among_the_in_keys(toy: MakeEnv) -> None:
     env = TransformedEnv(toy((2,)), CatTensors(["observation", ("agents", "x")], "observation"))
     assert env.observation_spec["observation"].shape == (2, 5)
     assert env.reset()["observation"].shape == (2, 5)
+
+
+def test_numbers_are_joined_as_vectors_of_one() -> None:
+    """With `unsqueeze_if_oor` numbers `[*B]` are joined to vectors, and vectors to matrices; without, they are told."""
+    env = TransformedEnv(StatelessPendulumEnv(seed=0, batch_size=(3,)), CatTensors(["th", "thdot"], **_KEPT))
+    data = env.rollout(2)
+    assert data["observation_vector"].shape == (3, 2, 2)
+    assert torch.equal(data["observation_vector"], torch.stack([data["th"], data["thdot"]], -1))
+    high = torch.tensor([torch.pi, 8.0]).expand(3, 2)
+    assert env.observation_spec["observation_vector"] == Bounded(-high, high, shape=(3, 2))
+    check_env_specs(env)
+    with pytest.raises(SpecError, match=r'no dimension -1 \("th": \(3,\), "thdot": \(3,\)\). Pass unsqueeze_if'):
+        TransformedEnv(StatelessPendulumEnv(batch_size=(3,)), CatTensors(["th", "thdot"], del_keys=False))
+
+
+def test_numbers_of_stored_data() -> None:
+    """The batch size of stored data says what a row is: rows get the dimension, not the batch."""
+    stored = TensorDict({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[3.0, 4.0], [5.0, 6.0]])}, [2])
+    found = CatTensors(["a", "b"], unsqueeze_if_oor=True)(stored.clone())["observation_vector"]
+    assert found.tolist() == [[1.0, 3.0, 4.0], [2.0, 5.0, 6.0]]
+    wide = CatTensors(["b", "b2"], dim=-2, unsqueeze_if_oor=True)(stored.set("b2", stored["b"].unsqueeze(1)))
+    assert wide["observation_vector"].tolist() == [[[3.0, 4.0]] * 2, [[5.0, 6.0]] * 2]
 
 
 def test_every_observation(toy: MakeEnv) -> None:

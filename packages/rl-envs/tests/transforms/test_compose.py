@@ -47,6 +47,17 @@ def test_list_behaviour() -> None:
         compose[3]
 
 
+def test_ways_to_give_them() -> None:
+    """One by one, as one list, as a list by name: the transforms are the same; two ways at once are refused."""
+    items, listed, named = _three(), list[Any](_three()), list[Any](_three())
+    assert list(Compose(*items)) == list(items)
+    assert list(Compose(listed)) == listed
+    assert list(Compose(transforms=named)) == named
+    assert list(Compose([])) == list(Compose(transforms=[])) == []
+    with pytest.raises(TypeError, match="two ways"):
+        Compose(StepCounter(), transforms=[RewardSum()])
+
+
 def test_order_matters(toy: MakeEnv) -> None:
     """A sum placed before the scaling adds raw rewards, after it scaled ones."""
     for order, total in ((0, 3.0), (1, 6.0)):
@@ -138,8 +149,11 @@ def test_slices_are_views(toy: MakeEnv) -> None:
 
 def test_only_transforms() -> None:
     """Anything else is refused by type."""
-    with pytest.raises(TypeError, match=r"expected|Expected Transform, found Linear"):
-        Compose(torch.nn.Linear(1, 1))
+    not_one: Any = 3
+    with pytest.raises(TypeError, match="Expected Transform, found int"):
+        Compose(not_one)
+    with pytest.raises(TypeError, match=r"found the class RewardSum. Pass an object, RewardSum\(...\)"):
+        Compose(RewardSum)  # type: ignore[arg-type]  # the mistake
 
 
 def test_repr() -> None:

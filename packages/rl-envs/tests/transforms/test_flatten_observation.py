@@ -52,7 +52,7 @@ def test_misuse(toy: MakeEnv) -> None:
         FlattenObservation(-1, -2)
     with pytest.raises(ValueError, match="first_dim is not negative"):
         FlattenObservation(0, -1)
-    with pytest.raises(SpecError, match="specs do not fit"):
+    with pytest.raises(SpecError, match=r'rows of "observation" have the shape \(3,\), and not the 2 dim'):
         TransformedEnv(toy((2,)), FlattenObservation(-2, -1, in_keys=["observation"]))
     assert repr(FlattenObservation(-3, -1)) == "FlattenObservation(first_dim=-3, last_dim=-1, keys=['pixels'])"
 

@@ -65,6 +65,14 @@ def test_objects_that_are_no_tensors() -> None:
     assert spec["hash"] == Unbounded(shape=(32,), dtype=torch.uint8)
 
 
+def test_no_rows() -> None:
+    """An empty batch has no hashes, in their form, and nothing is added to the repertoire."""
+    transform = Hash(["x"], ["hash"], repertoire={})
+    found = transform(TensorDict({"x": torch.zeros(0, 3)}, [0]))["hash"]
+    assert (found.shape, found.dtype) == ((0, 32), torch.uint8)
+    assert transform.repertoire == {}
+
+
 def test_repertoire() -> None:
     """Every hash made is remembered, in the dict that was given; unknown ones are an error that says what to do."""
     known: dict[tuple[int, ...], Any] = {}

@@ -17,7 +17,7 @@ from rl_envs import (
     TransformedEnv,
     check_env_specs,
 )
-from rl_envs.testing import CountingEnv
+from rl_envs.testing import CountingEnv, DiscreteCountingEnv
 from rl_specs import ShapeError, SpecError, Unbounded
 
 
@@ -95,6 +95,36 @@ def test_another_dimension() -> None:
     given = torch.tensor([0.1, 0.2, 0.3]).expand(2, 1, 3)
     reward = env.step(env.reset().set("action", given))["next", "reward"]
     assert torch.allclose(reward[0], torch.tensor([[1.1, 2.2, 3.3]]))
+
+
+def test_as_many_actions_as_are_given() -> None:
+    """Without `num_actions` each step takes the actions that it is given; the specs leave their number open."""
+    env = TransformedEnv(CountingEnv((2,), max_steps=100), MultiAction())
+    assert env.action_spec.shape == (2, -1, 1)
+    assert env.reward_spec.shape == (2, -1, 1)
+    root = env.reset()
+    for count, reached in ((1, 1.0), (4, 5.0), (2, 7.0)):
+        stepped, root = env.step_and_maybe_reset(root.set("action", torch.zeros(2, count, 1)))
+        assert stepped["next", "reward"].shape == (2, count, 1)
+        assert stepped["next", "reward"][0].flatten().tolist() == [reached - count + 1 + step for step in range(count)]
+        assert root["observation"].flatten().tolist() == [reached] * 2
+    data = env.rollout(2, _tenths)
+    assert torch.allclose(data[0, 1]["next", "reward"].flatten(), torch.tensor([4.1, 5.2, 6.3]))
+    last = TransformedEnv(CountingEnv(max_steps=100), [MultiAction(stack_rewards=False), RewardSum()])
+    assert last.rollout(2, _tenths)["next", "episode_reward"].flatten().tolist() == pytest.approx([3.3, 9.6])
+
+
+def test_kinds_whose_number_can_be_left_open() -> None:
+    """Categories can; one-hot actions, stacked observations and stacks of nothing are told."""
+    env = TransformedEnv(DiscreteCountingEnv(), MultiAction())
+    assert env.action_spec.shape[-1] == -1
+    with pytest.raises(SpecError, match=r'num_actions: action "action" is of kind OneHot.*Give num_actions'):
+        TransformedEnv(DiscreteCountingEnv(encoding="one_hot"), MultiAction())
+    with pytest.raises(ValueError, match="stack_observations without num_actions"):
+        MultiAction(stack_observations=True)
+    env = TransformedEnv(CountingEnv(), MultiAction())
+    with pytest.raises(ShapeError, match=r"another length. Expected 1 or more along dimension 0"):
+        env._step({"action": torch.zeros(0, 1)})
 
 
 def test_nested_keys() -> None:

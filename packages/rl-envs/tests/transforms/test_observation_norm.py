@@ -202,3 +202,59 @@ def test_bounds_of_a_factor_of_zero() -> None:
     spec = env.full_observation_spec["observation"]
     assert spec.is_in(torch.ones(1))
     assert env.rollout(2)["observation"].flatten().tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("standard_normal", "expected"), [(False, [-0.05, 0.1]), (True, [0.05, 0.02])])
+def test_actions_by_hand(toy: MakeEnv, standard_normal: bool, expected: list[float]) -> None:
+    """The environment gets `(given - loc) / scale`, or `given * scale + loc`; observations keep the map of their own.
+
+    With loc 0.02 and scale 0.4: (0 - 0.02) / 0.4 = -0.05 and (0.06 - 0.02) / 0.4 = 0.1; with `standard_normal`
+    0.075 * 0.4 + 0.02 = 0.05 and 0 * 0.4 + 0.02 = 0.02.
+    """
+    base = toy()
+    norm = ObservationNorm(0.02, 0.4, in_keys=[], in_keys_inv=["action"], standard_normal=standard_normal)
+    env = TransformedEnv(base, norm)
+    check_env_specs(env)
+    assert env.observation_spec["observation"] == base.observation_spec["observation"]
+    given = [0.075, 0.0] if standard_normal else [0.0, 0.06]
+    env.step(env.reset().set("action", torch.tensor(given, dtype=torch.float64)))
+    torch.testing.assert_close(base.actions[-1], torch.tensor(expected, dtype=torch.float64))
+
+
+def test_bounds_of_actions_outside(toy: MakeEnv) -> None:
+    """The spec outside is what the map makes of the bounds: -0.1 and 0.1 times 0.4 plus 0.02 are -0.02 and 0.06."""
+    norm = ObservationNorm(0.02, 0.4, in_keys=["observation"], in_keys_inv=["action"], out_keys_inv=["wish"])
+    env = TransformedEnv(toy(), norm)
+    spec = env.full_action_spec["wish"]
+    assert isinstance(spec, Bounded)
+    torch.testing.assert_close(spec.low, torch.full((2,), -0.02, dtype=torch.float64))
+    torch.testing.assert_close(spec.high, torch.full((2,), 0.06, dtype=torch.float64))
+    check_env_specs(env)
+
+
+def test_actions_of_stored_data() -> None:
+    """`inv` is the inverse of `forward` on the same entry."""
+    data = TensorDict({"action": torch.tensor([[1.0], [4.0]])}, batch_size=[2])
+    norm = ObservationNorm(2, 4, in_keys=["action"], in_keys_inv=["action"])
+    assert norm.inv(data)["action"].flatten().tolist() == [-0.25, 0.5]
+    assert torch.equal(norm(norm.inv(data))["action"], data["action"])
+
+
+def test_actions_that_are_no_numbers(toy: MakeEnv) -> None:
+    """An action that is a category is a wiring mistake."""
+    with pytest.raises(SpecError, match=r'in_keys_inv: "action" is not floating-point'):
+        TransformedEnv(toy(is_discrete=True), ObservationNorm(0.0, 2.0, in_keys=[], in_keys_inv=["action"]))
+
+
+def test_nothing_is_divided_by_zero() -> None:
+    """A scale of zero is refused where the map, or the one of actions, divides by it."""
+    for options in ({"standard_normal": True}, {"in_keys_inv": ["action"]}):
+        with pytest.raises(ValueError, match="ObservationNorm: scale is zero"):
+            ObservationNorm(0.0, torch.tensor([1.0, 0.0]), **options)
+    assert ObservationNorm(0.0, 0.0).scale == 0
+
+
+def test_constants_that_would_widen_the_entry(toy: MakeEnv) -> None:
+    """Constants with more elements than a row are refused when the transform is connected."""
+    with pytest.raises(SpecError, match="do not broadcast to the entry"):
+        TransformedEnv(toy((2,)), ObservationNorm(torch.zeros(5, 2, 3), 1.0, in_keys=["observation"]))

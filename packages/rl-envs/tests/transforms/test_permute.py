@@ -8,7 +8,7 @@ import torch
 from tensordict import TensorDict
 
 from rl_envs import PermuteTransform, TransformedEnv, check_env_specs
-from rl_specs import Bounded, Categorical, SpecError
+from rl_specs import Bounded, Categorical, ShapeError, SpecError
 
 MakeEnv = Callable[..., Any]
 
@@ -42,6 +42,19 @@ def test_three_dims_and_back() -> None:
     value = torch.arange(24).reshape(2, 3, 4)
     assert transform._apply_transform(value).shape == (3, 4, 2)
     assert torch.equal(transform._inv_apply_transform(transform._apply_transform(value)), value)
+
+
+def test_dimensions_of_the_batch_stay(toy: MakeEnv) -> None:
+    """Rows with fewer dimensions than the order are refused, also where the batch, of the same size, would do."""
+    with pytest.raises(SpecError, match=r'in_keys: rows of "observation" have the shape \(3,\), and not the 2 dim'):
+        TransformedEnv(toy((3,)), PermuteTransform([-1, -2], ["observation"]))
+    with pytest.raises(SpecError, match=r'in_keys_inv: rows of "action" have the shape \(2,\)'):
+        TransformedEnv(toy((2,)), PermuteTransform([-1, -2], in_keys_inv=["action"]))
+    stored = TensorDict({"x": torch.arange(9.0).reshape(3, 3)}, [3])
+    with pytest.raises(ShapeError, match=r"rows have too few dimensions. Expected 2 dimensions or more, found \(3,\)"):
+        PermuteTransform([-1, -2], ["x"])(stored)
+    with pytest.raises(ShapeError, match="too few dimensions"):
+        PermuteTransform([-1, -2], in_keys_inv=["x"]).inv(stored)
 
 
 def test_misuse() -> None:

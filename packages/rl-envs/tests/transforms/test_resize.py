@@ -39,6 +39,25 @@ def test_bytes() -> None:
     assert _resized(edge, Resize(8, 1, interpolation="nearest")).flatten().tolist() == [0] * 4 + [255] * 4
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
+def test_floats_of_few_bits(dtype: torch.dtype, interpolation: Any) -> None:
+    """Half precision is resized on the CPU too, and gives the single-precision result rounded."""
+    value = torch.linspace(0, 1, 48).reshape(3, 4, 4).to(dtype)
+    transform = Resize(2, interpolation=interpolation)
+    found = _resized(value, transform)
+    assert found.dtype == dtype
+    assert torch.equal(found, _resized(value.float(), transform).to(dtype))
+
+
+def test_masks() -> None:
+    """A mask stays one: of four pixels that become one, two are enough."""
+    mask = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0]], dtype=torch.bool).reshape(1, 2, 4)
+    found = _resized(mask, Resize(2, 1, antialias=False))
+    assert found.dtype == torch.bool
+    assert found.flatten().tolist() == [True, False]
+
+
 @pytest.mark.parametrize("lead", [(), (2,), (3, 2)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float64])
 def test_batches(lead: tuple[int, ...], dtype: torch.dtype) -> None:

@@ -34,3 +34,9 @@ def test_bad_bounds() -> None:
     with pytest.raises(ValueError, match=r"clamp_min=2.0, clamp_max=1.0"):
         RewardClipping(2, 1)
     assert repr(RewardClipping(clamp_min=0)) == "RewardClipping(clamp_min=0.0, clamp_max=None, keys=['reward'])"
+
+
+def test_a_bound_that_is_no_number() -> None:
+    """NaN, which every comparison lets pass, is refused."""
+    with pytest.raises(ValueError, match="RewardClipping: clamp_min is NaN"):
+        RewardClipping(torch.nan, 1.0)

@@ -36,6 +36,14 @@ def test_options() -> None:
     assert ToTensorImage(shape_tolerant=True)._apply_transform(image).shape == (3, 4, 5)
 
 
+def test_masks() -> None:
+    """Bools become 0 and 1, and are not taken for integers of 255 steps."""
+    mask = torch.tensor([True, False, True]).reshape(1, 1, 3)
+    assert ToTensorImage()(TensorDict({"pixels": mask}))["pixels"].flatten().tolist() == [1.0, 0.0, 1.0]
+    found = ToTensorImage(from_int=True)(TensorDict({"pixels": mask}))["pixels"]
+    assert found.flatten().tolist() == pytest.approx([1 / 255, 0.0, 1 / 255])
+
+
 def test_in_an_env(toy: MakeEnv) -> None:
     """`pixels` are found, and bounded by 0 and 1."""
     env = TransformedEnv(toy((2,)), ToTensorImage())

@@ -50,6 +50,14 @@ def test_next_entries_follow_their_root() -> None:
     assert alone[..., 0].tolist() == [[1, 1], [1, 2], [6, 6]]
 
 
+@pytest.mark.parametrize("batch", [(0,), (0, 4), (4, 0)], ids=str)
+def test_no_steps(batch: tuple[int, ...]) -> None:
+    """Of no rows, or rows without steps, there are no windows."""
+    data = TensorDict({"x": torch.zeros(*batch, 3), "next": {"done": torch.zeros(*batch, 1, dtype=torch.bool)}}, batch)
+    (found,) = trajectory_windows("x", data, ["x"], size=2, done_key="done")
+    assert found.shape == (*batch, 2, 3)
+
+
 def test_misuse() -> None:
     """Data without time, without the flag or without the entry are refused by name."""
     data = TensorDict({"x": torch.zeros(2, 1), "next": {"done": torch.zeros(2, 1, dtype=torch.bool)}}, [2])

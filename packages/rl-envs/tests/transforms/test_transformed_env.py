@@ -1,5 +1,6 @@
 """The environment behind transforms."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -191,6 +192,39 @@ def test_state_of_something_else_is_refused(toy: MakeEnv) -> None:
     other = _documented(toy())
     with pytest.raises(RuntimeError, match="stats"):
         other.load_state_dict(env.state_dict())
+
+
+@pytest.mark.parametrize("way", ["state_dict", "state"])
+def test_a_state_that_does_not_fit_changes_nothing(toy: MakeEnv, way: str) -> None:
+    """Where transforms, or the environment inside, are others than those of the state, nothing of it is loaded."""
+    saved = TransformedEnv(toy((2,)), [VecNorm(in_keys=["observation"]), VecNorm(in_keys=["reward"])])
+    saved.rollout(2)
+    env = TransformedEnv(toy((2,)), VecNorm(in_keys=["observation"]))
+    env.rollout(1)
+    read, load = (env.state_dict, env.load_state_dict) if way == "state_dict" else (env.get_state, env.set_state)
+    state = saved.state_dict() if way == "state_dict" else saved.get_state()
+    before = copy.deepcopy(read())
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        load(state)
+    _assert_same(read(), before)
+    fitting = TransformedEnv(toy((2,)), VecNorm(in_keys=["observation"]))
+    fitting.rollout(3)
+    wrong: dict[str, Any] = {"simulator": {}} if way == "state_dict" else {}
+    broken = {**(fitting.state_dict() if way == "state_dict" else fitting.get_state()), "base_env": wrong}
+    with pytest.raises(KeyError):
+        load(broken)
+    _assert_same(read(), before)
+
+
+def _assert_same(one: Any, other: Any) -> None:
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            _assert_same(one[key], other[key])
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
 
 
 def test_specs_cannot_be_set_here(toy: MakeEnv) -> None:

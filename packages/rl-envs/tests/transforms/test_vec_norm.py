@@ -23,6 +23,7 @@ from rl_envs import (
     VecNorm,
     check_env_specs,
 )
+from rl_envs.testing import CountingEnv
 from rl_specs import SpecError
 
 MakeEnv = Callable[..., Any]
@@ -50,6 +51,17 @@ def test_counts_every_frame_of_every_row(toy: MakeEnv) -> None:
     torch.testing.assert_close(norm.loc, torch.tensor([3.0, 5.0, 7.0], dtype=torch.float64))
     variance = 2.0 * torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64) + 2 / 3
     torch.testing.assert_close(norm.scale, variance.sqrt())
+
+
+def test_observation_and_reward_by_default() -> None:
+    """Without in keys the entries `"observation"` and `"reward"` are normalised, each by its own statistics."""
+    norm = VecNorm()
+    assert norm.in_keys == norm.out_keys == ["observation", "reward"]
+    env = TransformedEnv(CountingEnv(), norm)
+    env.rollout(3, lambda td: td.set("action", torch.zeros(1)))
+    means = [norm.frozen_copy(key).loc for key in norm.in_keys]  # of 0, 1, 2, 3 and of 1, 2, 3
+    expected = [torch.tensor([mean], dtype=torch.float64) for mean in (1.5, 2.0)]
+    torch.testing.assert_close(means, expected, atol=1e-3, rtol=0)
 
 
 def test_output_by_hand(toy: MakeEnv) -> None:

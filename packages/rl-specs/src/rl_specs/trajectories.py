@@ -43,6 +43,7 @@ def split_trajectories(
     prefix: NestedKey | None = None,
     trajectory_key: NestedKey | None = None,
     done_key: NestedKey | None = None,
+    as_nested: bool | torch.layout = False,
 ) -> TensorDictBase:
     """Trajectories of a batch, one per row, padded with zeros at the end.
 
@@ -53,14 +54,22 @@ def split_trajectories(
         trajectory_key: entry with an id of the trajectory; `"traj_ids"` under `prefix` by default, where there is one.
         done_key: name, under `"next"`, of the flag after which a trajectory ends, instead of ids: `"truncated"`, say,
             for a batch of slices. By default `"done"`, where there are no ids.
+        as_nested: give nested tensors in place of padded ones: True for the layout `torch.jagged`, which holds the
+            steps of the batch as they are, or the layout.
     Returns:
         TensorDict `[N, L]`: `N` trajectories in the order in which they appear, `L` the length of the longest; `"mask"`
-        beside the ids, bool `[N, L]`, is true on real steps.
+        beside the ids, bool `[N, L]`, is true on real steps. With `as_nested` TensorDict `[N]` of entries `[N, *, ...]`
+        without a mask, which may share memory with the batch.
     Raises:
         ShapeError: the batch has no step.
+        ValueError: `as_nested` is neither a bool nor a layout of nested tensors.
         MissingKeyError: nothing says where trajectories end.
     """
     data = rollout_tensordict
+    layout = torch.jagged if as_nested is True else as_nested
+    if layout not in (False, torch.jagged, torch.strided):
+        expected = "a bool, torch.jagged or torch.strided"
+        raise ValueError(message("split_trajectories", "as_nested", expected=expected, found=as_nested))
     if not data.ndim or not data.batch_size.numel():
         expected, found = "at least one step, [*B, T]", list(data.shape)
         raise ShapeError(message("split_trajectories", "the batch has no step", expected=expected, found=found))
@@ -75,6 +84,8 @@ def split_trajectories(
     is_last = _ends("split_trajectories", data, trajectory_key, "done" if done_key is None else done_key)
     flat = data.reshape(-1)
     lengths = _lengths(is_last.reshape(-1))
+    if isinstance(layout, torch.layout):
+        return _nested(flat, lengths, layout)
     pieces = flat.split(lengths, 0)
     longest = max(lengths)
     mask = torch.arange(longest, device=is_last.device) < torch.tensor(lengths, device=is_last.device).unsqueeze(1)
@@ -83,6 +94,22 @@ def split_trajectories(
         out.set(key, pad_sequence([piece.get(key) for piece in pieces], batch_first=True))
     out.set(canonical_key(mask_key), mask)
     out.names = [None, "time"]
+    return out
+
+
+def _nested(flat: TensorDictBase, lengths: list[int], layout: torch.layout) -> TensorDictBase:
+    """Trajectories of the given lengths in a batch `[T]`, as nested tensors, all of them with the same offsets."""
+    out = TensorDict(batch_size=[len(lengths)], device=flat.device)
+    ends = torch.tensor([0, *lengths], device=flat.device).cumsum(0)
+    for key in flat.keys(True, True):
+        steps = flat.get(key)
+        if layout == torch.jagged:
+            steps = steps.contiguous()
+            shortest, longest = min(lengths), max(lengths)
+            nested = torch.nested.nested_tensor_from_jagged(steps, ends, min_seqlen=shortest, max_seqlen=longest)
+            out.set(key, nested)
+        else:
+            out.set(key, torch.nested.as_nested_tensor(list(steps.split(lengths)), layout=layout))
     return out
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from rl_buffers.datasets._partial_folder import partial_folder, put
 from rl_buffers.datasets._source import RowSource
 from rl_buffers.storages import LazyMemmapStorage
 from rl_specs import SpecError, message
@@ -23,7 +24,8 @@ def is_converted(folder: Path) -> bool:
 def opened(component: str, source: RowSource, folder: Path) -> tuple[LazyMemmapStorage, dict[str, Any]]:
     """Storage and metadata of a data set, converted first where that has not been done.
 
-    The conversion goes to a folder of its own, which takes its name when it is complete.
+    The conversion goes to a folder of its own, which takes its name when it is complete. Of several programs that
+    convert a data set at the same time the first to be ready gives the files that all of them use.
 
     Args:
         component: who asks, for messages.
@@ -49,9 +51,7 @@ def opened(component: str, source: RowSource, folder: Path) -> tuple[LazyMemmapS
 
 
 def _convert(component: str, source: RowSource, folder: Path) -> None:
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with partial_folder(folder) as partial:
         capacity = source.most_rows()
         count = _copied(component, source, partial / _ROWS, capacity)
         sizes = {"rows": count, "capacity": capacity}
@@ -60,10 +60,12 @@ def _convert(component: str, source: RowSource, folder: Path) -> None:
             json.dump(head, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            put(partial, folder)
+        except OSError:  # there is something
+            if not is_converted(folder):
+                shutil.rmtree(folder)
+                partial.rename(folder)
 
 
 def _copied(component: str, source: RowSource, folder: Path, capacity: int) -> int:

@@ -1,4 +1,4 @@
-"""A plain function as a transform."""
+"""A plain function, or a module, as a transform."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import pack_flat, unpack_flat
 from rl_envs.transforms._leaf_specs import common_size, tried_sizes
-from rl_envs.transforms.transform import Transform, leaf_keys
+from rl_envs.transforms._wiring import leaf_keys
+from rl_envs.transforms.transform import Transform
 from rl_specs import Composite, FlatDict, NestedKey, NonTensor, TensorMap, TensorSpec, Unbounded, key_str, message
 
 DataFunction: TypeAlias = Callable[[TensorDictBase], TensorDictBase]
@@ -27,7 +28,8 @@ class CallableTransform(Transform):
     without bounds, and so have entries of the same form that it has written.
 
     Args:
-        function: from a TensorDict to a TensorDict, the same one or another. A module is part of `state_dict`.
+        function: from a TensorDict to a TensorDict, the same one or another. A module is part of `state_dict`, and in
+            the mode of the environment.
     """
 
     def __init__(self, function: DataFunction) -> None:
@@ -55,7 +57,7 @@ class CallableTransform(Transform):
             try:
                 self._try(composites, specs.observation)
             except Exception as error:
-                problems.append(f"{self._name()} fails on zeros of a {moment}: {type(error).__name__}: {error}")
+                problems.append(f"{self._name()} fails on zeros of a {moment}: {_told(error)}{self._advice()}")
         self._set_keys([], list(self._made))
         flags = [key_str(key) for key in leaf_keys(specs.done) if key in self._gone]
         return problems + [f"{self._name()} takes the flag {flag} away" for flag in flags]
@@ -120,8 +122,20 @@ class CallableTransform(Transform):
     def _name(self) -> str:
         return str(getattr(self.function, "__name__", type(self.function).__name__))
 
+    def _advice(self) -> str:
+        """What else to do with a module."""
+        if not isinstance(self.function, nn.Module):
+            return ""
+        fix = "pass ModuleTransform(module=TensorDictModule(network, in_keys, out_keys))"
+        return f". A module is called with a TensorDict; for a network of tensors, {fix}"
+
     def __repr__(self) -> str:
         return f"CallableTransform({self._name()})"
+
+
+def _told(error: Exception) -> str:
+    first_line = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first_line.rstrip('.:')}"
 
 
 def _version(value: Any) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._leaf_specs import monotone_image
 from rl_envs.transforms.transform import Transform
-from rl_specs import NestedKey, TensorMap, TensorSpec, message
+from rl_specs import NestedKey, TensorMap, TensorSpec, key_str, message
 
 
 class FeatureMap(Transform, ABC):
@@ -33,6 +33,9 @@ class FeatureMap(Transform, ABC):
 
     def _apply_transform(self, value: Tensor) -> Tensor:
         return self._map(value, self._batch_dims)
+
+    def _inv_apply_transform(self, value: Tensor) -> Tensor:
+        return self._inv_map(value, self._batch_dims)
 
     def _inv_call(self, data: TensorMap) -> TensorMap:
         for inner, outer in self._inv_pairs:
@@ -90,6 +93,32 @@ def checked_dim(component: str, name: str, dim: int, allow_positive_dim: bool) -
         fix = "Count from the end, or pass allow_positive_dim=True to count from the first dimension after the batch"
         raise ValueError(message(component, f"{name} is not negative", expected=f"{name} < 0", found=dim, fix=fix))
     return dim
+
+
+def dims_needed(*dims: int, adds: int = 0) -> int:
+    """How many dimensions a row has to have for `dims`, of which `adds` are new ones, to be among them."""
+    return max(dim + 1 if dim >= 0 else -dim for dim in dims) - adds
+
+
+def short_rows(transform: Transform, specs: EnvSpecs, needed: int) -> list[str]:
+    """Problems, in words, of entries whose rows have too few dimensions, so that those of the batch would be taken.
+
+    Args:
+        transform: has the keys of the entries.
+        specs: specs of the environment before it.
+        needed: dimensions of a row that it takes, at least.
+    """
+    outputs, inputs = (specs.observation, specs.reward, specs.done), (specs.action, specs.state)
+    named = (("in_keys", transform.in_keys, outputs), ("in_keys_inv", transform.in_keys_inv, inputs))
+    batch_dims = len(specs.observation.shape)
+    return [
+        f"{name}: rows of {key_str(key)} have the shape {tuple(leaf.shape[batch_dims:])}, and not the {needed} "
+        f"dimensions that {type(transform).__name__} needs"
+        for name, keys, composites in named
+        for composite in composites
+        for key, leaf in composite.flat_items()
+        if key in keys and len(leaf.shape) - batch_dims < needed
+    ]
 
 
 def axis(dim: int, batch_dims: int) -> int:

@@ -13,6 +13,8 @@ def first_if_equal(constants: tuple[Tensor, Tensor], batch_dims: int) -> tuple[T
         batch_dims: number of dimensions of `B`.
     """
     first, second = constants
+    if not first.shape[:batch_dims].numel():
+        return constants
     row = (0,) * batch_dims
     is_same = bool((first == first[row]).all() & (second == second[row]).all())
     return (first[row], second[row]) if is_same else constants

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from tensordict import TensorDictBase
 
 from rl_envs._env_specs import FLAG_NAMES, EnvSpecs
+from rl_envs.transforms._wiring import leaf_keys
 from rl_specs import Composite, NestedKey, TensorMap, key_str
 
 
@@ -13,11 +14,6 @@ def is_under(key: NestedKey, names: Iterable[NestedKey]) -> bool:
     path = (key,) if isinstance(key, str) else key
     levels = {path[:end] for end in range(1, len(path) + 1)}
     return any(((name,) if isinstance(name, str) else name) in levels for name in names)
-
-
-def leaf_keys(*specs: Composite) -> list[NestedKey]:
-    """Keys of the leaves of several specs, in order."""
-    return [key for spec in specs for key, _ in spec.flat_items()]
 
 
 def remove_entries(data: TensorMap, keys: Iterable[NestedKey]) -> TensorMap:

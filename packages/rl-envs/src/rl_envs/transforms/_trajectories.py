@@ -1,5 +1,7 @@
 """Windows over time in batches `[*B, T]` that hold several trajectories, one after the other."""
 
+import math
+
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
@@ -28,9 +30,10 @@ def take_steps(value: Tensor, steps: Tensor) -> Tensor:
     """Entries at some steps: `[*B, T, *F]` at `[*B, T, N]` gives `[*B, T, N, *F]`."""
     *batch, length, size = steps.shape
     features = value.shape[len(batch) + 1 :]
-    rows = value.reshape(-1, length, *features)
-    row = torch.arange(rows.shape[0], device=value.device).reshape(-1, 1, 1)
-    return rows[row, steps.reshape(-1, length, size)].reshape(*batch, length, size, *features)
+    count = math.prod(batch)
+    rows = value.reshape(count, length, *features)
+    row = torch.arange(count, device=value.device).reshape(-1, 1, 1)
+    return rows[row, steps.reshape(count, length, size)].reshape(*batch, length, size, *features)
 
 
 def trajectory_windows(
@@ -64,8 +67,8 @@ def trajectory_windows(
         fix = "Pass steps in their order, such as env.rollout(...) returns"
         raise ShapeError(message(component, "no time dimension", expected="[*B, T]", found=(), fix=fix))
     done = _entry(component, data, join_key("next", done_key), "Store it with the steps, or rename with done_key=...")
-    steps, is_before = window_steps(done.reshape(*data.batch_size, -1).any(-1), size)
     at = len(data.batch_size)
+    steps, is_before = window_steps(done if done.ndim == at else done.flatten(at).any(-1), size)
     found = []
     for key in keys:
         value = _entry(component, data, key, "Rename with in_keys=[...]")

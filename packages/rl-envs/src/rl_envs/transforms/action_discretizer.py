@@ -11,7 +11,8 @@ from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._carried import already_there
 from rl_envs.transforms._random_stream import RandomStream
 from rl_envs.transforms._row_bounds import beside_stored, first_if_equal
-from rl_envs.transforms.transform import Transform, absent_keys, leaf_keys
+from rl_envs.transforms._wiring import absent_keys, leaf_keys
+from rl_envs.transforms.transform import Transform
 from rl_specs import (
     Bounded,
     Categorical,

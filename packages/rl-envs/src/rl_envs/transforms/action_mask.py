@@ -6,7 +6,8 @@ from tensordict import TensorDictBase
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._carried import no_forward
-from rl_envs.transforms.transform import ActionMaskPairs, Transform, absent_keys, leaf_keys
+from rl_envs.transforms._wiring import absent_keys, leaf_keys
+from rl_envs.transforms.transform import ActionMaskPairs, Transform
 from rl_specs import NestedKey, TensorMap, canonical_key
 
 

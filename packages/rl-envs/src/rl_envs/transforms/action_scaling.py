@@ -6,10 +6,11 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._affine import as_parameter
+from rl_envs.transforms._affine import as_parameter, follow_entries
 from rl_envs.transforms._leaf_specs import monotone_image
 from rl_envs.transforms._row_bounds import beside_stored, first_if_equal
-from rl_envs.transforms.transform import Keys, Transform, absent_keys, leaf_keys
+from rl_envs.transforms._wiring import absent_keys, leaf_keys
+from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Bounded, Composite, LeafSpec, NestedKey, TensorMap, TensorSpec, key_str, message
 
 
@@ -74,6 +75,7 @@ class ActionScaling(Transform):
         problems = absent_keys(self.in_keys_inv, read, "in_keys_inv", "the environment reads")
         if problems:
             return problems
+        follow_entries(self, self.in_keys_inv, specs.action, specs.state)
         leaves = {**dict(specs.state.flat_items()), **dict(specs.action.flat_items())}
         for key in self.in_keys_inv:
             bounds = _bounds(leaves[key], len(specs.action.shape))

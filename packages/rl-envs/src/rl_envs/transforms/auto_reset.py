@@ -11,7 +11,8 @@ from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._carried import no_forward
 from rl_envs.transforms._own_resets import KeptStarts, OwnResets
 from rl_envs.transforms._row_masks import beside, done_rows, end_keys
-from rl_envs.transforms.transform import ResetCall, StepCall, Transform, leaf_keys
+from rl_envs.transforms._wiring import leaf_keys
+from rl_envs.transforms.transform import ResetCall, StepCall, Transform
 from rl_specs import Composite, FlatDict, LeafSpec, NestedKey, TensorMap, Unbounded
 
 if TYPE_CHECKING:

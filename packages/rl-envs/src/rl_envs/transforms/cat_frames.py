@@ -56,6 +56,7 @@ class CatFrames(Transform):
         out_keys: names of the results; `in_keys` when left out.
         padding: what is there before the first frame: that frame (`"same"`), or `padding_value` (`"constant"`).
         padding_value: see there.
+        as_inverse: concatenate what a buffer is to store, in `inv`, and nothing in `forward`; for buffers alone.
         reset_key: mask to read at a reset instead of `"_reset"`; rows outside keep their frames.
         done_key: flag under `"next"` that ends a trajectory, for `forward`.
     Raises:
@@ -74,6 +75,7 @@ class CatFrames(Transform):
         out_keys: Keys | NestedKey | None = None,
         padding: Padding = "same",
         padding_value: float = 0.0,
+        as_inverse: bool = False,
         reset_key: NestedKey | None = None,
         done_key: NestedKey = "done",
     ) -> None:
@@ -88,6 +90,7 @@ class CatFrames(Transform):
         self.dim = checked_dim("CatFrames", "dim", dim, allow_positive_dim=False)
         self.padding = padding
         self.padding_value = padding_value
+        self.as_inverse = as_inverse
         self.reset_key = None if reset_key is None else canonical_key(reset_key)
         self.done_key = canonical_key(done_key)
         self._is_apart = False
@@ -98,6 +101,8 @@ class CatFrames(Transform):
     # ------------------------------------------------------------------ wiring
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
+        if self.as_inverse:
+            return ["as_inverse: an environment has no trajectories to take in. Leave it out"]
         leaves = dict(specs.observation.flat_items())
         self._batch_dims = len(specs.observation.shape)
         flat = [key for key in self.in_keys if key in leaves and len(leaves[key].shape) < self._batch_dims - self.dim]
@@ -164,6 +169,13 @@ class CatFrames(Transform):
             MissingKeyError: an entry or the flag is missing.
             ShapeError: there is no time dimension.
         """
+        return tensordict if self.as_inverse else self._concatenated(tensordict)
+
+    def inv(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """What a buffer stores of `tensordict`, which stays as it is; with `as_inverse`, concatenated frames."""
+        return self._concatenated(tensordict.copy()) if self.as_inverse else super().inv(tensordict)
+
+    def _concatenated(self, tensordict: TensorDictBase) -> TensorDictBase:
         padding = None if self.padding == "same" else self.padding_value
         windows = trajectory_windows(
             "CatFrames", tensordict, self.in_keys, size=self.N, done_key=self.done_key, padding=padding

@@ -22,6 +22,8 @@ class CatTensors(Transform):
         out_key: name of the result.
         dim: dimension to join along, negative so that batch dimensions do not matter.
         del_keys: remove the entries joined.
+        unsqueeze_if_oor: give entries whose rows lack that dimension, such as numbers `[*B]`, dimensions of size 1 in
+            front until they have it; otherwise they are refused.
         sort: join in the order of the names; otherwise in that of `in_keys`.
     Raises:
         ValueError: `dim` is not negative.
@@ -36,15 +38,18 @@ class CatTensors(Transform):
         *,
         dim: int = -1,
         del_keys: bool = True,
+        unsqueeze_if_oor: bool = False,
         sort: bool = True,
     ) -> None:
-        self._takes_all = in_keys is None
+        self._finds_keys = in_keys is None
         self._sort = sort
         super().__init__(in_keys, [out_key])
         if dim >= 0:
             raise ValueError(message("CatTensors", "dim counts from the front", expected="a negative dim", found=dim))
         self.dim = dim
         self.del_keys = del_keys
+        self.unsqueeze_if_oor = unsqueeze_if_oor
+        self._batch_dims = 0
         self._choose([] if in_keys is None else self.in_keys)
 
     @property
@@ -58,9 +63,9 @@ class CatTensors(Transform):
         self._drop = [key for key in ordered if key != self.out_key] if self.del_keys else []
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
-        if self._takes_all:
-            others = self._left_alone(specs)
-            self._choose([key for key, _ in specs.observation.flat_items() if key not in others])
+        others = self._left_alone(specs) if self._finds_keys else set()
+        found = [key for key, _ in specs.observation.flat_items() if key not in others]
+        self._choose(found if self._finds_keys else self.in_keys)
         problems = self._check_wiring(specs)
         states = {key for key, _ in specs.state.flat_items()}
         problems += [
@@ -74,14 +79,27 @@ class CatTensors(Transform):
             for key in self.in_keys
             if key not in leaves and not any(key_str(key) in problem for problem in problems)
         ]
-        return problems or _shape_problems({key: leaves[key].shape for key in self.in_keys}, self.dim)
+        if problems:
+            return problems
+        self._batch_dims = len(specs.observation.shape)
+        short = [key for key in self.in_keys if len(leaves[key].shape) < self._batch_dims - self.dim]
+        if short and not self.unsqueeze_if_oor:
+            shapes = ", ".join(f"{key_str(key)}: {tuple(leaves[key].shape)}" for key in short)
+            return [f"dim: entries of one row have no dimension {self.dim} ({shapes}). Pass unsqueeze_if_oor=True"]
+        sizes = {key: _widened(leaves[key].shape, self._batch_dims, self.dim) for key in self.in_keys}
+        return _shape_problems(sizes, self.dim)
 
     def _call(self, data: TensorMap) -> TensorMap:
+        return self._joined(data, self._batch_dims)
+
+    def _joined(self, data: TensorMap, batch_dims: int) -> TensorMap:
         values: list[Tensor] = []
         for key in self.in_keys:
             value = data.get(key, None)
             if value is None:
                 raise self._missing(key, data)
+            if self.unsqueeze_if_oor:
+                value = value.reshape(_widened(value.shape, batch_dims, self.dim))
             values.append(value)
         data[self.out_key] = torch.cat(values, self.dim)
         for key in self._drop:
@@ -95,7 +113,8 @@ class CatTensors(Transform):
     def transform_observation_spec(self, observation_spec: Composite) -> Composite:
         """Adds the joined entry, bounded where all of its parts are; removes the parts."""
         leaves = dict(observation_spec.flat_items())
-        parts = [leaf for key in self.in_keys if isinstance(leaf := leaves[key], LeafSpec)]
+        found = [leaf for key in self.in_keys if isinstance(leaf := leaves[key], LeafSpec)]
+        parts = [leaf.reshape(*_widened(leaf.shape, self._batch_dims, self.dim)) for leaf in found]
         bounded = [part for part in parts if isinstance(part, Bounded)]
         size = _joined_size([part.shape for part in parts], self.dim)
         for key in self._drop:
@@ -124,10 +143,17 @@ class CatTensors(Transform):
         if not self.in_keys:
             fix = "Give in_keys; without, it has to be in an environment"
             raise RuntimeError(message("CatTensors", "in_keys are not known", fix=fix))
-        return super().forward(tensordict)
+        self._joined(tensordict, len(tensordict.batch_size))
+        return tensordict
 
     def __repr__(self) -> str:
         return f"CatTensors(in_keys={self.in_keys}, out_key={self.out_key!r})"
+
+
+def _widened(shape: torch.Size, batch_dims: int, dim: int) -> torch.Size:
+    """Shape of an entry whose rows have the dimension `dim`: sizes of 1 are put before those of a row that has not."""
+    missing = max(batch_dims - dim - len(shape), 0)
+    return torch.Size([*shape[:batch_dims], *[1] * missing, *shape[batch_dims:]])
 
 
 def _joined_size(shapes: list[torch.Size], dim: int) -> torch.Size:

@@ -7,7 +7,6 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any, ClassVar, cast, final, overload
 
 from tensordict import TensorDictBase
-from tensordict.nn import TensorDictModuleBase
 from torch import nn
 
 from rl_envs._env_specs import EnvSpecs
@@ -32,20 +31,25 @@ class Compose(Transform):
     once, and a change that does not fit is refused and leaves everything as it was.
 
     Args:
-        transforms: the transforms, first the one next to the environment; `Compose` objects can be nested. A function
-            from a TensorDict to a TensorDict is one too: see `TransformedEnv`.
+        items: the transforms, first the one next to the environment, or one list of them; `Compose` objects can be
+            nested. A function, or a module, from a TensorDict to a TensorDict is one too: see `TransformedEnv`.
+        transforms: the list, by name.
     Raises:
-        TypeError: one is neither a `Transform` nor a callable.
+        TypeError: one is neither a `Transform` nor a callable, or transforms are given in two ways.
         RuntimeError: one is part of another container already.
     """
 
     accepts_mapping: ClassVar[bool] = True
 
-    def __init__(self, *transforms: Transform | DataFunction) -> None:
+    def __init__(
+        self,
+        *items: Transform | DataFunction | list[Transform | DataFunction],
+        transforms: list[Transform | DataFunction] | None = None,
+    ) -> None:
         super().__init__()
         self.transforms = nn.ModuleList()
         self._is_view = False
-        self._replace(_checked(transforms))
+        self._replace(_checked(_listed(items, transforms)))
 
     @classmethod
     def _view(cls, transforms: Iterable[Transform]) -> "Compose":
@@ -278,6 +282,16 @@ class Compose(Transform):
         return f"Compose(\n{inner})" if inner else "Compose()"
 
 
+def _listed(items: tuple[object, ...], named: Iterable[object] | None) -> Iterable[object]:
+    """The transforms, which may be given one by one, as one list, or as a list by name."""
+    if named is not None and items:
+        fix = "Give Compose(first, second), Compose([first, second]) or Compose(transforms=[first, second])"
+        raise TypeError(message("Compose", "transforms given in two ways", fix=fix))
+    if named is not None:
+        return named
+    return items[0] if len(items) == 1 and isinstance(items[0], list) else items
+
+
 def _checked(transforms: Iterable[object]) -> list[Transform]:
     """The transforms; functions as such."""
     return [_as_transform(transform) for transform in transforms]
@@ -286,13 +300,11 @@ def _checked(transforms: Iterable[object]) -> list[Transform]:
 def _as_transform(given: object) -> Transform:
     if isinstance(given, Transform):
         return given
-    if (callable(given) and not isinstance(given, type | nn.Module)) or isinstance(given, TensorDictModuleBase):
+    if callable(given) and not isinstance(given, type):
         return CallableTransform(given)
     fix = "Derive from rl_envs.Transform, or pass a function from a TensorDict to a TensorDict"
     if isinstance(given, type):
         fix = f"Pass an object, {given.__name__}(...), and not the class"
-    elif isinstance(given, nn.Module):
-        fix = "Pass ModuleTransform(module=TensorDictModule(network, in_keys, out_keys))"
     raise TypeError(message("Compose", "not a transform", expected="Transform", found=_called(given), fix=fix))
 
 

@@ -9,7 +9,8 @@ from rl_envs.transforms._carried import no_forward
 from rl_envs.transforms._leaf_specs import summed_specs
 from rl_envs.transforms._predicates import Predicate, RowPredicate
 from rl_envs.transforms._row_steps import RowSteps
-from rl_envs.transforms.transform import ResetCall, StepCall, Transform, leaf_keys
+from rl_envs.transforms._wiring import leaf_keys
+from rl_envs.transforms.transform import ResetCall, StepCall, Transform
 from rl_specs import Composite, FlatDict, NestedKey, TensorMap
 
 if TYPE_CHECKING:

@@ -43,8 +43,8 @@ class DeviceCastTransform(Transform):
         in_keys_inv: Keys | NestedKey | None = None,
         out_keys_inv: Keys | NestedKey | None = None,
     ) -> None:
-        self._takes_all = in_keys is None and in_keys_inv is None
-        if self._takes_all and not (out_keys is None and out_keys_inv is None):
+        self._finds_keys = in_keys is None and in_keys_inv is None
+        if self._finds_keys and not (out_keys is None and out_keys_inv is None):
             problem, fix = "out keys without in keys", "Give in_keys for out_keys, in_keys_inv for out_keys_inv"
             raise ValueError(message("DeviceCastTransform", problem, fix=fix))
         super().__init__(in_keys, out_keys, in_keys_inv=in_keys_inv, out_keys_inv=out_keys_inv)
@@ -59,7 +59,7 @@ class DeviceCastTransform(Transform):
         leaves = [leaf for spec in (specs.action, specs.observation, specs.done) for _, leaf in spec.flat_items()]
         found = next((leaf.device for leaf in leaves if leaf.device is not None), torch.device("cpu"))
         self._inner_device = found if self.orig_device is None else self.orig_device
-        if self._takes_all:
+        if self._finds_keys:
             outputs, inputs = (specs.observation, specs.reward, specs.done), (specs.action, specs.state)
             self._set_keys([key for spec in outputs for key, _ in spec.flat_items()], None)
             self._set_keys_inv([key for spec in inputs for key, _ in spec.flat_items()], None)
@@ -74,7 +74,7 @@ class DeviceCastTransform(Transform):
         return True  # moved back before it is read
 
     def _env_device(self, device: torch.device | None) -> torch.device | None:
-        return self.device if self._takes_all else None
+        return self.device if self._finds_keys else None
 
     # ------------------------------------------------------------------ data
 
@@ -127,7 +127,7 @@ class DeviceCastTransform(Transform):
         Returns:
             That TensorDict, or another one where the whole of it is moved.
         """
-        if self._takes_all:
+        if self._finds_keys:
             moved: TensorDictBase = tensordict.to(self.device)
             return moved
         return super().forward(tensordict)
@@ -148,14 +148,14 @@ class DeviceCastTransform(Transform):
 
     def transform_action_spec(self, action_spec: Composite) -> Composite:
         """On `device`, outside."""
-        return self._map_spec_inv(_undeclared(action_spec)) if not self._takes_all else action_spec.to(self.device)
+        return self._map_spec_inv(_undeclared(action_spec)) if not self._finds_keys else action_spec.to(self.device)
 
     def transform_state_spec(self, state_spec: Composite) -> Composite:
         """On `device`, outside."""
-        return self._map_spec_inv(_undeclared(state_spec)) if not self._takes_all else state_spec.to(self.device)
+        return self._map_spec_inv(_undeclared(state_spec)) if not self._finds_keys else state_spec.to(self.device)
 
     def _moved_spec(self, spec: Composite) -> Composite:
-        return spec.to(self.device) if self._takes_all else self._map_spec(_undeclared(spec))
+        return spec.to(self.device) if self._finds_keys else self._map_spec(_undeclared(spec))
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         return spec.to(self.device)
@@ -164,7 +164,7 @@ class DeviceCastTransform(Transform):
         return spec.to(self.device)
 
     def __repr__(self) -> str:
-        keys = "all" if self._takes_all else f"[{', '.join(key_str(key) for key in self.in_keys)}]"
+        keys = "all" if self._finds_keys else f"[{', '.join(key_str(key) for key in self.in_keys)}]"
         return f"DeviceCastTransform(device={self.device}, orig_device={self._inner_device}, keys={keys})"
 
 

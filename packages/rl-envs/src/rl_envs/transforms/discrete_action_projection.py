@@ -8,7 +8,8 @@ from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._random_stream import RandomStream
-from rl_envs.transforms.transform import Transform, absent_keys, leaf_keys
+from rl_envs.transforms._wiring import absent_keys, leaf_keys
+from rl_envs.transforms.transform import Transform
 from rl_specs import Categorical, Composite, NestedKey, OneHot, ShapeError, TensorMap, TensorSpec, key_str, message
 
 

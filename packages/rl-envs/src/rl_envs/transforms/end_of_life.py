@@ -13,7 +13,8 @@ from rl_envs._flat import unpack_flat
 from rl_envs.gym import GymWrapper
 from rl_envs.serial import SerialEnv
 from rl_envs.transforms._carried import already_there, missing_carried, no_forward
-from rl_envs.transforms.transform import ResetCall, StepCall, Transform, absent_keys, leaf_keys
+from rl_envs.transforms._wiring import absent_keys, leaf_keys
+from rl_envs.transforms.transform import ResetCall, StepCall, Transform
 from rl_specs import (
     Categorical,
     Composite,

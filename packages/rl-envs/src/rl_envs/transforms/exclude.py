@@ -3,7 +3,8 @@
 from typing import ClassVar, final
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._selection import is_under, leaf_keys, needed_problems, remove_entries, remove_specs
+from rl_envs.transforms._selection import is_under, needed_problems, remove_entries, remove_specs
+from rl_envs.transforms._wiring import leaf_keys
 from rl_envs.transforms.transform import Transform
 from rl_specs import Composite, NestedKey, TensorMap, canonical_keys, key_str
 

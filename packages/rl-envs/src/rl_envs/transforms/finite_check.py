@@ -9,8 +9,8 @@ from torch import Size, Tensor
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
 from rl_envs.transforms._row_masks import done_rows, end_keys
-from rl_envs.transforms._selection import leaf_keys
 from rl_envs.transforms._stored import beside
+from rl_envs.transforms._wiring import leaf_keys
 from rl_envs.transforms.transform import Transform
 from rl_specs import NestedKey, TensorMap, key_str, message
 

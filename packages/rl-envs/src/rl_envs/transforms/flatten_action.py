@@ -7,7 +7,8 @@ import torch
 from tensordict import TensorDictBase
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms.transform import Keys, Transform, absent_keys, leaf_keys
+from rl_envs.transforms._wiring import absent_keys, leaf_keys
+from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, NestedKey, ShapeError, TensorMap, TensorSpec, key_str, message
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Size, Tensor
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._feature_map import FeatureMap, axis, checked_dim
+from rl_envs.transforms._feature_map import FeatureMap, axis, checked_dim, dims_needed, short_rows
 from rl_envs.transforms.transform import Keys
 from rl_specs import NestedKey, TensorSpec, key_str, message
 
@@ -55,7 +55,9 @@ class FlattenObservation(FeatureMap):
         return value.flatten(axis(self.first_dim, batch_dims), axis(self.last_dim, batch_dims))
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
-        problems = super()._bind(specs)
+        problems = super()._bind(specs) + short_rows(self, specs, dims_needed(self.first_dim, self.last_dim))
+        if problems:
+            return problems
         inner = {**dict(specs.action.flat_items()), **dict(specs.state.flat_items())}
         for key in self.in_keys_inv:
             if key in inner:

@@ -86,8 +86,11 @@ class Hash(FeatureMap):
 
     def _map(self, value: Any, batch_dims: int) -> Tensor:
         if isinstance(value, Tensor):
-            batch = value.shape[:batch_dims]
-            hashes = torch.stack([self._hash(row) for row in value.reshape(batch.numel(), *value.shape[batch_dims:])])
+            batch, size = value.shape[:batch_dims], value.shape[batch_dims:]
+            if not batch.numel():
+                form = self._computed(value.new_zeros(size))
+                return form.new_zeros((*batch, *form.shape)).to(value.device)
+            hashes = torch.stack([self._hash(row) for row in value.reshape(batch.numel(), *size)])
             return hashes.reshape(*batch, *hashes.shape[1:]).to(value.device)
         if isinstance(value, (NonTensorData, NonTensorStack)) and not self._use_raw_nontensor:
             return self._nested(value.tolist(), len(value.batch_size))
@@ -114,8 +117,12 @@ class Hash(FeatureMap):
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         batch = spec.shape[: self._batch_dims]
-        zero = spec.index((0,) * len(batch)).zero()
-        row = self._computed(zero if isinstance(spec, LeafSpec) or self._use_raw_nontensor else zero.data)
+        if isinstance(spec, LeafSpec):
+            whole: Tensor = spec.zero()
+            row = self._computed(whole.new_zeros(whole.shape[len(batch) :]))
+        else:
+            zero = spec.index((0,) * len(batch)).zero()
+            row = self._computed(zero if self._use_raw_nontensor else zero.data)
         return Unbounded(shape=batch + row.shape, dtype=row.dtype, device=spec.device)
 
     def _leaf_spec_inv(self, spec: TensorSpec) -> TensorSpec:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._affine import as_parameter
+from rl_envs.transforms._affine import as_parameter, follow_entries
 from rl_envs.transforms._leaf_specs import dry_run
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Bounded, NestedKey, ShapeError, TensorSpec, key_str, message
@@ -39,6 +39,7 @@ class LineariseRewards(Transform):
         self.register_buffer("weights", None if weights is None else as_parameter(weights).reshape(-1))
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
+        follow_entries(self, self.in_keys, specs.reward, specs.observation)
         problems = self._check_wiring(specs)
         if self.weights is None:
             return problems

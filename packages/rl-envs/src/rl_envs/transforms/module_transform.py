@@ -12,7 +12,8 @@ from torch import Tensor
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
 from rl_envs.transforms._leaf_specs import common_size, tried_sizes
-from rl_envs.transforms.transform import Transform, absent_keys, leaf_keys
+from rl_envs.transforms._wiring import absent_keys, leaf_keys
+from rl_envs.transforms.transform import Transform
 from rl_specs import Composite, FlatDict, NestedKey, TensorMap, TensorSpec, Unbounded, canonical_keys, message
 
 SpecTransform: TypeAlias = TensorSpec | Callable[[TensorSpec], TensorSpec]

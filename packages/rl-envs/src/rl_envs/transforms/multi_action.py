@@ -11,7 +11,19 @@ from rl_envs.transforms._carried import no_forward
 from rl_envs.transforms._leaf_specs import summed_specs
 from rl_envs.transforms._row_steps import RowSteps, copied
 from rl_envs.transforms.transform import ResetCall, StepCall, Transform
-from rl_specs import Composite, FlatDict, NestedKey, ShapeError, TensorMap, TensorSpec, key_str, message
+from rl_specs import (
+    Bounded,
+    Categorical,
+    Composite,
+    FlatDict,
+    NestedKey,
+    ShapeError,
+    TensorMap,
+    TensorSpec,
+    Unbounded,
+    key_str,
+    message,
+)
 
 if TYPE_CHECKING:
     from rl_envs.transforms.transformed_env import TransformedEnv
@@ -27,7 +39,8 @@ class MultiAction(Transform):
     `EnvBase.steps_rows`), rows that end early are reset and go on unseen.
 
     Args:
-        num_actions: length of the stack, `N`.
+        num_actions: length of the stack, `N`. None: that of the actions which the policy gives. The specs leave it open
+            (-1) then, so that random actions have to be drawn by hand.
         dim: where the stack lies, counted from the last batch dimension: 1 is the first one after it.
         stack_rewards: give the rewards of all steps `[*B, N, 1]`; otherwise that of the last step
             taken.
@@ -40,12 +53,20 @@ class MultiAction(Transform):
     accepts_mapping: ClassVar[bool] = True
 
     def __init__(
-        self, *, num_actions: int, dim: int = 1, stack_rewards: bool = True, stack_observations: bool = False
+        self,
+        *,
+        num_actions: int | None = None,
+        dim: int = 1,
+        stack_rewards: bool = True,
+        stack_observations: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("num_actions", num_actions), ("dim", dim)):
-            if value < 1:
+            if value is not None and value < 1:
                 raise ValueError(message("MultiAction", f"{name} too small", expected=">= 1", found=value))
+        if num_actions is None and stack_observations:
+            problem = "stack_observations without num_actions: a reset has as many observations as a step has actions"
+            raise ValueError(message("MultiAction", problem, fix="Give num_actions"))
         self.num_actions = num_actions
         self.dim = dim
         self.stack_rewards = stack_rewards
@@ -66,6 +87,14 @@ class MultiAction(Transform):
             for key, leaf in composite.flat_items()
             if -1 in leaf.shape
         ]
+        if not opened and self.num_actions is None:
+            opened = [
+                f"num_actions: {kind} {key_str(key)} is of kind {type(leaf).__name__}, whose sizes cannot be left "
+                "open. Give num_actions"
+                for kind, composite in stacked
+                for key, leaf in composite.flat_items()
+                if not isinstance(leaf, Bounded | Unbounded | Categorical)
+            ]
         return opened + [
             f"dim: {kind} {key_str(key)} of shape {tuple(leaf.shape)} has no place {self.dim} after the batch"
             for kind, composite in stacked
@@ -118,9 +147,17 @@ class MultiAction(Transform):
         return f"MultiAction(num_actions={self.num_actions}, dim={self.dim})"
 
 
-def _repeated_spec(spec: TensorSpec, at: int, count: int) -> TensorSpec:
+def _repeated_spec(spec: TensorSpec, at: int, count: int | None) -> TensorSpec:
+    """Spec of a stack of `count` values along the dimension `at`; None: of any number."""
     longer = spec.unsqueeze(at)
-    return longer.expand(*longer.shape[:at], count, *longer.shape[at + 1 :])
+    size = torch.Size([*longer.shape[:at], -1 if count is None else count, *longer.shape[at + 1 :]])
+    if count is not None:
+        return longer.expand(size)
+    if isinstance(longer, Bounded):
+        return Bounded(longer.low, longer.high, shape=size, device=longer.device, dtype=longer.dtype)
+    if isinstance(longer, Categorical):
+        return Categorical(longer.n, size, longer.device, longer.dtype)
+    return Unbounded(shape=size, device=longer.device, dtype=longer.dtype)
 
 
 @final
@@ -142,7 +179,11 @@ class _Unstacked:
         stacks = {key: self._unbound(key, data[key]) for key in self._actions}
         root, keeps = self._last_only(data), not self._transform.stack_rewards
         taken: list[FlatDict] = []
-        for index in range(self._transform.num_actions):
+        lengths = {len(stack) for stack in stacks.values()}
+        if len(lengths) > 1:
+            listed = ", ".join(f"{key_str(key)}: {len(stack)}" for key, stack in stacks.items())
+            raise ShapeError(message("MultiAction", "stacks of different lengths", expected="one length", found=listed))
+        for index in range(lengths.pop()):
             for key, stack in stacks.items():
                 root[key] = stack[index]
             found = rows.step_running(root, taken[-1], keep_rewards=keeps) if taken else rows.step(root)
@@ -158,7 +199,7 @@ class _Unstacked:
             return self._reset(data)
         found = self._reset(None if data is None else self._last_only(data))
         for key in self._observed:
-            found[key] = torch.stack([found[key]] * self._transform.num_actions, self._at)
+            found[key] = torch.stack([found[key]] * (self._transform.num_actions or 1), self._at)
         return found
 
     def _joined(self, taken: list[FlatDict]) -> FlatDict:
@@ -178,8 +219,9 @@ class _Unstacked:
         return root
 
     def _unbound(self, key: NestedKey, value: Tensor) -> tuple[Tensor, ...]:
-        if value.shape[self._at] == self._transform.num_actions:
+        wanted = self._transform.num_actions
+        if value.shape[self._at] == wanted or (wanted is None and value.shape[self._at] > 0):
             return value.unbind(self._at)
         problem = f"action {key_str(key)} is a stack of another length"
-        expected, found = f"{self._transform.num_actions} along dimension {self._at}", tuple(value.shape)
+        expected, found = f"{wanted or '1 or more'} along dimension {self._at}", tuple(value.shape)
         raise ShapeError(message("MultiAction", problem, expected=expected, found=found))

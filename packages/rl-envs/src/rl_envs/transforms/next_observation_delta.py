@@ -43,7 +43,7 @@ class NextObservationDelta(Transform):
         excluded_dtypes: tuple[torch.dtype, ...] = _INTEGERS,
     ) -> None:
         super().__init__(in_keys)
-        self._takes_all = in_keys is None
+        self._finds_keys = in_keys is None
         self._set_pairs(self.in_keys)
         self.delta_dtype = delta_dtype
         self.restore_dtype = restore_dtype
@@ -58,7 +58,7 @@ class NextObservationDelta(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         leaves = {key: leaf for key, leaf in specs.observation.flat_items() if isinstance(leaf, LeafSpec)}
-        if self._takes_all:
+        if self._finds_keys:
             others = self._left_alone(specs)
             wide = [key for key, leaf in leaves.items() if leaf.dtype not in self.excluded_dtypes]
             self._set_pairs([key for key in wide if key not in others and -1 not in leaves[key].shape])
@@ -102,7 +102,7 @@ class NextObservationDelta(Transform):
             MissingKeyError: an observation is missing.
         """
         small = tensordict.copy()
-        keys = self.in_keys if self.in_keys or not self._takes_all else self._wide_keys(tensordict)
+        keys = self.in_keys if self.in_keys or not self._finds_keys else self._wide_keys(tensordict)
         for key in keys:
             delta_key = join_key("next", "delta", key)
             if small.get(delta_key, None) is None:
@@ -127,7 +127,7 @@ class NextObservationDelta(Transform):
             MissingKeyError: a root observation, or a difference, is missing.
         """
         deltas: TensorDictBase = _entry(tensordict, ("next", "delta"))
-        is_open = self._takes_all and not self.in_keys
+        is_open = self._finds_keys and not self.in_keys
         for key in list(deltas.keys(include_nested=True, leaves_only=True)) if is_open else self.in_keys:
             before, delta = _entry(tensordict, key), _entry(tensordict, join_key("next", "delta", key))
             dtype = before.dtype if self.restore_dtype == "root" else self.restore_dtype

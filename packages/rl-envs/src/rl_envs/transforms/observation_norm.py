@@ -9,7 +9,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms._affine import adopt_buffers, affine, as_parameter
+from rl_envs.transforms._affine import adopt_buffers, affine, as_parameter, check_divisor, follow_entries
 from rl_envs.transforms._leaf_specs import monotone_image
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import (
@@ -20,6 +20,7 @@ from rl_specs import (
     Unbounded,
     canonical_key,
     join_key,
+    key_str,
     message,
     missing_key,
 )
@@ -34,8 +35,9 @@ class ObservationNorm(Transform):
         x * scale + loc            by default
         (x - loc) / scale          with standard_normal=True
 
-    `loc` and `scale` are given, or estimated by `init_stats` so that the result has mean 0 and deviation 1 under random
-    actions, or loaded with `load_state_dict`. Using the transform before is an error.
+    Actions, through the inverse keys, are mapped back: the environment gets that of which the map makes what the policy
+    gave. `loc` and `scale` are given, or estimated by `init_stats` so that the result has mean 0 and deviation 1 under
+    random actions, or loaded with `load_state_dict`. Using the transform before is an error.
 
     Args:
         loc: shift, broadcasts to the entries.
@@ -43,10 +45,12 @@ class ObservationNorm(Transform):
         in_keys: entries to map, default every floating-point observation of the environment; sums and counts that
             transforms before this one carry, such as `episode_reward`, are left out.
         out_keys: names of the results; `in_keys` when left out.
+        in_keys_inv: floating-point actions or states of the environment, default none.
+        out_keys_inv: their names outside; `in_keys_inv` when left out.
         standard_normal: which of the two maps.
         eps: lowest deviation that `init_stats` estimates.
     Raises:
-        ValueError: one of `loc` and `scale` is given without the other.
+        ValueError: one of `loc` and `scale` is given without the other, or `scale` is zero and divided by.
     """
 
     accepts_mapping: ClassVar[bool] = True
@@ -60,18 +64,21 @@ class ObservationNorm(Transform):
         *,
         in_keys: Keys | NestedKey | None = None,
         out_keys: Keys | NestedKey | None = None,
+        in_keys_inv: Keys | NestedKey | None = None,
+        out_keys_inv: Keys | NestedKey | None = None,
         standard_normal: bool = False,
         eps: float = 1e-6,
     ) -> None:
-        super().__init__(in_keys, out_keys)
+        super().__init__(in_keys, out_keys, in_keys_inv=in_keys_inv, out_keys_inv=out_keys_inv)
         if (loc is None) != (scale is None):
             found = "loc alone" if scale is None else "scale alone"
             raise ValueError(message("ObservationNorm", "one constant given", expected="both or none", found=found))
         self.standard_normal = standard_normal
         self.eps = eps
-        self._takes_all = in_keys is None
+        self._finds_keys = in_keys is None
         self.register_buffer("loc", None if loc is None else as_parameter(loc))
         self.register_buffer("scale", None if scale is None else as_parameter(scale))
+        check_divisor("ObservationNorm", self.scale, divides=standard_normal or bool(self.in_keys_inv))
 
     @property
     def is_initialized(self) -> bool:
@@ -155,18 +162,31 @@ class ObservationNorm(Transform):
 
     # ------------------------------------------------------------------ data
 
-    def _apply_transform(self, value: Tensor) -> Tensor:
+    def _constants(self) -> tuple[Tensor, Tensor]:
         loc, scale = self.loc, self.scale
         if loc is None or scale is None:
             fix = "Call init_stats(num_iter=...), load a state_dict, or give loc and scale"
             raise RuntimeError(message("ObservationNorm", "used before loc and scale are set", fix=fix))
-        return affine(value, loc, scale, standard_normal=self.standard_normal)
+        return loc, scale
+
+    def _apply_transform(self, value: Tensor) -> Tensor:
+        return affine(value, *self._constants(), standard_normal=self.standard_normal)
+
+    def _inv_apply_transform(self, value: Tensor) -> Tensor:
+        return affine(value, *self._constants(), standard_normal=not self.standard_normal)
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
-        if self._takes_all:
+        if self._finds_keys:
             others, leaves = self._left_alone(specs), specs.observation.flat_items()
             self._set_keys([key for key, leaf in leaves if key not in others and _is_float(leaf)], None)
-        return self._check_wiring(specs)
+        written, read = (specs.observation, specs.reward), (specs.action, specs.state)
+        follow_entries(self, [*self.in_keys, *self.in_keys_inv], *written, *read)
+        taken = [*specs.action.flat_items(), *specs.state.flat_items()]
+        return self._check_wiring(specs) + [
+            f"in_keys_inv: {key_str(key)} is not floating-point. Leave it out"
+            for key, leaf in taken
+            if key in self.in_keys_inv and not _is_float(leaf)
+        ]
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         if self.is_initialized:
@@ -174,6 +194,9 @@ class ObservationNorm(Transform):
         zero = spec.zero()
         dtype = zero.dtype if zero.is_floating_point() else torch.get_default_dtype()
         return Unbounded(shape=spec.shape, dtype=dtype, device=zero.device)
+
+    def _leaf_spec_inv(self, spec: TensorSpec) -> TensorSpec:
+        return self._leaf_spec(spec)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         adopt_buffers(self, state_dict, prefix, ("loc", "scale"))
@@ -185,7 +208,7 @@ class ObservationNorm(Transform):
         Raises:
             RuntimeError: no keys are given, and no environment has told which there are.
         """
-        if not self.in_keys:
+        if not self.in_keys and self._finds_keys:
             fix = "Give in_keys; without, it has to be in an environment"
             raise RuntimeError(message("ObservationNorm", "in_keys are not known", fix=fix))
         return super().forward(tensordict)
@@ -194,7 +217,8 @@ class ObservationNorm(Transform):
         values = ""
         if self.loc is not None and self.scale is not None and self.loc.numel() == self.scale.numel() == 1:
             values = f"loc={self.loc.item():.4f}, scale={self.scale.item():.4f}, "
-        return f"ObservationNorm({values}keys={self.in_keys})"
+        inverse = f", in_keys_inv={self.in_keys_inv}" if self.in_keys_inv else ""
+        return f"ObservationNorm({values}keys={self.in_keys}{inverse})"
 
 
 def _is_float(leaf: TensorSpec) -> bool:

@@ -1,17 +1,19 @@
 """Dimensions of entries in another order."""
 
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import final
 
 from torch import Tensor
 
+from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms._feature_map import FeatureMap, short_rows
 from rl_envs.transforms._leaf_specs import monotone_image
-from rl_envs.transforms.transform import Keys, Transform
-from rl_specs import Bounded, NestedKey, SpecError, TensorSpec, Unbounded, message
+from rl_envs.transforms.transform import Keys
+from rl_specs import Bounded, NestedKey, ShapeError, SpecError, TensorSpec, Unbounded, message
 
 
 @final
-class PermuteTransform(Transform):
+class PermuteTransform(FeatureMap):
     """Puts the last dimensions of entries in another order, and those of entries on their way in back.
 
     Args:
@@ -23,9 +25,8 @@ class PermuteTransform(Transform):
         out_keys_inv: their names outside, permuted; `in_keys_inv` when left out.
     Raises:
         ValueError: `dims` is no order of `-len(dims), ..., -1`.
+        ShapeError: a row has fewer dimensions.
     """
-
-    accepts_mapping: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -44,11 +45,14 @@ class PermuteTransform(Transform):
             raise ValueError(message("PermuteTransform", "bad dims", expected=expected, found=self.dims))
         self._back = [self.dims.index(dim) - count for dim in range(-count, 0)]
 
-    def _apply_transform(self, value: Tensor) -> Tensor:
-        return _permuted(value, self.dims)
+    def _bind(self, specs: EnvSpecs) -> list[str]:
+        return super()._bind(specs) + short_rows(self, specs, len(self.dims))
 
-    def _inv_apply_transform(self, value: Tensor) -> Tensor:
-        return _permuted(value, self._back)
+    def _map(self, value: Tensor, batch_dims: int) -> Tensor:
+        return _permuted(value, self.dims, batch_dims)
+
+    def _inv_map(self, value: Tensor, batch_dims: int) -> Tensor:
+        return _permuted(value, self._back, batch_dims)
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
         return monotone_image(self._apply_transform, spec)
@@ -63,7 +67,10 @@ class PermuteTransform(Transform):
         return f"PermuteTransform(dims={self.dims}, keys={self.in_keys})"
 
 
-def _permuted(value: Tensor, dims: list[int]) -> Tensor:
-    """`value` with its last dimensions in the order `dims`, negative numbers."""
+def _permuted(value: Tensor, dims: list[int], batch_dims: int) -> Tensor:
+    """`value` with its last dimensions in the order `dims`, negative numbers; those of the batch are not among them."""
     ndim = value.ndim
+    if ndim - batch_dims < len(dims):
+        expected, found = f"{len(dims)} dimensions or more", tuple(value.shape[batch_dims:])
+        raise ShapeError(message("PermuteTransform", "rows have too few dimensions", expected=expected, found=found))
     return value.permute(*range(ndim - len(dims)), *(ndim + dim for dim in dims))

@@ -13,7 +13,8 @@ from rl_envs.transforms._affine import adopt_buffers
 from rl_envs.transforms._carried import no_forward
 from rl_envs.transforms._random_stream import RandomStream
 from rl_envs.transforms._row_masks import beside
-from rl_envs.transforms.transform import Transform, absent_keys
+from rl_envs.transforms._wiring import absent_keys
+from rl_envs.transforms.transform import Transform
 from rl_specs import Composite, NestedKey, TensorMap, canonical_key, key_str, message
 
 

@@ -4,7 +4,8 @@ from typing import ClassVar, final
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._carried import already_there
-from rl_envs.transforms._selection import flag_keys, leaf_keys, remove_entries, remove_specs
+from rl_envs.transforms._selection import flag_keys, remove_entries, remove_specs
+from rl_envs.transforms._wiring import leaf_keys
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import Composite, NestedKey, TensorMap, TensorSpec, key_str
 

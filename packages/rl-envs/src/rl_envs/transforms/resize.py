@@ -19,7 +19,8 @@ _SMOOTH = ("bilinear", "bicubic")
 class Resize(ImageTransform):
     """Interpolates images: `[*B, C, H, W]` becomes `[*B, C, h, w]`, of the same dtype.
 
-    Integers are interpolated in single precision, rounded to nearest and kept inside of what their dtype holds.
+    Integers, bools and floats of few bits are interpolated in single precision; integers are rounded to nearest and
+    kept inside of what their dtype holds, of bools that is True from a half on.
 
     Args:
         w: width of the result, in pixels.
@@ -58,11 +59,15 @@ class Resize(ImageTransform):
     def _apply_transform(self, value: Tensor) -> Tensor:
         self._check(value.shape)
         images = value.reshape(-1, *value.shape[-3:]) if value.ndim != 4 else value
-        is_integer = not value.is_floating_point()
-        resized = self._interpolate(images.to(torch.float32) if is_integer else images)
-        if is_integer:
+        is_exact = value.dtype in (torch.float32, torch.float64)
+        resized = self._interpolate(images if is_exact else images.to(torch.float32))
+        if value.dtype is torch.bool:
+            resized = resized >= 0.5
+        elif not value.is_floating_point():
             form = torch.iinfo(value.dtype)
             resized = resized.round_().clamp_(form.min, form.max).to(value.dtype)
+        elif not is_exact:
+            resized = resized.to(value.dtype)
         return resized if value.ndim == 4 else resized.reshape(*value.shape[:-2], self.h, self.w)
 
     def _interpolate(self, images: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from rl_envs.transforms._clamping import check_bounds, clamp, clamped_spec
+from rl_envs.transforms._clamping import as_bound, check_bounds, clamp, clamped_spec
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import NestedKey, TensorSpec
 
@@ -19,7 +19,7 @@ class RewardClipping(Transform):
         in_keys: rewards to clamp, default `"reward"`.
         out_keys: names of the results; `in_keys` when left out.
     Raises:
-        ValueError: no bound is given, or `clamp_min` is above `clamp_max`.
+        ValueError: no bound is given, one is no single number, or `clamp_min` is above `clamp_max`.
     """
 
     accepts_mapping: ClassVar[bool] = True
@@ -33,8 +33,8 @@ class RewardClipping(Transform):
         out_keys: Keys | NestedKey | None = None,
     ) -> None:
         super().__init__("reward" if in_keys is None else in_keys, out_keys)
-        self.clamp_min = None if clamp_min is None else float(clamp_min)
-        self.clamp_max = None if clamp_max is None else float(clamp_max)
+        self.clamp_min = as_bound("RewardClipping", "clamp_min", clamp_min)
+        self.clamp_max = as_bound("RewardClipping", "clamp_max", clamp_max)
         check_bounds("RewardClipping", ("clamp_min", "clamp_max"), self.clamp_min, self.clamp_max)
 
     def _apply_transform(self, value: Tensor) -> Tensor:

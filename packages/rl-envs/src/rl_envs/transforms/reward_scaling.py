@@ -5,7 +5,8 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from rl_envs.transforms._affine import affine, as_parameter
+from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms._affine import affine, as_parameter, check_divisor, follow_entries
 from rl_envs.transforms._leaf_specs import monotone_image
 from rl_envs.transforms.transform import Keys, Transform
 from rl_specs import NestedKey, TensorSpec
@@ -24,6 +25,8 @@ class RewardScaling(Transform):
         in_keys: rewards to map, default `"reward"`.
         out_keys: names of the results; `in_keys` when left out.
         standard_normal: which of the two maps.
+    Raises:
+        ValueError: `scale` is zero, with `standard_normal`.
     """
 
     accepts_mapping: ClassVar[bool] = True
@@ -43,6 +46,11 @@ class RewardScaling(Transform):
         self.standard_normal = standard_normal
         self.register_buffer("loc", as_parameter(loc))
         self.register_buffer("scale", as_parameter(scale))
+        check_divisor("RewardScaling", self.scale, divides=standard_normal)
+
+    def _bind(self, specs: EnvSpecs) -> list[str]:
+        follow_entries(self, self.in_keys, specs.reward, specs.observation)
+        return self._check_wiring(specs)
 
     def _apply_transform(self, value: Tensor) -> Tensor:
         return affine(value, self.loc, self.scale, standard_normal=self.standard_normal)

@@ -43,11 +43,10 @@ class RewardSum(Transform):
         *,
         reset_keys: Iterable[NestedKey] | NestedKey | None = None,
     ) -> None:
-        self._takes_all = in_keys is None
+        self._finds_keys = in_keys is None and out_keys is None and reset_keys is None
         names = ["reward"] if in_keys is None else canonical_keys(in_keys)
         super().__init__(names, [_sum_name(key) for key in names] if out_keys is None else out_keys)
         self._check_lengths()
-        self._names_default = out_keys is None
         self._reset_keys = None if reset_keys is None else canonical_keys(reset_keys)
         if self._reset_keys is not None and len(self._reset_keys) != len(names):
             found = f"{len(self._reset_keys)} reset_keys"
@@ -56,7 +55,7 @@ class RewardSum(Transform):
         self._batch_dims = 0
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
-        if self._takes_all and self._names_default and self._reset_keys is None:
+        if self._finds_keys:
             names = [key for key, _ in specs.reward.flat_items()]
             self._set_keys(names, [_sum_name(key) for key in names])
         leaves = {**dict(specs.observation.flat_items()), **dict(specs.reward.flat_items())}

@@ -4,7 +4,8 @@ from typing import final
 
 from torch import Size, Tensor
 
-from rl_envs.transforms._feature_map import FeatureMap, axis, checked_dim
+from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms._feature_map import FeatureMap, axis, checked_dim, dims_needed, short_rows
 from rl_envs.transforms.transform import Keys
 from rl_specs import NestedKey, ShapeError, TensorSpec, message
 
@@ -37,6 +38,9 @@ class SqueezeTransform(FeatureMap):
     ) -> None:
         super().__init__(in_keys, out_keys, in_keys_inv=in_keys_inv, out_keys_inv=out_keys_inv)
         self.dim = checked_dim("SqueezeTransform", "dim", dim, allow_positive_dim)
+
+    def _bind(self, specs: EnvSpecs) -> list[str]:
+        return super()._bind(specs) + short_rows(self, specs, dims_needed(self.dim))
 
     def _map(self, value: Tensor, batch_dims: int) -> Tensor:
         return value.squeeze(self._axis(value.shape, batch_dims))

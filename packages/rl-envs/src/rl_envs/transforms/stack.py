@@ -87,6 +87,7 @@ class Stack(Transform):
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
         self._batch_dims = len(specs.observation.shape)
+        self._drop = [key for key in self.in_keys if key != self.out_key] if self.del_keys else []
         problems: list[str] = []
         outputs = (specs.observation, specs.done, specs.reward)
         groups = [self._groups(spec, self.in_keys, self.out_key) for spec in outputs]

@@ -7,7 +7,8 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs.transforms.transform import Transform, absent_keys, leaf_keys
+from rl_envs.transforms._wiring import absent_keys, leaf_keys
+from rl_envs.transforms.transform import Transform
 from rl_specs import Bounded, Composite, LeafSpec, NestedKey, TensorMap, canonical_key, key_str
 
 

@@ -54,8 +54,7 @@ class TargetReturn(Transform):
     ) -> None:
         if mode not in get_args(TargetMode):
             raise ValueError(message("TargetReturn", "mode", expected=get_args(TargetMode), found=repr(mode)))
-        self._takes_all = in_keys is None
-        self._names_default = out_keys is None
+        self._finds_keys = in_keys is None and out_keys is None
         names = ["reward"] if in_keys is None else canonical_keys(in_keys)
         super().__init__(names, [_target_name(key) for key in names] if out_keys is None else out_keys)
         self._check_lengths()
@@ -66,7 +65,7 @@ class TargetReturn(Transform):
         self._batch_dims = 0
 
     def _bind(self, specs: EnvSpecs) -> list[str]:
-        if self._takes_all and self._names_default:
+        if self._finds_keys:
             names = [key for key, _ in specs.reward.flat_items()]
             self._set_keys(names, [_target_name(key) for key in names])
         problems = self._check_wiring(specs, reads_root=False)

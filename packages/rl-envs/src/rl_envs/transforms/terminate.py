@@ -9,7 +9,8 @@ from rl_envs._env_plan import flag_groups
 from rl_envs._env_specs import EnvSpecs
 from rl_envs.transforms._carried import no_forward
 from rl_envs.transforms._predicates import Predicate, RowPredicate
-from rl_envs.transforms.transform import Transform, leaf_keys
+from rl_envs.transforms._wiring import leaf_keys
+from rl_envs.transforms.transform import Transform
 from rl_specs import NestedKey, TensorMap
 
 

@@ -17,7 +17,7 @@ class ToTensorImage(Transform):
     """Images `[*B, H, W, C]`, usually uint8, to `[*B, C, H, W]` floating-point; 0..255 becomes 0..1.
 
     Args:
-        from_int: divide by 255; None: do so for integer images.
+        from_int: divide by 255; None: do so for integer images. Bools become 0 and 1.
         unsqueeze: add a dimension of size 1 before the channels.
         dtype: dtype of the result; None: torch's default dtype.
         in_keys: images, default every observation named `"pixels"`.
@@ -56,7 +56,8 @@ class ToTensorImage(Transform):
             raise ShapeError(
                 message("ToTensorImage", "not an image", expected="[*B, H, W, C]", found=tuple(value.shape))
             )
-        scaled = not value.is_floating_point() if self.from_int is None else self.from_int
+        is_integer = not (value.is_floating_point() or value.dtype is torch.bool)
+        scaled = is_integer if self.from_int is None else self.from_int
         if not (self.shape_tolerant and value.shape[-1] != 3):
             value = value.movedim(-1, -3)
         value = value.to(self.dtype)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 
 import torch
 from tensordict import TensorDictBase
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from rl_envs._env_specs import EnvSpecs
 from rl_envs._flat import unpack_flat
 from rl_envs.transforms._leaf_specs import dry_run
+from rl_envs.transforms._wiring import leaf_keys, misplaced_keys, repeated_key, wiring_problems
 from rl_specs import (
     Composite,
     NestedKey,
@@ -21,7 +22,6 @@ from rl_specs import (
     key_str,
     message,
     missing_key,
-    near_matches,
 )
 
 if TYPE_CHECKING:
@@ -62,10 +62,12 @@ class Transform(nn.Module):
         in_keys_inv: entries that the environment inside reads (actions, states), written before a step.
         out_keys_inv: their names outside; `in_keys_inv` when left out.
     Raises:
-        ValueError: in and out keys differ in number.
+        ValueError: in and out keys differ in number, or an out key is there twice.
     """
 
     accepts_mapping: ClassVar[bool] = False
+    _finds_keys: bool = False
+    """Whether `_bind` looks for the keys among those of the environment, since none were given."""
 
     def __init__(
         self,
@@ -83,11 +85,11 @@ class Transform(nn.Module):
         self._carried_before: dict[NestedKey, bool] = {}
         self._flags: dict[NestedKey, TensorSpec] = {}
         self._set_keys(in_keys, out_keys)
+        self._check_names()
         self._set_keys_inv(in_keys_inv, out_keys_inv)
-        own = type(self)
-        if own._call is Transform._call and own._step is Transform._step:
+        if self._is_plain_map():
             self._check_lengths()
-        if len(self._in_keys_inv) != len(self._out_keys_inv) and own._inv_call is Transform._inv_call:
+        if len(self._in_keys_inv) != len(self._out_keys_inv) and type(self)._inv_call is Transform._inv_call:
             raise self._lengths_differ("in_keys_inv", "out_keys_inv", self._in_keys_inv, self._out_keys_inv)
 
     # ------------------------------------------------------------------ what a subclass overrides
@@ -252,6 +254,16 @@ class Transform(nn.Module):
         """Device of the environment as seen outside, from that inside; None: undeclared."""
         return device
 
+    def _batch_wanted(self, batch_size: Size) -> Size | None:
+        """Batch size to give an environment that has none of its own (see `EnvBase.batch_locked`), for good.
+
+        Args:
+            batch_size: that of its specs.
+        Returns:
+            A shape that ends in it; None: any will do.
+        """
+        return None
+
     def clear(self) -> None:
         """Forget what is kept back of data given to `inv`, where that is anything."""
 
@@ -270,13 +282,13 @@ class Transform(nn.Module):
 
     @property
     def in_keys(self) -> list[NestedKey]:
-        """Entries read."""
+        """Entries read; setting them, or `out_keys`, renews the specs of the environment at once, or is refused."""
         return self._in_keys
 
     @in_keys.setter
     def in_keys(self, keys: Keys | NestedKey) -> None:
         same = self._in_keys == self._out_keys
-        self._set_keys(keys, keys if same else self._out_keys)
+        self._rename(keys, keys if same else self._out_keys)
 
     @property
     def out_keys(self) -> list[NestedKey]:
@@ -285,7 +297,7 @@ class Transform(nn.Module):
 
     @out_keys.setter
     def out_keys(self, keys: Keys | NestedKey) -> None:
-        self._set_keys(self._in_keys, keys)
+        self._rename(self._in_keys, keys)
 
     @property
     def in_keys_inv(self) -> list[NestedKey]:
@@ -357,10 +369,21 @@ class Transform(nn.Module):
         if owner is not None:
             owner._transforms_changed()
 
+    def _is_plain_map(self) -> bool:
+        """Whether each out key is made of its in key alone: no `_call` or `_step` of the class's own."""
+        return type(self)._call is Transform._call and type(self)._step is Transform._step
+
     def _check_lengths(self) -> None:
-        """Refuse keys that do not pair up; a transform with a `_call` or `_step` of its own may have any number."""
+        """Refuse keys that do not pair up."""
         if len(self._in_keys) != len(self._out_keys):
             raise self._lengths_differ("in_keys", "out_keys", self._in_keys, self._out_keys)
+
+    def _check_names(self) -> None:
+        """Refuse results of one name."""
+        twice = repeated_key(self._out_keys)
+        if twice is not None:
+            fix = "Give each result a name of its own"
+            raise ValueError(message(type(self).__name__, f"out key {key_str(twice)} is there twice", fix=fix))
 
     def _lengths_differ(self, first: str, second: str, one: list[NestedKey], two: list[NestedKey]) -> ValueError:
         problem = f"{first} and {second} differ in number"
@@ -376,6 +399,21 @@ class Transform(nn.Module):
     def _set_keys_inv(self, in_keys: Keys | NestedKey | None, out_keys: Keys | NestedKey | None) -> None:
         self._in_keys_inv, self._out_keys_inv = _key_lists(in_keys, out_keys)
         self._inv_pairs = list(zip(self._in_keys_inv, self._out_keys_inv, strict=False))
+
+    def _rename(self, in_keys: Keys | NestedKey, out_keys: Keys | NestedKey) -> None:
+        before, found = (self._in_keys, self._out_keys), self._finds_keys
+        self._set_keys(in_keys, out_keys)
+        self._finds_keys = False
+        try:
+            if self._is_plain_map():
+                self._check_lengths()
+            self._check_names()
+            self._changed()
+        except Exception:
+            self._set_keys(*before)
+            self._finds_keys = found
+            self._changed()
+            raise
 
     def _map_entries(self, data: TensorMap, pairs: _Pairs) -> TensorMap:
         for in_key, out_key in pairs:
@@ -427,19 +465,11 @@ class Transform(nn.Module):
 
     def _check_wiring(self, specs: EnvSpecs, *, reads_root: bool | None = None) -> list[str]:
         """Keys that are not there, and states overwritten; `reads_root`: actions may be among the in keys."""
+        reads = type(self)._step is not Transform._step if reads_root is None else reads_root
+        problems = wiring_problems(self._in_keys, self._out_keys, self._in_keys_inv, specs, reads_root=reads)
+        if self._is_plain_map():
+            problems += misplaced_keys(self._pairs, specs)
         rewards = leaf_keys(specs.reward)
-        written = [*leaf_keys(specs.observation), *rewards, *leaf_keys(specs.done), *leaf_keys(specs.state)]
-        read = [*leaf_keys(specs.action), *leaf_keys(specs.state)]
-        if type(self)._step is not Transform._step if reads_root is None else reads_root:
-            written += read
-        problems = absent_keys(self._in_keys, written, "in_keys", "the environment writes")
-        problems += absent_keys(self._in_keys_inv, read, "in_keys_inv", "the environment reads")
-        states = set(leaf_keys(specs.state)) - set(self._in_keys_inv)
-        problems += [
-            f"out_keys: {key_str(key)} is a state that the environment reads back. Write to another out key"
-            for key in self._out_keys
-            if key in states
-        ]
         self._reset_pairs = [pair for pair in self._pairs if pair[0] not in rewards]
         self._flags = dict(specs.done.flat_items())
         return problems
@@ -450,19 +480,3 @@ def _key_lists(
 ) -> tuple[list[NestedKey], list[NestedKey]]:
     first = [] if in_keys is None else canonical_keys(in_keys)
     return first, list(first) if out_keys is None else canonical_keys(out_keys)
-
-
-def leaf_keys(spec: Composite) -> list[NestedKey]:
-    """Canonical keys of the leaves of a spec."""
-    return [key for key, _ in spec.flat_items()]
-
-
-def absent_keys(keys: list[NestedKey], present: list[NestedKey], parameter: str, what: str) -> list[str]:
-    """Problems, in words, of keys that are not there: `parameter` named them, and `what` could be there."""
-    names = sorted({key_str(key) for key in present})
-    return [
-        f"{parameter}: key {key_str(key)} missing from what {what} (has: {', '.join(names) or 'nothing'})."
-        f"{near_matches(key_str(key), names)}"
-        for key in keys
-        if key_str(key) not in names
-    ]

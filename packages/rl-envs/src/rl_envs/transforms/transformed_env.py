@@ -17,6 +17,7 @@ from rl_envs._seeding import stream_seed
 from rl_envs.transforms._callable_transform import DataFunction
 from rl_envs.transforms._carried_wiring import overwritten_carriers
 from rl_envs.transforms._explain import Output, print_explanation
+from rl_envs.transforms._sized_base import SizedBase, specs_at, wanted_batch
 from rl_envs.transforms.compose import Compose
 from rl_envs.transforms.transform import ResetCall, StepCall, Transform
 from rl_specs import Composite, NestedKey, SpecError, TensorMap, message
@@ -34,9 +35,9 @@ class TransformedEnv(EnvBase):
     Args:
         base_env: the environment inside. Of a `TransformedEnv` the transforms are taken over, so that the result is one
             layer deep; the given object stays usable as a view.
-        transform: a `Transform`, a `Compose`, a list of transforms, or None for none yet. A function from a TensorDict
-            to a TensorDict is a transform too: it is given what each reset returned, which has no reward, and what each
-            step returned. The specs are those of what it makes of zeros.
+        transform: a `Transform`, a `Compose`, a list of transforms, or None for none yet. A function, or a module, from
+            a TensorDict to a TensorDict is a transform too: it is given what each reset returned, which has no reward,
+            and what each step returned. The specs are those of what it makes of zeros.
     Raises:
         TypeError: `base_env` is no environment, or `transform` no transform.
         SpecError: the transforms do not fit the environment or each other.
@@ -67,6 +68,7 @@ class TransformedEnv(EnvBase):
         view._transform = Compose._view(owner.transform.leaves()[:count])
         view._training = owner.training
         view._is_prefix = True
+        view._base_specs = owner._base_specs
         view._install(owner._stages[: count + 1])
         return view
 
@@ -159,6 +161,7 @@ class TransformedEnv(EnvBase):
         if not self._training:
             self._transform.eval()
         leaves = self._transform.leaves()
+        self._base_specs = self._base_env._env_specs()
         for leaf in leaves:
             leaf._carry_apart(False)
         stages = self._bind_leaves(leaves)
@@ -173,7 +176,8 @@ class TransformedEnv(EnvBase):
 
     def _bind_leaves(self, leaves: list[Transform]) -> list[EnvSpecs]:
         """Specs of every stage, of the base env first."""
-        stages, problems = [self._base_env._env_specs()], list[str]()
+        size = wanted_batch(self._base_env, self._base_specs.observation.shape, leaves)
+        stages, problems = [specs_at(self._base_specs, size)], list[str]()
         if stages[0].rows:
             problem, fix = "environments that differ have no specs in common", "Put the transforms inside each of them"
             raise SpecError(message("TransformedEnv", problem, fix=fix))
@@ -202,15 +206,17 @@ class TransformedEnv(EnvBase):
     def _install(self, stages: list[EnvSpecs]) -> None:
         leaves = self._transform.leaves()
         self._stages = stages
-        self._base_specs = stages[0]
         self._batch_size = stages[-1].observation.shape
         self._device, border = _outer_device(self._base_env.device, leaves)
-        self.batch_locked, self.resets_members = self._base_env.batch_locked, self._base_env.resets_members
+        size = wanted_batch(self._base_env, self._base_specs.observation.shape, leaves)
+        self.batch_locked = self._base_env.batch_locked or size is not None or self._is_sized()
+        self.resets_members = self._base_env.resets_members
         self.accepts_mapping = self._base_env.accepts_mapping and all(leaf.accepts_mapping for leaf in leaves)
         self._flag_groups = flag_groups(self._base_env.done_keys)
         self._incomplete_groups: list[FlagGroup] | None = None  # seen at the first step
-        self._base_step: StepCall = self._base_env._step
-        self._base_reset: ResetCall = self._base_env._reset
+        base = SizedBase(self._base_env, stages[0].observation.shape) if self._is_sized() else None
+        self._base_step: StepCall = self._base_env._step if base is None else base.step
+        self._base_reset: ResetCall = self._base_env._reset if base is None else base.reset
         self._inner_device = self._base_env.device
         wrapping = [position for position, leaf in enumerate(leaves) if leaf._is_wrapping()]
         if wrapping:  # what lies before the last of them is an env of its own, which completes its flags
@@ -227,6 +233,10 @@ class TransformedEnv(EnvBase):
         before = [leaf for leaf in leaves if type(leaf)._before_reset is not Transform._before_reset]
         self._before_reset_calls = [leaf._before_reset for leaf in reversed(before)]
         self._inverse_calls = [leaf._inv_call for leaf in reversed(leaves) if leaf._has_inverse()]
+
+    def _is_sized(self) -> bool:
+        """Whether a transform has given the environment inside a batch size that is not its own."""
+        return self._stages[0].observation.shape != self._base_specs.observation.shape
 
     def _transforms_changed(self) -> None:
         self._connect()
@@ -331,10 +341,9 @@ class TransformedEnv(EnvBase):
         return {"base_env": self._base_env.get_state(), "transform": self._transform_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `get_state` returned."""
+        """Go on from what `get_state` returned; a state that does not fit leaves the environment as it was."""
         self.drive(None)
-        self._base_env.set_state(state["base_env"])
-        self._transform.load_state_dict(state["transform"])
+        self._load(state, self._base_env.set_state)
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint: `base_env` and `transform`, the statistics and random streams of the transforms."""
@@ -345,7 +354,7 @@ class TransformedEnv(EnvBase):
 
         Raises:
             KeyError: the state has other entries than `base_env` and `transform`.
-            RuntimeError: the transforms are not those of the state.
+            RuntimeError: the transforms are not those of the state; the environment is as it was.
         """
         if set(state) != {"base_env", "transform"}:
             problem = "not the state of a TransformedEnv"
@@ -354,9 +363,18 @@ class TransformedEnv(EnvBase):
             component = "TransformedEnv.load_state_dict"
             raise KeyError(message(component, problem, expected=expected, found=found, fix=fix))
         self.drive(None)
-        self._base_env.load_state_dict(state["base_env"])
-        self._transform.load_state_dict(state["transform"])
+        self._load(state, self._base_env.load_state_dict)
         self._connect()
+
+    def _load(self, state: Mapping[str, Any], load_base: Callable[[Any], object]) -> None:
+        """Load a state; where a part of it does not fit, the transforms get back what they had."""
+        before = self._transform_state()
+        try:
+            self._transform.load_state_dict(state["transform"])
+            load_base(state["base_env"])
+        except Exception:
+            self._transform.load_state_dict(before, strict=False)
+            raise
 
     def _transform_state(self) -> dict[str, Any]:
         return copy.deepcopy(dict(self._transform.state_dict()))

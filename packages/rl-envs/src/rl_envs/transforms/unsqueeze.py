@@ -4,7 +4,8 @@ from typing import final
 
 from torch import Tensor
 
-from rl_envs.transforms._feature_map import FeatureMap, axis, checked_dim
+from rl_envs._env_specs import EnvSpecs
+from rl_envs.transforms._feature_map import FeatureMap, axis, checked_dim, dims_needed, short_rows
 from rl_envs.transforms.transform import Keys
 from rl_specs import NestedKey, TensorSpec
 
@@ -36,6 +37,9 @@ class UnsqueezeTransform(FeatureMap):
     ) -> None:
         super().__init__(in_keys, out_keys, in_keys_inv=in_keys_inv, out_keys_inv=out_keys_inv)
         self.dim = checked_dim("UnsqueezeTransform", "dim", dim, allow_positive_dim)
+
+    def _bind(self, specs: EnvSpecs) -> list[str]:
+        return super()._bind(specs) + short_rows(self, specs, dims_needed(self.dim, adds=1))
 
     def _map(self, value: Tensor, batch_dims: int) -> Tensor:
         return value.unsqueeze(axis(self.dim, batch_dims))

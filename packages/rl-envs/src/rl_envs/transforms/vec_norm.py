@@ -36,7 +36,8 @@ class VecNorm(Transform):
         env = ParallelEnv(4, lambda: TransformedEnv(GymEnv("HalfCheetah-v5"), norm.clone()))
 
     Args:
-        in_keys: floating-point entries to normalise, each with statistics of its own.
+        in_keys: floating-point entries to normalise, each with statistics of its own; default `"observation"` and
+            `"reward"`.
         out_keys: names of the results; `in_keys` when left out.
         decay: weight of the past at each step, in (0, 1]; 1 weighs all frames alike.
         eps: lowest variance divided by.
@@ -49,14 +50,14 @@ class VecNorm(Transform):
 
     def __init__(
         self,
-        in_keys: Keys | NestedKey,
+        in_keys: Keys | NestedKey | None = None,
         out_keys: Keys | NestedKey | None = None,
         *,
         decay: float = 0.9999,
         eps: float = 1e-4,
         shapes: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        super().__init__(in_keys, out_keys)
+        super().__init__(["observation", "reward"] if in_keys is None else in_keys, out_keys)
         self._check_lengths()
         if not 0.0 < decay <= 1.0:
             raise ValueError(message("VecNorm", "decay out of range", expected="in (0, 1]", found=decay))
@@ -219,6 +220,8 @@ class VecNorm(Transform):
         elif found.mean.shape != shape:
             key, held = key_str(self.in_keys[position]), tuple(found.mean.shape)
             return [f"in_keys: {key} has rows of shape {tuple(shape)}, its statistics {held}"]
+        elif device is not None and found.mean.device != device:
+            found.to(device)
         return []
 
     def _leaf_spec(self, spec: TensorSpec) -> TensorSpec:
