@@ -53,7 +53,8 @@ class SingleBackend(Backend):
         entries = self._observed(observation)
         if self._infos is not None:
             entries.update(self._infos.read(info))
-        entries["reward"] = torch.from_numpy(np.array((reward,), dtype=np.float32).reshape(-1))
+        rewards = np.array((reward,), dtype=np.float32)
+        entries["reward"] = torch.from_numpy(rewards if rewards.ndim == 1 else rewards.reshape(-1))
         entries["done"] = torch.from_numpy(np.array((terminated or truncated,), dtype=np.bool_))
         entries["terminated"] = torch.from_numpy(np.array((terminated,), dtype=np.bool_))
         entries["truncated"] = torch.from_numpy(np.array((truncated,), dtype=np.bool_))
