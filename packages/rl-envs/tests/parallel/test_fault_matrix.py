@@ -159,8 +159,8 @@ def _threads(fault: str, mark: Path, start_method: StartMethod) -> Iterator[None
     return _asynchronous(fault, mark, backend="threading")
 
 
-def _processes(fault: str, mark: Path, start_method: StartMethod) -> Iterator[None]:
-    return _asynchronous(fault, mark, backend="multiprocessing", start_method=start_method)
+def _processes(fault: str, mark: Path, start_method: StartMethod, **options: Any) -> Iterator[None]:
+    return _asynchronous(fault, mark, backend="multiprocessing", start_method=start_method, **options)
 
 
 def _asynchronous(fault: str, mark: Path, **options: Any) -> Iterator[None]:
@@ -181,6 +181,7 @@ KINDS: dict[str, Callable[[str, Path, StartMethod], Iterator[None]]] = {
     '`GymEnv(backend="process")`': _gym_processes,
     '`GymEnv(backend="process", restart_on_failure=1)`': partial(_gym_processes, restarts=1),
     '`AsyncEnvPool(backend="multiprocessing")`': _processes,
+    '`AsyncEnvPool(backend="multiprocessing", restart_on_failure=1)`': partial(_processes, restart_on_failure=1),
     '`AsyncEnvPool(backend="threading")`': _threads,
 }
 CELLS = [(fault, kind) for fault in FAULTS for kind in KINDS if "threading" not in kind or fault in OF_THREADS]

@@ -7,13 +7,22 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import torch
 from tensordict import TensorDictBase
 
-from rl_envs import EnvBase, ParallelEnv, SerialEnv, StepCounter, TransformedEnv, WorkerError, WorkerTimeoutError
+from rl_envs import (
+    AsyncEnvPool,
+    EnvBase,
+    ParallelEnv,
+    SerialEnv,
+    StepCounter,
+    TransformedEnv,
+    WorkerError,
+    WorkerTimeoutError,
+)
 from rl_envs.parallel import PoolOptions
 from rl_envs.testing import CountingEnv
 from rl_specs import Composite, FlatDict, TensorMap, Unbounded
@@ -106,11 +115,26 @@ class WalkEnv(EnvBase):
         self._generator.manual_seed(seed)
 
 
-def walks(marks: Path | None, fault: str = "raise", *, restarts: int = 2, **options: Any) -> ParallelEnv:
+Many: TypeAlias = Callable[..., EnvBase]
+"""Environments in workers, from what `ParallelEnv` takes."""
+
+
+def _asynchronous(count: int, make: Any, **options: Any) -> EnvBase:
+    makers = make if isinstance(make, list) else [make] * count
+    return AsyncEnvPool(makers, backend="multiprocessing", **options)
+
+
+@pytest.fixture(params=["ParallelEnv", "AsyncEnvPool"])
+def many(request: pytest.FixtureRequest) -> Many:
+    """Makes environments that are stepped all at once, or as they become ready."""
+    return ParallelEnv if request.param == "ParallelEnv" else _asynchronous
+
+
+def walks(many: Many, marks: Path | None, fault: str = "raise", *, restarts: int = 2, **options: Any) -> EnvBase:
     """Three walks, of which the second meets a fault."""
     where, times = options.pop("where", "_step"), options.pop("times", 1)
     batch_size = options.pop("batch_size", ())
-    return ParallelEnv(
+    return many(
         3,
         WalkEnv,
         create_env_kwargs=[
@@ -146,7 +170,7 @@ def assert_broken_off(steps: TensorDictBase, time: int) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_others_do_not_notice(
-    fault: str, tmp_path: Path, leaves_nothing: None, caplog: pytest.LogCaptureFixture
+    many: Many, fault: str, tmp_path: Path, leaves_nothing: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A worker that fails is started anew: its episode is truncated there, the other rows are what they were bit for
     bit, it goes on afterwards, and the log says what has happened.
@@ -154,7 +178,7 @@ def test_the_others_do_not_notice(
     expected = seeded_rollout(SerialEnv(3, WalkEnv))
     start = time.monotonic()
     limit_s = 1.0 if fault in ("stop", "hang") else 60.0
-    with caplog.at_level(logging.WARNING, "rl_envs.parallel"), walks(tmp_path, fault, timeout_s=limit_s) as env:
+    with caplog.at_level(logging.WARNING, "rl_envs.parallel"), walks(many, tmp_path, fault, timeout_s=limit_s) as env:
         found = seeded_rollout(env)
     assert time.monotonic() - start < 60.0
     assert_same_rows(found, expected, [0, 2])
@@ -162,19 +186,19 @@ def test_the_others_do_not_notice(
     assert_broken_off(found[1], FAULT_STEP)
     assert not found[1]["next", "done"][FAULT_STEP + 1 :].any()
     assert len(caplog.records) == 1
-    assert caplog.text.count("ParallelEnv") == 1
+    assert len(re.findall("(ParallelEnv|AsyncEnvPool): worker", caplog.text)) == 1
     assert re.search(TOLD[fault], caplog.text)
 
 
 @pytest.mark.parametrize("fault", ["raise", "kill"])
-def test_two_at_once(fault: str, tmp_path: Path, leaves_nothing: None) -> None:
+def test_two_at_once(many: Many, fault: str, tmp_path: Path, leaves_nothing: None) -> None:
     """Workers that fail in the same step are both started anew, and nothing of that round disturbs those after it."""
     folders = [tmp_path / "0", tmp_path / "1"]
     for folder in folders:
         folder.mkdir()
     options = [{"marks": folder, "fault": fault} for folder in folders]
     expected = seeded_rollout(SerialEnv(3, WalkEnv), 30)
-    env = ParallelEnv(
+    env = many(
         3,
         WalkEnv,
         create_env_kwargs=[*options, {}],
@@ -191,9 +215,9 @@ def test_two_at_once(fault: str, tmp_path: Path, leaves_nothing: None) -> None:
         assert found[row]["next", "truncated"].sum() == 1
 
 
-def test_streams_begin_anew(tmp_path: Path) -> None:
+def test_streams_begin_anew(many: Many, tmp_path: Path) -> None:
     """What is started anew draws from its stream from the start: the first draws went into a reset that nobody sees."""
-    with walks(tmp_path) as env:
+    with walks(many, tmp_path) as env:
         found = seeded_rollout(env)
     fresh = SerialEnv(3, WalkEnv)
     fresh.set_seed(5)
@@ -204,27 +228,27 @@ def test_streams_begin_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["raise", "kill"])
-def test_too_many_failures(fault: str, tmp_path: Path, leaves_nothing: None) -> None:
+def test_too_many_failures(many: Many, fault: str, tmp_path: Path, leaves_nothing: None) -> None:
     """When a worker has been started anew as often as allowed, its next failure is the error that it is without."""
-    env = walks(tmp_path, fault, restarts=1, times=2)
+    env = walks(many, tmp_path, fault, restarts=1, times=2)
     text = "worker 1 raised, and all workers were closed" if fault == "raise" else "worker 1 was killed by SIGKILL"
     with pytest.raises(WorkerError, match=text):
         seeded_rollout(env)
     env.close()
 
 
-def test_a_time_limit_after_too_many_failures(tmp_path: Path, leaves_nothing: None) -> None:
+def test_a_time_limit_after_too_many_failures(many: Many, tmp_path: Path, leaves_nothing: None) -> None:
     """A worker that hangs once too often is told with its limit."""
-    env = walks(tmp_path, "hang", restarts=1, times=2, timeout_s=0.5)
+    env = walks(many, tmp_path, "hang", restarts=1, times=2, timeout_s=0.5)
     with pytest.raises(WorkerTimeoutError, match=r"worker 1 did not finish within 0\.5 s, and all workers were killed"):
         seeded_rollout(env)
 
 
 @pytest.mark.parametrize("fault", ["raise", "exit", "hang"])
-def test_in_a_reset(fault: str, tmp_path: Path, leaves_nothing: None) -> None:
+def test_in_a_reset(many: Many, fault: str, tmp_path: Path, leaves_nothing: None) -> None:
     """A worker that fails in the reset of its rows gives fresh ones instead, and the others go on as they were."""
     expected = seeded_rollout(SerialEnv(3, WalkEnv), 60)
-    with walks(tmp_path, fault, where="_reset", timeout_s=1.0 if fault == "hang" else 60.0) as env:
+    with walks(many, tmp_path, fault, where="_reset", timeout_s=1.0 if fault == "hang" else 60.0) as env:
         found = seeded_rollout(env, 60)
     assert_same_rows(found, expected, [0, 2])
     assert len(list(tmp_path.glob("_reset*"))) > FAULT_STEP + 1
@@ -232,19 +256,20 @@ def test_in_a_reset(fault: str, tmp_path: Path, leaves_nothing: None) -> None:
 
 
 def test_earlier_data_after_a_reset_that_failed(
-    tmp_path: Path, leaves_nothing: None, workers_of: Callable[[], list[int]]
+    many: Many, tmp_path: Path, leaves_nothing: None, workers_of: Callable[[], list[int]]
 ) -> None:
     """What a step returned before a worker was started anew in a reset can be stepped from: it is handed over anew."""
-    with walks(None, restarts=1) as env:
+    with walks(many, None, restarts=1) as env:
         earlier = env.step_mdp(env.rand_step(env.reset()))
         os.kill(workers_of()[1], signal.SIGKILL)
         env.reset(earlier.clone().set("_reset", torch.tensor([[False], [True], [False]])))
         assert env.step(env.rand_action(earlier))["next", "a", "place"].shape == (3, 1)
 
 
-def test_who_was_started_anew_is_not_late(leaves_nothing: None, workers_of: Callable[[], list[int]]) -> None:
+@pytest.mark.usefixtures("leaves_nothing")
+def test_who_was_started_anew_is_not_late(many: Many, workers_of: Callable[[], list[int]]) -> None:
     """After a restart, a time limit is that of the worker that is late alone."""
-    with walks(None, restarts=1, timeout_s=3.0) as env:
+    with walks(many, None, restarts=1, timeout_s=3.0) as env:
         root: TensorDictBase = env.reset()
         os.kill(workers_of()[1], signal.SIGKILL)
         _, root = env.step_and_maybe_reset(env.rand_action(root))
@@ -255,12 +280,12 @@ def test_who_was_started_anew_is_not_late(leaves_nothing: None, workers_of: Call
 
 @pytest.mark.parametrize("how", ["step", "reset of others", "reset of its rows", "seed"])
 def test_ended_with_nothing_to_do(
-    how: str, tmp_path: Path, leaves_nothing: None, workers_of: Callable[[], list[int]]
+    many: Many, how: str, tmp_path: Path, leaves_nothing: None, workers_of: Callable[[], list[int]]
 ) -> None:
     """A worker that is killed between two steps is started anew at the next command: its episode ends with the next
     step, unless that command was its reset.
     """
-    with walks(None, restarts=1) as env:
+    with walks(many, None, restarts=1) as env:
         env.set_seed(5)
         stepped, root = env.step_and_maybe_reset(env.rand_action(env.reset()))
         os.kill(workers_of()[1], signal.SIGKILL)
@@ -279,36 +304,35 @@ def test_ended_with_nothing_to_do(
         env.rollout(10, break_when_any_done=False)
 
 
-def test_several_environments_of_one_worker(tmp_path: Path) -> None:
+def test_several_environments_of_one_worker(many: Many, tmp_path: Path) -> None:
     """The episodes of all environments of a failed worker are broken, batched ones in every row, and no others."""
     expected = seeded_rollout(SerialEnv(3, WalkEnv, create_env_kwargs={"batch_size": (2,)}))
-    with walks(tmp_path, num_processes=2, batch_size=(2,)) as env:
+    with walks(many, tmp_path, num_processes=2, batch_size=(2,)) as env:
         found = seeded_rollout(env)
-    assert env.num_processes == 2
     assert_same_rows(found, expected, [0])
     for row in (1, 2):
         for inner in range(2):
             assert_broken_off(found[row, inner], FAULT_STEP)
 
 
-def test_mode_and_state_are_those_set_last(tmp_path: Path) -> None:
+def test_mode_and_state_are_those_set_last(many: Many, tmp_path: Path) -> None:
     """What is started anew is in the mode that was set, and begins from what was loaded into it."""
 
     def make(fault: bool) -> EnvBase:
         return TransformedEnv(WalkEnv(tmp_path if fault else None, "kill"), StepCounter())
 
     makers = [lambda: make(False), lambda: make(True)]
-    with ParallelEnv(2, makers, start_method="fork", restart_on_failure=1) as env:
+    with many(2, makers, start_method="fork", restart_on_failure=1) as env:
         env.eval()
         found = seeded_rollout(env)
         assert found["next", "truncated"][1].sum() == 1
         assert found["step_count"][1].flatten().tolist() == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]
 
 
-def test_a_state_mends_a_broken_episode(workers_of: Callable[[], list[int]]) -> None:
+def test_a_state_mends_a_broken_episode(many: Many, workers_of: Callable[[], list[int]]) -> None:
     """An episode that was lost goes on where a state is set."""
     make = lambda: CountingEnv(max_steps=50)  # noqa: E731
-    with ParallelEnv(2, make, start_method="fork", restart_on_failure=1) as env:
+    with many(2, make, start_method="fork", restart_on_failure=1) as env:
         root = env.step_and_maybe_reset(env.rand_action(env.reset()))[1]
         state = env.get_state()
         os.kill(workers_of()[0], signal.SIGKILL)
@@ -318,7 +342,7 @@ def test_a_state_mends_a_broken_episode(workers_of: Callable[[], list[int]]) -> 
         assert not following["done"].any()
 
 
-def test_failing_while_it_is_started_anew(tmp_path: Path, leaves_nothing: None) -> None:
+def test_failing_while_it_is_started_anew(many: Many, tmp_path: Path, leaves_nothing: None) -> None:
     """A failure in the making of the new environments counts, and is told when it is one too many."""
 
     class Fussy(WalkEnv):
@@ -329,7 +353,7 @@ def test_failing_while_it_is_started_anew(tmp_path: Path, leaves_nothing: None) 
             if len(list(tmp_path.glob("init*"))) > 1:
                 raise OSError("no second one")
 
-    env = ParallelEnv(2, [WalkEnv, Fussy], start_method="fork", restart_on_failure=3)
+    env = many(2, [WalkEnv, Fussy], start_method="fork", restart_on_failure=3)
     with pytest.raises(WorkerError, match=r"worker 1 raised(.|\n)*no second one"):
         seeded_rollout(env)
     assert len(list(tmp_path.glob("init*"))) == 4
@@ -338,10 +362,10 @@ def test_failing_while_it_is_started_anew(tmp_path: Path, leaves_nothing: None) 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fresh_interpreters_have_this")
 @pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
-def test_fresh_interpreters(start_method: str, tmp_path: Path, leaves_nothing: None) -> None:
+def test_fresh_interpreters(many: Many, start_method: str, tmp_path: Path, leaves_nothing: None) -> None:
     """Workers of fresh interpreters are started anew likewise."""
     expected = seeded_rollout(SerialEnv(3, WalkEnv))
-    with walks(tmp_path, "kill", start_method=start_method) as env:
+    with walks(many, tmp_path, "kill", start_method=start_method) as env:
         found = seeded_rollout(env)
     assert_same_rows(found, expected, [0, 2])
     assert_broken_off(found[1], FAULT_STEP)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from rl_envs._env_specs import EnvSpecs
-from rl_envs._errors import WorkerTimeoutError
 from rl_envs.parallel._env_row import Answer, Request
 from rl_envs.parallel._env_task import Description
 from rl_specs import FlatDict
@@ -15,6 +14,9 @@ from rl_specs import FlatDict
 
 class AsyncBackend(ABC):
     """Runs environments that each take one request at a time."""
+
+    restarts: int = 0
+    """How many workers have been started anew; what their environments owe is asked for anew, too."""
 
     @abstractmethod
     def descriptions(self) -> list[Description]:
@@ -52,16 +54,26 @@ class AsyncBackend(ABC):
         """
 
     @abstractmethod
-    def call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
-        """Call a method of every environment while none owes an answer; see `call_env`."""
+    def call(self, method: str, arguments: Sequence[Any], *, is_lasting: bool = False) -> list[Any]:
+        """Call a method of every environment while none owes an answer; see `call_env`.
+
+        Args:
+            method: which.
+            arguments: one for each environment.
+            is_lasting: whether a worker that is started anew is to begin with this call.
+        """
 
     @abstractmethod
     def to(self, device: torch.device) -> None:
         """Move what the environments hold, while none owes an answer."""
 
     @abstractmethod
-    def give_up_on(self, late: Sequence[int]) -> WorkerTimeoutError:
-        """Close everything because of environments that do not answer in time; the error that says so."""
+    def give_up_on(self, late: Sequence[int]) -> None:
+        """Close everything because of environments that do not answer in time, or start their workers anew.
+
+        Raises:
+            WorkerTimeoutError: says so; everything is closed.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -74,16 +74,22 @@ def start_backend(
     num_processes: int | None,
     start_method: StartMethod | None,
     timeout_s: float | None,
+    restart_on_failure: int,
 ) -> AsyncBackend:
     """Start what runs the environments; see `AsyncEnvPool`.
 
     Raises:
         ValueError: threads are asked for something that only processes have.
     """
-    options = PoolOptions(NAME, start_method or "forkserver", timeout_s)
+    options = PoolOptions(NAME, start_method or "forkserver", timeout_s, restart_on_failure=restart_on_failure)
     if backend == "multiprocessing":
         return ProcessesBackend(makers, len(makers) if num_processes is None else num_processes, options)
-    for name, value in (("num_processes", num_processes), ("start_method", start_method)):
+    restarts = restart_on_failure or None
+    for name, value in (
+        ("num_processes", num_processes),
+        ("start_method", start_method),
+        ("restart_on_failure", restarts),
+    ):
         if value is not None:
             fix = 'Leave it out, or pass backend="multiprocessing"'
             raise ValueError(message(NAME, f"{name} is of no use to threads", found=repr(value), fix=fix))

@@ -3,32 +3,36 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import cloudpickle  # type: ignore[import-untyped]  # ships no types
 import torch
-from torch import Tensor
 
-from rl_envs._closing import close_every
 from rl_envs._env_plan import RESET_KEY
 from rl_envs._env_specs import EnvSpecs
-from rl_envs._errors import WorkerTimeoutError
-from rl_envs._many_envs import make_envs
-from rl_envs.parallel._apart import ApartEntries, handed_over, returned
+from rl_envs.parallel._apart import ApartEntries, handed_over
 from rl_envs.parallel._async_backend import AsyncBackend
-from rl_envs.parallel._env_row import Answer, EnvRow, Request, call_env
-from rl_envs.parallel._env_task import Description, check_entries, describe, portable_rows
+from rl_envs.parallel._async_task import ASK, ASK_APART, AsyncTask
+from rl_envs.parallel._broken_episodes import BrokenRows
+from rl_envs.parallel._env_row import Answer, Request
+from rl_envs.parallel._env_task import Description, portable_rows
 from rl_envs.parallel._held_requests import HeldRequests
 from rl_envs.parallel._pool import PoolOptions, WorkerPool
 from rl_envs.parallel._sections import CONTROL, FRESH, NEXT, ROOT, rows_of, table_layout
 from rl_envs.parallel._split import split_rows
-from rl_envs.parallel._table import Table
-from rl_envs.parallel._worker import Task
-from rl_specs import FlatDict, NestedKey, message
+from rl_specs import FlatDict, NestedKey
 
-_ASK = "ask"
-_ASK_APART = "ask apart"
-"""`_ASK` with entries that do not travel in shared memory."""
+_SETS_STATE = ("set_state", "load_state_dict")
+
+
+class _Asked(NamedTuple):
+    """A request that is under way, and what its worker was sent."""
+
+    env_index: int
+    request: Request
+    payload: bytes
+    is_masked: bool = False
+    is_apart: bool = False
 
 
 @final
@@ -50,7 +54,11 @@ class ProcessesBackend(AsyncBackend):
         self._pool = WorkerPool(
             [partial(AsyncTask, options.component, makers[part], part.start) for part in self._slices], options
         )
-        self._owed: list[deque[tuple[int, Request]]] = [deque() for _ in self._slices]
+        self._owed: list[deque[_Asked]] = [deque() for _ in self._slices]
+        self._can_restart = options.restart_on_failure > 0
+        self._broken: BrokenRows | None = None
+        self._ready: list[tuple[int, Answer]] = []
+        self._ended: dict[int, FlatDict] = {}
         self._held = HeldRequests(self._pool, len(self._slices))
         self._payloads: dict[tuple[object, ...], bytes] = {}
 
@@ -64,6 +72,8 @@ class ProcessesBackend(AsyncBackend):
         count = len(self._worker_of)
         self._apart = [ApartEntries(each) for part in self._pool.descriptions for each in part.specs]
         self._has_apart = any(self._apart)
+        if self._can_restart:
+            self._broken = BrokenRows([each for part in self._pool.descriptions for each in part.specs])
         self._root, self._next, self._fresh = (rows_of(table, name, range(count)) for name in (ROOT, NEXT, FRESH))
         self._mask = [table[CONTROL][RESET_KEY][index] for index in range(count)]
 
@@ -74,12 +84,15 @@ class ProcessesBackend(AsyncBackend):
             self._send_reset(index, root)
             return
         assert root is not None
+        if self._broken is not None and (end := self._broken.take_end(index)) is not None:
+            self._answer_with(index, request, end)
+            return
         given = self._write_root(index, root)
         if self._has_apart:
             apart = handed_over(root, self._apart[index].root)
             self._ask_apart(index, request, (given, True, False), apart)
             return
-        self._ask(index, request, self._payload(index, request, given, True, False))
+        self._ask(_Asked(index, request, self._payload(index, request, given, True, False)))
 
     def _send_reset(self, index: int, root: FlatDict | None) -> None:
         mask = None if root is None else root.get(RESET_KEY)
@@ -95,7 +108,7 @@ class ProcessesBackend(AsyncBackend):
         if self._has_apart:
             self._ask_apart(index, "reset", what, apart)
         else:
-            self._ask(index, "reset", self._payload(index, "reset", *what))
+            self._ask(_Asked(index, "reset", self._payload(index, "reset", *what), is_masked=mask is not None))
 
     def _write_root(self, index: int, root: FlatDict) -> tuple[NestedKey, ...]:
         given: list[NestedKey] = []
@@ -106,43 +119,97 @@ class ProcessesBackend(AsyncBackend):
                 given.append(key)
         return tuple(given)
 
-    def _ask(self, index: int, request: Request, payload: bytes) -> None:
-        worker = self._worker_of[index]
-        self._owed[worker].append((index, request))
-        self._pool.request(worker, payload)
-
     def _ask_apart(self, index: int, request: Request, what: tuple[object, ...], apart: FlatDict) -> None:
-        worker = self._worker_of[index]
-        self._owed[worker].append((index, request))
-        row = index - self._slices[worker].start
-        self._held.send(worker, cloudpickle.dumps((_ASK_APART, (row, request, *what, apart))))
+        row = index - self._slices[self._worker_of[index]].start
+        payload = cloudpickle.dumps((ASK_APART, (row, request, *what, apart)))
+        self._ask(_Asked(index, request, payload, is_masked=request == "reset" and what[-1] is True, is_apart=True))
+
+    def _ask(self, asked: "_Asked") -> None:
+        worker = self._worker_of[asked.env_index]
+        self._owed[worker].append(asked)
+        if asked.is_apart:
+            self._held.send(worker, asked.payload)
+        else:
+            self._pool.request(worker, asked.payload)
+
+    def _answer_with(self, index: int, request: Request, end: FlatDict) -> None:
+        """Answer a step of a broken episode; what it goes on from then, an environment that was started anew tells."""
+        if request == "step":
+            self._ready.append((index, Answer(end, None)))
+            return
+        self._ended[index] = end
+        if self._has_apart:
+            self._ask_apart(index, "reset", ((), False, False), {})
+        else:
+            self._ask(_Asked(index, "reset", self._payload(index, "reset", (), False, False)))
 
     def receive(self, wait_s: float | None) -> list[tuple[int, Answer]]:
         """See `AsyncBackend`."""
+        found, self._ready = self._ready, []
         owing = [worker for worker, owed in enumerate(self._owed) if owed]
-        found = []
         try:
-            for worker, apart in self._pool.ready(owing, wait_s):
-                index, request = self._owed[worker].popleft()
-                found.append((index, self._answer(index, request, apart)))
+            answers, replaced = self._pool.gather(owing, 0.0 if found else wait_s)
+            for worker, apart in answers:
+                asked = self._owed[worker].popleft()
+                found.append((asked.env_index, self._noted(asked, self._answer(asked, apart))))
+            self._begin_anew(replaced)
         except BaseException:
             self._release()  # the pool is closed; what raised may be held for long
             raise
         return found
 
-    def call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
+    def _begin_anew(self, workers: Sequence[int]) -> None:
+        """The episodes of workers that were started anew are broken; what was asked of them is asked again."""
+        if self._broken is None or not workers:
+            return
+        self.restarts += len(workers)
+        for worker in workers:
+            lost = list(self._owed[worker])
+            self._owed[worker].clear()
+            self._held.forget(worker)
+            for index in range(self._slices[worker].start, self._slices[worker].stop):
+                self._broken.lose(index)
+            for asked in lost:
+                end = None if asked.request == "reset" else self._broken.take_end(asked.env_index)
+                if end is None:
+                    self._ask(asked)
+                else:
+                    self._answer_with(asked.env_index, asked.request, end)
+
+    def _noted(self, asked: "_Asked", answer: Answer) -> Answer:
+        """`answer`, with the step that ended the episode before it, if one did."""
+        if self._broken is None:
+            return answer
+        index = asked.env_index
+        if answer.fresh is None:
+            assert answer.following is not None
+            self._broken.after_step(index, answer.following)
+        elif answer.following is not None:
+            self._broken.after_step(index, answer.fresh)
+        else:
+            self._broken.after_reset(index, answer.fresh, self._mask[index].clone() if asked.is_masked else None)
+        return Answer(self._ended.pop(index), answer.fresh) if index in self._ended else answer
+
+    def call(self, method: str, arguments: Sequence[Any], *, is_lasting: bool = False) -> list[Any]:
         """See `AsyncBackend`."""
-        answers = self._pool.call(method, [list(arguments[part]) for part in self._slices])
+        parts = [list(arguments[part]) for part in self._slices]
+        answers = self._pool.call(method, parts, is_lasting=is_lasting)
+        if self._broken is not None:
+            self._begin_anew(self._pool.mend())
+            if method in _SETS_STATE:
+                self._broken.forget()
         return [answer for part in answers for answer in part]
 
     def to(self, device: torch.device) -> None:
         """See `AsyncBackend`; the environments stay where they are in their processes, and so does the memory."""
 
-    def give_up_on(self, late: Sequence[int]) -> WorkerTimeoutError:
+    def give_up_on(self, late: Sequence[int]) -> None:
         """See `AsyncBackend`."""
-        error = self._pool.give_up_on([self._worker_of[index] for index in late])
-        self._release()
-        return error
+        try:
+            self._begin_anew(self._pool.give_up_on([self._worker_of[index] for index in late]))
+        except BaseException:
+            self._release()
+            raise
 
     def close(self) -> None:
         """See `AsyncBackend`."""
@@ -153,11 +220,12 @@ class ProcessesBackend(AsyncBackend):
         payload = self._payloads.get((index, *what))
         if payload is None:
             row = index - self._slices[self._worker_of[index]].start
-            payload = self._payloads[(index, *what)] = cloudpickle.dumps((_ASK, (row, *what)))
+            payload = self._payloads[(index, *what)] = cloudpickle.dumps((ASK, (row, *what)))
         return payload
 
-    def _answer(self, index: int, request: Request, apart: tuple[FlatDict, FlatDict] | None) -> Answer:
+    def _answer(self, asked: "_Asked", apart: tuple[FlatDict, FlatDict] | None) -> Answer:
         """What the worker has written, copied: the next request of this environment overwrites it."""
+        index, request = asked.env_index, asked.request
         if apart is not None:
             return self._answer_apart(index, request, *apart)
         if request == "step":
@@ -180,103 +248,3 @@ class ProcessesBackend(AsyncBackend):
 
 def _copied(entries: FlatDict) -> FlatDict:
     return {key: value.clone() for key, value in entries.items()}
-
-
-@final
-class AsyncTask(Task):
-    """Answers requests to environments `first, first + 1, ...` one after the other.
-
-    Args:
-        component: who owns the environments, for messages.
-        makers: make them.
-        first: position of the first one.
-    """
-
-    def __init__(self, component: str, makers: Sequence[Callable[[], Any]], first: int) -> None:
-        self._component = component
-        self._envs = make_envs(component, makers)
-        self._rows = [EnvRow(env) for env in self._envs]
-        self._first = first
-        self._unchecked = {(section, row) for section in (NEXT, FRESH) for row in range(len(self._envs))}
-
-    def describe(self) -> Description:
-        """See `Task`."""
-        return describe(self._envs)
-
-    def connect(self, table: Table) -> None:
-        """See `Task`."""
-        rows = range(self._first, self._first + len(self._envs))
-        device = self._envs[0].device
-        self._device = None if device is None or device.type == "cpu" else device
-        self._root, self._next, self._fresh = (rows_of(table, name, rows) for name in (ROOT, NEXT, FRESH))
-        self._mask = [table[CONTROL][RESET_KEY][row] for row in rows]
-        self._apart = [ApartEntries(env._env_specs()) for env in self._envs]
-
-    def step(self) -> None:
-        """See `Task`; requests are calls."""
-        raise RuntimeError(message(self._component, "its workers are asked by calls"))
-
-    def reset(self, *, is_partial: bool) -> None:
-        """See `Task`; requests are calls."""
-        raise RuntimeError(message(self._component, "its workers are asked by calls"))
-
-    def call(self, method: str, argument: Any) -> Any:
-        """See `Task`."""
-        if method == _ASK:
-            return self._ask(*argument)
-        if method == _ASK_APART:
-            return self._ask_apart(*argument)
-        return [call_env(env, method, each) for env, each in zip(self._envs, argument, strict=True)]
-
-    def close(self) -> None:
-        """See `Task`."""
-        close_every(self._envs)
-
-    def _ask(self, row: int, request: Request, given: tuple[NestedKey, ...], has_root: bool, has_mask: bool) -> None:
-        root: FlatDict | None = None
-        if has_root:
-            root = {key: self._moved(self._root[row][key].clone()) for key in given}
-            if has_mask:
-                root[RESET_KEY] = self._moved(self._mask[row].clone())
-        answer = self._rows[row].answer(request, root)
-        if answer.following is not None:
-            self._write(NEXT, row, answer.following, self._next[row])
-        if answer.fresh is not None:
-            self._write(FRESH, row, answer.fresh, self._fresh[row])
-
-    def _ask_apart(
-        self,
-        row: int,
-        request: Request,
-        given: tuple[NestedKey, ...],
-        has_root: bool,
-        has_mask: bool,
-        brought: FlatDict,
-    ) -> tuple[FlatDict, FlatDict]:
-        """`_ask` with root entries beside those in the table; what goes back beside it, of a step and of a reset."""
-        root: FlatDict | None = None
-        if has_root:
-            in_table = {key: self._root[row][key].clone() for key in given}
-            root = {key: self._moved(value) for key, value in {**in_table, **brought}.items()}
-            if has_mask:
-                root[RESET_KEY] = self._moved(self._mask[row].clone())
-        answer = self._rows[row].answer(request, root)
-        following: FlatDict = {}
-        fresh: FlatDict = {}
-        if answer.following is not None:
-            self._write(NEXT, row, answer.following, self._next[row])
-            following = returned(f"{self._component}, _step", answer.following, self._apart[row].next)
-        if answer.fresh is not None:
-            self._write(FRESH, row, answer.fresh, self._fresh[row])
-            fresh = returned(f"{self._component}, _reset", answer.fresh, self._apart[row].fresh)
-        return following, fresh
-
-    def _write(self, section: str, row: int, entries: FlatDict, targets: FlatDict) -> None:
-        if (section, row) in self._unchecked:
-            check_entries(f"{self._component}, {'_step' if section == NEXT else '_reset'}", entries, targets)
-            self._unchecked.remove((section, row))
-        for key, target in targets.items():
-            target.copy_(entries[key].detach())
-
-    def _moved(self, value: Tensor) -> Tensor:
-        return value if self._device is None else value.to(self._device)

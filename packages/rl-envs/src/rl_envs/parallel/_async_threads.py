@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, TypeAlias, final
+from typing import Any, NoReturn, TypeAlias, final
 
 import torch
 
@@ -87,7 +87,7 @@ class ThreadBackend(AsyncBackend):
         except Empty:
             return found
 
-    def call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
+    def call(self, method: str, arguments: Sequence[Any], *, is_lasting: bool = False) -> list[Any]:
         """See `AsyncBackend`."""
         self._check_usable()
         return [call_env(env, method, argument) for env, argument in zip(self._envs, arguments, strict=True)]
@@ -100,13 +100,13 @@ class ThreadBackend(AsyncBackend):
             row.connect()
         self._device = device
 
-    def give_up_on(self, late: Sequence[int]) -> WorkerTimeoutError:
+    def give_up_on(self, late: Sequence[int]) -> NoReturn:
         """See `AsyncBackend`."""
         self._close(grace_s=0.0)
         names = f"environment{'s' if len(late) > 1 else ''} {', '.join(map(str, late))}"
         problem = f"{names} did not finish within {self._timeout_s:g} s, and all environments were closed"
         fix = 'What hangs goes on in its thread; backend="multiprocessing" can end it'
-        return WorkerTimeoutError(message(self._component, problem, fix=fix))
+        raise WorkerTimeoutError(message(self._component, problem, fix=fix))
 
     def close(self) -> None:
         """See `AsyncBackend`."""

@@ -44,6 +44,7 @@ class Traffic:
     def __init__(self, backend: AsyncBackend, timeout_s: float | None) -> None:
         self._backend = backend
         self._timeout_s = timeout_s
+        self._restarts = backend.restarts
         self._under_way: dict[int, tuple[Request, Sent, float]] = {}
         self._answered: dict[Request, dict[int, Received]] = {"step": {}, "reset": {}, "step_and_maybe_reset": {}}
 
@@ -129,11 +130,20 @@ class Traffic:
                 request, sent, _ = self._under_way.pop(index)
                 self._answered[request][index] = Received(index, sent, answer)
             wait_s = 0.0  # what else has come, before anyone is called late
+        self._follow_restarts()
         if self._timeout_s is not None:
             latest = time.monotonic() - self._timeout_s
             late = [index for index, (_, _, since) in self._under_way.items() if since <= latest]
             if late:
-                raise self._backend.give_up_on(late)
+                self._backend.give_up_on(late)
+                self._follow_restarts()
+
+    def _follow_restarts(self) -> None:
+        """What is asked for anew has as much time as at first, and others are not to blame for the wait."""
+        if self._restarts != self._backend.restarts:
+            self._restarts = self._backend.restarts
+            now = time.monotonic()
+            self._under_way = {index: (request, sent, now) for index, (request, sent, _) in self._under_way.items()}
 
     def _time_left(self) -> float | None:
         """Until the limit of the environment that was asked first."""

@@ -38,6 +38,11 @@ class HeldRequests:
         self._sent[worker] -= 1
         self._send_what_fits(worker)
 
+    def forget(self, worker: int) -> None:
+        """A worker has been started anew, and knows of no request."""
+        self._unanswered[worker].clear()
+        self._sent[worker] = 0
+
     def _send_what_fits(self, worker: int) -> None:
         waiting = self._unanswered[worker]
         while (sent := self._sent[worker]) < len(waiting):

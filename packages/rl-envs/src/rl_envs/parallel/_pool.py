@@ -262,8 +262,29 @@ class WorkerPool:
         """
         self.check_usable()
         with self._closed_where_broken_off():
+            if self._recovery is not None:
+                self._recovery.request(worker, payload)
+                return
             wait = partial(self._wait_for, worker, self._deadline())
             write_frame(self._processes.commands[worker], payload, wait, command=CALL)
+
+    def gather(self, workers: Sequence[int], wait_s: float | None) -> tuple[list[tuple[int, Any]], Sequence[int]]:
+        """`ready` where workers that fail may be started anew.
+
+        Args:
+            workers: those that owe an answer.
+            wait_s: how long to wait; None: without limit.
+        Returns:
+            Workers and answers; and those that were started anew, which owe nothing any more and have reset all.
+        Raises:
+            WorkerError: a worker failed, or failed too often; the pool is closed.
+        """
+        if self._recovery is None:
+            return self.ready(workers, wait_s), ()
+        self.check_usable()
+        with self._closed_where_broken_off():
+            answers = self._recovery.gather(workers, wait_s)
+            return answers, self._recovery.take_replaced()
 
     def ready(self, workers: Sequence[int], wait_s: float | None) -> list[tuple[int, Any]]:
         """Wait until a worker has an answer to what it was asked for with `request`.
@@ -299,9 +320,20 @@ class WorkerPool:
             raise broken(self._options.component, worker, answer)
         return answer
 
-    def give_up_on(self, workers: list[int]) -> WorkerTimeoutError:
-        """Close the pool because of workers that are late; the error that says so."""
-        return self._late(sorted(set(workers)))
+    def give_up_on(self, workers: list[int]) -> Sequence[int]:
+        """End workers that are late.
+
+        Returns:
+            Those that were started anew, as `gather` has them.
+        Raises:
+            WorkerTimeoutError: none is to be, or one has failed too often; the pool is closed.
+        """
+        late = sorted(set(workers))
+        if self._recovery is None:
+            raise self._late(late)
+        with self._closed_where_broken_off():
+            self._recovery.replace_late(late)
+            return self._recovery.take_replaced()
 
     def close(self, *, grace_s: float = 5.0) -> None:
         """End the workers: they are told to, and killed after `grace_s`. Calling it again does nothing."""

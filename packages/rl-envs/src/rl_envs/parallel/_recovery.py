@@ -50,6 +50,7 @@ class Recovery:
         self._exits: dict[int, int] = {}
         self._lasting: dict[str, Sequence[bytes]] = {}
         self._replaced: set[int] = set()
+        self._unreachable: dict[int, _Why] = {}
 
     def remember(self, method: str, payloads: Sequence[bytes]) -> None:
         """Have workers that are started anew begin with a call, after those remembered before.
@@ -102,6 +103,54 @@ class Recovery:
                 failed[worker] = why
         self._replace_all(failed)
         return {worker: answer for worker, answer in answers.items() if worker not in self._replaced}
+
+    def request(self, worker: int, payload: bytes) -> None:
+        """Ask one worker for a call; where it cannot be asked any more, `gather` replaces it."""
+        why = self._send(worker, payload, self._deadline(self._timeout_s))
+        if why is not None:
+            self._unreachable[worker] = why
+
+    def gather(self, workers: Sequence[int], wait_s: float | None) -> list[tuple[int, Any]]:
+        """Wait until a worker has an answer to a `request`, or has failed, and replace those that have.
+
+        Args:
+            workers: those that owe an answer.
+            wait_s: how long to wait; None: without limit.
+        Returns:
+            Workers and answers; none when time is up, and where all there was to learn are failures.
+        Raises:
+            WorkerError: see `recover`.
+        """
+        owners = {self._processes.replies[worker]: worker for worker in workers}
+        poll = select.poll()
+        for fd in (*owners, *self._processes.statuses):
+            poll.register(fd, select.POLLIN)
+        failed, self._unreachable = self._unreachable, {}
+        limit_ms = 0 if failed or self._exits else None if wait_s is None else max(wait_s, 0.0) * 1000
+        events = [fd for fd, _ in poll.poll(limit_ms)]
+        answers = []
+        deadline = self._deadline(self._timeout_s)
+        for worker in sorted(owners[fd] for fd in events if fd in owners):
+            frame, why = self._receive(worker, deadline)
+            answer = pickle.loads(frame) if why is None else None
+            if isinstance(answer, Failure):
+                why = partial(broken, self._component, worker, answer)
+            if why is None:
+                answers.append((worker, answer))
+            else:
+                failed.setdefault(worker, why)
+        if failed or self._exits or any(fd not in owners for fd in events):
+            self._replace_all(failed)
+        return answers
+
+    def replace_late(self, workers: Sequence[int]) -> None:
+        """Replace workers that have not answered in time.
+
+        Raises:
+            WorkerError: see `recover`.
+        """
+        limit_s = self._timeout_s or 0.0
+        self._replace_all({worker: partial(timed_out, self._component, [worker], limit_s) for worker in workers})
 
     def recover(self, told: Sequence[int], late: Sequence[int]) -> None:
         """Wait until all workers have finished or failed, and replace those that failed.

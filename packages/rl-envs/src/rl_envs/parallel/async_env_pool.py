@@ -51,7 +51,10 @@ class AsyncEnvPool(EnvBase):
     a `SerialEnv`, bit for bit, however many processes or threads there are and whichever are ready first. Gradients do
     not pass.
 
-    When an environment fails, the error has its traceback, exit code or signal, and all of them are closed.
+    When an environment fails, the error has its traceback, exit code or signal, and all of them are closed; or, with
+    `restart_on_failure`, its worker is started anew. The episodes of that worker's environments then end with a step
+    that repeats the last observation, with reward 0, `truncated` and `done`, in answer to what was asked for or to the
+    next step that is; see `ParallelEnv`.
 
     Args:
         env_makers: callables that make the environments; one alone makes one. With threads, environments too.
@@ -65,6 +68,7 @@ class AsyncEnvPool(EnvBase):
         num_processes: with processes, how many there are; None: one for each environment.
         start_method: with processes, how they are started; see `ParallelEnv`.
         timeout_s: longest time from sending to a result, after which everything is closed; None: no limit.
+        restart_on_failure: with processes, how many times each one that fails is started anew; 0: none is.
     Raises:
         ValueError: an option that makes no sense, or that the backend does not have.
         TypeError: something that is not a callable, not one that gives an environment, or that cannot be pickled.
@@ -86,6 +90,7 @@ class AsyncEnvPool(EnvBase):
         num_processes: int | None = None,
         start_method: StartMethod | None = None,
         timeout_s: float | None = None,
+        restart_on_failure: int = 0,
     ) -> None:
         makers = checked_makers(env_makers, backend, create_env_kwargs)
         check_choice("stack", stack, get_args(StackName))
@@ -93,7 +98,12 @@ class AsyncEnvPool(EnvBase):
         self._backend_name = backend
         self._min_get = checked_min_get(min_get, len(makers))
         self._backend = start_backend(
-            makers, backend, num_processes=num_processes, start_method=start_method, timeout_s=timeout_s
+            makers,
+            backend,
+            num_processes=num_processes,
+            start_method=start_method,
+            timeout_s=timeout_s,
+            restart_on_failure=restart_on_failure,
         )
         try:
             self._connect(len(makers), timeout_s)
@@ -305,7 +315,8 @@ class AsyncEnvPool(EnvBase):
 
     def _set_stream(self, seed: int, first_index: int) -> None:
         rows = self._row_batch_size.numel()
-        self._call("set_stream", [(seed, first_index + index * rows) for index in range(self.num_envs)])
+        streams = [(seed, first_index + index * rows) for index in range(self.num_envs)]
+        self._call("set_stream", streams, is_lasting=True)
 
     def _to(self, device: torch.device) -> None:
         self._traffic.check_free(f"{NAME}.to", range(self.num_envs))
@@ -314,7 +325,7 @@ class AsyncEnvPool(EnvBase):
         self._specs_of = {self.num_envs: self._specs}
 
     def _set_training(self, mode: bool) -> None:
-        self._call("train", [mode] * self.num_envs)
+        self._call("train", [mode] * self.num_envs, is_lasting=True)
 
     def _close(self) -> None:
         self._backend.close()
@@ -351,13 +362,13 @@ class AsyncEnvPool(EnvBase):
 
     def _scatter(self, method: str, state: Mapping[str, Any]) -> None:
         parts = check_state_parts(f"{NAME}.{method}", state, self.num_envs)
-        self._call(method, parts)
+        self._call(method, parts, is_lasting=True)
         self.drive(None)
 
-    def _call(self, method: str, arguments: Sequence[Any]) -> list[Any]:
+    def _call(self, method: str, arguments: Sequence[Any], *, is_lasting: bool = False) -> list[Any]:
         self._check_open(method)
         self._traffic.check_free(f"{NAME}.{method}", range(self.num_envs))
-        return self._backend.call(method, arguments)
+        return self._backend.call(method, arguments, is_lasting=is_lasting)
 
 
 class ThreadingAsyncEnvPool(AsyncEnvPool):
@@ -401,6 +412,7 @@ class ProcessorAsyncEnvPool(AsyncEnvPool):
         num_processes: see `AsyncEnvPool`.
         start_method: see `AsyncEnvPool`.
         timeout_s: see `AsyncEnvPool`.
+        restart_on_failure: see `AsyncEnvPool`.
     """
 
     def __init__(
@@ -413,6 +425,7 @@ class ProcessorAsyncEnvPool(AsyncEnvPool):
         num_processes: int | None = None,
         start_method: StartMethod = "forkserver",
         timeout_s: float | None = None,
+        restart_on_failure: int = 0,
     ) -> None:
         super().__init__(
             env_makers,
@@ -423,4 +436,5 @@ class ProcessorAsyncEnvPool(AsyncEnvPool):
             num_processes=num_processes,
             start_method=start_method,
             timeout_s=timeout_s,
+            restart_on_failure=restart_on_failure,
         )
