@@ -102,7 +102,8 @@ def test_all_that_was_asked_is_answered(tmp_path: Path, has_text: bool, order: s
     assert _numbers(later, "next", "count") == [1.0, 11.0, 23.0, 33.0]
     assert not any(_numbers(later, "next", "done"))
     if has_text:
-        said = [[data["said"][row].rstrip() for row in range(4)] for data in (stepped["next"], following, later["next"])]
+        parts = (stepped["next"], following, later["next"])
+        said = [[data["said"][row].rstrip() for row in range(4)] for data in parts]
         assert said[0] == ["step 1", "step 1", "step 2", "step 2"]
         assert said[1] == ["step 0", "step 0", "step 2", "step 2"]
         assert said[2] == ["step 1", "step 1", "step 3", "step 3"]
