@@ -124,25 +124,25 @@ def _save_rows(saving: Saving, rows: Rows, target: Target) -> dict[str, Any]:
 
 
 def _earlier(component: str, folder: Path) -> dict[str, Any] | None:
-    """What the folder holds, if it is a save with files of rows; a file that cannot be read counts as none."""
-    if not (folder / FILE).is_file():
-        return None
-    try:
-        state = read_manifest(component, folder)
-    except SpecError:
-        return None
+    """What the folder holds, if it is a save with files of rows."""
+    state = _earlier_state(component, folder)
     return state if "saved" in state.get("storage", {}) and "generation" in state else None
 
 
 def _earlier_members(component: str, folder: Path) -> dict[str, Any] | None:
-    """What the folder holds, if it is a save of several buffers; a file that cannot be read counts as none."""
-    if not (folder / FILE).is_file():
-        return None
-    try:
-        state = read_manifest(component, folder)
-    except SpecError:
-        return None
+    """What the folder holds, if it is a save of several buffers."""
+    state = _earlier_state(component, folder)
     return state if "buffers" in state and "generation" in state else None
+
+
+def _earlier_state(component: str, folder: Path) -> dict[str, Any]:
+    """What the folder holds; nothing where there is no file, or one that cannot be read."""
+    if not (folder / FILE).is_file():
+        return {}
+    try:
+        return read_manifest(component, folder)
+    except SpecError:
+        return {}
 
 
 def assert_rows(

@@ -50,7 +50,6 @@ class Recovery:
         self._exits: dict[int, int] = {}
         self._lasting: dict[str, Sequence[bytes]] = {}
         self._replaced: set[int] = set()
-        self._unreachable: dict[int, _Why] = {}
 
     def remember(self, method: str, payloads: Sequence[bytes]) -> None:
         """Have workers that are started anew begin with a call, after those remembered before.
@@ -105,10 +104,8 @@ class Recovery:
         return {worker: answer for worker, answer in answers.items() if worker not in self._replaced}
 
     def request(self, worker: int, payload: bytes) -> None:
-        """Ask one worker for a call; where it cannot be asked any more, `gather` replaces it."""
-        why = self._send(worker, payload, self._deadline(self._timeout_s))
-        if why is not None:
-            self._unreachable[worker] = why
+        """Ask one worker for a call; one that has ended is replaced by `gather`, one that is late by `replace_late`."""
+        self._send(worker, payload, self._deadline(self._timeout_s))
 
     def gather(self, workers: Sequence[int], wait_s: float | None) -> list[tuple[int, Any]]:
         """Wait until a worker has an answer to a `request`, or has failed, and replace those that have.
@@ -125,10 +122,10 @@ class Recovery:
         poll = select.poll()
         for fd in (*owners, *self._processes.statuses):
             poll.register(fd, select.POLLIN)
-        failed, self._unreachable = self._unreachable, {}
-        limit_ms = 0 if failed or self._exits else None if wait_s is None else max(wait_s, 0.0) * 1000
+        limit_ms = 0 if self._exits else None if wait_s is None else max(wait_s, 0.0) * 1000
         events = [fd for fd, _ in poll.poll(limit_ms)]
         answers = []
+        failed: dict[int, _Why] = {}
         deadline = self._deadline(self._timeout_s)
         for worker in sorted(owners[fd] for fd in events if fd in owners):
             frame, why = self._receive(worker, deadline)
@@ -138,7 +135,7 @@ class Recovery:
             if why is None:
                 answers.append((worker, answer))
             else:
-                failed.setdefault(worker, why)
+                failed[worker] = why
         if failed or self._exits or any(fd not in owners for fd in events):
             self._replace_all(failed)
         return answers
