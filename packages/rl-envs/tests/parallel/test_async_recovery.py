@@ -162,3 +162,15 @@ def test_threads_are_not_started_anew() -> None:
     """A thread cannot be replaced."""
     with pytest.raises(ValueError, match=r'restart_on_failure is of no use to threads.*backend="multiprocessing"'):
         AsyncEnvPool([CountingEnv] * 2, restart_on_failure=1)
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_an_end_that_is_met_while_sending(tmp_path: Path, workers_of: Callable[[], list[int]]) -> None:
+    """A worker that is found dead by a request larger than its pipe is replaced, though no other says anything."""
+    with _pool(tmp_path, has_text=True, timeout_s=20.0) as pool:
+        root = pool.reset()
+        os.kill(workers_of()[0], signal.SIGKILL)
+        started = time.monotonic()
+        pool.async_reset_send(_sent(root, [0]))
+        assert _numbers(pool.async_reset_recv(), "count") == [0.0]
+        assert time.monotonic() - started < 15.0
